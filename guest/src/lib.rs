@@ -1,0 +1,43 @@
+//! A store that keeps the newest snapshot of an application's state in a directory.
+//!
+//! This crate is the component `minisnap.wasm`, which exports `arcella:minisnap/snapshot-store` and
+//! keeps its files in the one directory that its host preopens for it. What it does is plain Rust over
+//! a small seam to the file system, so that all of it runs natively too:
+//!
+//! ```
+//! use minisnap_component::{dir::OsDir, store::Store};
+//!
+//! let dir = tempfile::tempdir()?;
+//! Store::new(OsDir::new(dir.path())).create(r#"{"total": 10.50}"#, 42)?;
+//!
+//! // After a crash, another process:
+//! let snapshot = Store::new(OsDir::new(dir.path())).restore()?;
+//! assert_eq!(snapshot.seq, 42);
+//! assert_eq!(snapshot.state, "{\n  \"total\": 10.50\n}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `DESIGN.md` beside the manifest gives the layout on the disk, the order of the commit, and the reason
+//! of each step. A `create` passes each module once: [`store`], [`pair`] with [`json`] and [`sum`] as
+//! the state goes by, [`dir`]. Nothing below knows anything above.
+
+#![deny(missing_docs)]
+
+pub mod dir;
+pub mod error;
+pub mod files;
+pub mod json;
+pub mod pair;
+pub mod read;
+pub mod store;
+pub mod sum;
+
+#[cfg(target_family = "wasm")]
+mod component;
+
+/// What the component was built from and by, as custom sections.
+#[cfg(target_family = "wasm")]
+#[expect(unsafe_code, reason = "a static that is placed in a custom section is data beside the program")]
+mod records {
+    include!(concat!(env!("OUT_DIR"), "/records.rs"));
+}

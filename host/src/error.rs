@@ -1,0 +1,76 @@
+//! The taxonomy as a host sees it: the cases of the WIT, and what only a host can meet.
+
+use crate::store::bindings::exports::arcella::minisnap::snapshot_store as wit;
+
+/// Why a call failed; `snapshot-store.wit` says what its cases promise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no snapshot yet.
+    #[error("there is no snapshot yet")]
+    NotFound,
+    /// The given state is not one JSON value; names the line and the column.
+    #[error("the state is not one JSON value: {0}")]
+    InvalidState(String),
+    /// The given sequence number is lower than that of the stored snapshot, which it carries.
+    #[error("the sequence number is lower than the stored snapshot's, which is {0}")]
+    Stale(u64),
+    /// The state is larger than the grant allows, in bytes.
+    #[error("the state is larger than the limit of {0} bytes")]
+    TooLarge(u64),
+    /// What is on the disk is damaged; names the file, what is wrong with it and what to do.
+    #[error("the snapshot is damaged: {0}")]
+    Corrupt(String),
+    /// The disk or a quota is full.
+    #[error("the disk or a quota is full")]
+    NoSpace,
+    /// The grant or the operating system allows no writing, or no access at all.
+    #[error("access to the snapshot directory is denied")]
+    AccessDenied,
+    /// Another process, or another [`Store`](crate::Store) of this one, holds the directory for writing.
+    #[error("the snapshot directory is in use{}", holder.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
+    Busy {
+        /// The process, where the system tells.
+        holder: Option<u32>,
+    },
+    /// Anything else that the system said; names the operation and the file.
+    #[error("{0}")]
+    Io(String),
+    /// The stored state is sound, and not of the type that was asked for.
+    #[error("the stored state is not of the type that was asked for: {0}")]
+    OtherType(#[source] serde_json::Error),
+    /// The store component could not be loaded, or trapped. No snapshot is lost by that.
+    #[error("the store component failed: {0:#}")]
+    Component(wasmtime::Error),
+}
+
+/// The result of an operation on a store.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// What the system answered to `operation` on `path`.
+    pub(crate) fn io(operation: &str, path: &std::path::Path, error: &std::io::Error) -> Error {
+        use std::io::ErrorKind;
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace,
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::AccessDenied,
+            _ => Error::Io(format!("cannot {operation} `{}`: {error}", path.display())),
+        }
+    }
+}
+
+impl From<wit::Error> for Error {
+    fn from(error: wit::Error) -> Self {
+        match error {
+            wit::Error::NotFound => Error::NotFound,
+            wit::Error::InvalidState(what) => Error::InvalidState(what),
+            wit::Error::Stale(newest) => Error::Stale(newest),
+            wit::Error::TooLarge(limit) => Error::TooLarge(limit),
+            wit::Error::Corrupt(what) => Error::Corrupt(what),
+            wit::Error::NoSpace => Error::NoSpace,
+            wit::Error::AccessDenied => Error::AccessDenied,
+            wit::Error::Busy => Error::Busy { holder: None },
+            wit::Error::Io(what) => Error::Io(what),
+        }
+    }
+}
