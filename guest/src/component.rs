@@ -1,8 +1,8 @@
 //! The component's edge: bindings and conversion, nothing else.
 
-use crate::dir::OsDir;
 use crate::error::Error;
 use crate::store::{Info, Layout, Limits, Snapshot, Soundness, Store};
+use crate::wasi::Preopen;
 
 mod bindings {
     #![expect(unsafe_code, reason = "the generated code lifts and lowers what crosses the component's edge")]
@@ -34,7 +34,7 @@ impl wit::Guest for Component {
 }
 
 /// The store that the host's settings describe.
-fn store() -> Result<Store<OsDir>, Error> {
+fn store() -> Result<Store<Preopen>, Error> {
     let dir = setting("MINISNAP_DIR")?.unwrap_or_else(|| "/snapshots".to_owned());
     let max_state = match setting("MINISNAP_MAX_STATE")? {
         None => Limits::default().max_state,
@@ -42,7 +42,7 @@ fn store() -> Result<Store<OsDir>, Error> {
             Error::Io(format!("`MINISNAP_MAX_STATE` is `{text}`: set it to a number of bytes, or not at all"))
         })?,
     };
-    Ok(Store::new(OsDir::new(dir)).with_limits(Limits { max_state }))
+    Ok(Store::new(Preopen::open(&dir)?).with_limits(Limits { max_state }))
 }
 
 fn setting(name: &str) -> Result<Option<String>, Error> {

@@ -104,7 +104,7 @@ pub enum Kind {
     Other,
 }
 
-/// A directory of the operating system: under WASI, the preopened one.
+/// A directory of the operating system, for what runs natively; the component has its preopened one.
 #[derive(Debug)]
 pub struct OsDir {
     root: PathBuf,

@@ -41,7 +41,7 @@ impl Grant {
 
     /// Sets the largest state in bytes, as given and as stored, at most [`MAX_STATE_CEILING`].
     ///
-    /// The memory of the store's instance is capped at this and 8 MiB.
+    /// The memory of the store's instance is capped at this and 16 MiB.
     pub fn max_state(self, bytes: u64) -> Self {
         Grant { max_state: bytes.min(MAX_STATE_CEILING), ..self }
     }
@@ -67,9 +67,29 @@ impl Grant {
             Access::ReadOnly => Ok(None),
             Access::ReadWrite => {
                 make_durably(&self.dir)?;
-                Held::new(&self.dir).map(Some)
+                let held = Held::new(&self.dir)?;
+                self.check_writable()?;
+                Ok(Some(held))
             }
         }
+    }
+
+    /// Whether the system lets this process write in the directory.
+    ///
+    /// A component is only told of an input/output error where its directory is on a read-only file system.
+    #[cfg(unix)]
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        use rustix::fs::{AtFlags, CWD, accessat};
+        let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        match accessat(CWD, &self.dir, wanted, AtFlags::EACCESS) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Error::io("write in", &self.dir, &error.into())),
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Whether there is a directory; anything else under its name is an error.

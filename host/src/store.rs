@@ -23,16 +23,20 @@ pub(crate) mod bindings {
 /// Where the component finds its directory.
 const GUEST_DIR: &str = "/snapshots";
 
-/// What an instance needs in memory beside one state, in bytes.
-const MEMORY_BESIDE_STATE: u64 = 8 << 20;
+/// What an instance needs in memory beside one state, in bytes, [`KEPT_MEMORY`] included.
+const MEMORY_BESIDE_STATE: u64 = 16 << 20;
+
+/// An instance that has grown beyond this many bytes does not outlive its call: its memory goes back to the system,
+/// and what is left between its allocations cannot keep the next large state from fitting.
+const KEPT_MEMORY: usize = 8 << 20;
 
 /// What an instance may print in bytes: only a panic prints anything.
 const MAX_OUTPUT: usize = 64 << 10;
 
 /// A snapshot store on one directory.
 ///
-/// The component's instance is made on first use, serves every call, and is thrown away after a trap; the next call
-/// makes another. Dropping the store lets go of the directory.
+/// The component's instance is made on first use and serves every call. After a trap, or a call with a large state, it
+/// is thrown away, and the next call makes another. Dropping the store lets go of the directory.
 pub struct Store {
     minisnap: Minisnap,
     grant: Grant,
@@ -121,7 +125,11 @@ impl Store {
         if state.len() as u64 > self.grant.max_state_bytes() {
             return Err(Error::TooLarge(self.grant.max_state_bytes()));
         }
-        self.call("create", |guest, store| guest.call_create(store, state, seq))
+        match self.call("create", |guest, store| guest.call_create(store, state, seq)) {
+            // What the component cannot tell apart: a file system that has become read-only since.
+            Err(Error::Io(problem)) => Err(self.grant.check_writable().err().unwrap_or(Error::Io(problem))),
+            result => result,
+        }
     }
 
     /// Returns the stored state and its sequence number.
@@ -175,8 +183,7 @@ impl Store {
 
     /// The most memory that an instance of this store has had, in bytes.
     pub fn peak_memory(&self) -> usize {
-        let current = self.instance.as_ref().map_or(0, |instance| instance.store.data().memory.peak);
-        self.peak_memory.max(current)
+        self.peak_memory
     }
 
     fn call<R>(
@@ -194,14 +201,17 @@ impl Store {
         let started = Instant::now();
         let answer = call(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store);
         tracing::debug!(call = name, dir = %self.grant.dir().display(), elapsed = ?started.elapsed(), "called");
+        let peak = instance.store.data().memory.peak;
+        self.peak_memory = self.peak_memory.max(peak);
         match answer {
             Ok(answer) => {
-                self.instance = Some(instance);
+                if peak <= KEPT_MEMORY {
+                    self.instance = Some(instance);
+                }
                 Ok(answer?)
             }
             // The instance is not put back: after a trap, its memory means nothing.
             Err(trap) => {
-                self.peak_memory = self.peak_memory.max(instance.store.data().memory.peak);
                 let output = instance.output.contents();
                 let printed = String::from_utf8_lossy(&output).trim().to_owned();
                 tracing::debug!(call = name, printed, "the store component trapped");

@@ -16,7 +16,8 @@ use super::{Failure, Limit, engine};
 const EXAMPLE: &str = "Example:
   minisnap run counter.wasm --grant ./snapshots -- increment
 
-Exits with the component's own code, or, if the component could not run, as every verb does.";
+Exits with 0 or 1, as the component ends (WASI 0.2 has no other codes), or, if it could not run or trapped, as every
+verb does.";
 
 /// Run a command component with a snapshot directory
 ///
@@ -104,8 +105,8 @@ impl Run {
             Ok(Ok(())) => Ok(ExitCode::SUCCESS),
             Ok(Err(())) => Ok(ExitCode::FAILURE),
             Err(error) => match error.downcast_ref::<I32Exit>() {
-                // Exit codes are a byte; one that is not must not look like success.
-                Some(&I32Exit(code)) => Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)),
+                Some(&I32Exit(0)) => Ok(ExitCode::SUCCESS),
+                Some(&I32Exit(_)) => Ok(ExitCode::FAILURE),
                 None => Err(Error::Component(error)),
             },
         }

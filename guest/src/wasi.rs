@@ -1,0 +1,202 @@
+//! The preopened directory of WASI 0.2, behind the seam.
+//!
+//! The standard library could open it too; but its writes go through streams, of which it only tells that they failed: a
+//! full disk arrives as an input/output error. WASI's own calls say what happened.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::{Duration, UNIX_EPOCH};
+
+use wasip2::filesystem::preopens::get_directories;
+use wasip2::filesystem::types::{
+    Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
+};
+
+use crate::dir::{Dir, Entry, Kind, Sync};
+use crate::error::{Error, Result};
+
+/// The most bytes that one call hands to the host, which copies them.
+const PIECE: usize = 1 << 20;
+
+/// A directory that the host has preopened.
+pub struct Preopen(Descriptor);
+
+impl Preopen {
+    /// The preopened directory of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](Error::Io) if the host has granted none of this name.
+    pub fn open(name: &str) -> Result<Self> {
+        let preopens = get_directories();
+        let names: Vec<String> = preopens.iter().map(|(_, name)| format!("`{name}`")).collect();
+        match preopens.into_iter().find(|(_, preopen)| preopen == name) {
+            Some((descriptor, _)) => Ok(Preopen(descriptor)),
+            None => {
+                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                Err(Error::Io(format!(
+                    "no directory is granted to the snapshot store as `{name}`: preopen one there, \
+                     or name one of those that are preopened, which are {names}, in `MINISNAP_DIR`"
+                )))
+            }
+        }
+    }
+
+    fn open_at(&self, name: &str, open: OpenFlags, flags: DescriptorFlags) -> io::Result<Descriptor> {
+        // No path flag: a link is not followed.
+        self.0.open_at(PathFlags::empty(), name, open, flags).map_err(to_io)
+    }
+}
+
+impl Dir for Preopen {
+    type Reader = Reader;
+    type Writer = Writer;
+
+    fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
+        let stat = if name.is_empty() { self.0.stat() } else { self.0.stat_at(PathFlags::empty(), name) };
+        match stat {
+            Ok(stat) => Ok(Some(entry(&stat))),
+            Err(ErrorCode::NoEntry) => Ok(None),
+            Err(error) => Err(to_io(error)),
+        }
+    }
+
+    fn open(&self, name: &str) -> io::Result<Reader> {
+        let file = self.open_at(name, OpenFlags::empty(), DescriptorFlags::READ)?;
+        Ok(Reader { file, at: 0 })
+    }
+
+    fn create(&self, name: &str) -> io::Result<Writer> {
+        let file = self.open_at(name, OpenFlags::CREATE | OpenFlags::EXCLUSIVE, DescriptorFlags::WRITE)?;
+        Ok(Writer { file, at: 0 })
+    }
+
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        self.0.create_directory_at(name).map_err(to_io)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename_at(from, &self.0, to).map_err(to_io)
+    }
+
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        self.0.unlink_file_at(name).map_err(to_io)
+    }
+
+    fn remove_dir(&self, name: &str) -> io::Result<()> {
+        self.0.remove_directory_at(name).map_err(to_io)
+    }
+
+    fn list(&self, name: &str) -> io::Result<Vec<String>> {
+        let dir = self.open_at(name, OpenFlags::DIRECTORY, DescriptorFlags::READ)?;
+        let entries = dir.read_directory().map_err(to_io)?;
+        let mut names = Vec::new();
+        while let Some(entry) = entries.read_directory_entry().map_err(to_io)? {
+            names.push(entry.name);
+        }
+        Ok(names)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        if name.is_empty() {
+            return self.0.sync().map_err(to_io);
+        }
+        self.open_at(name, OpenFlags::DIRECTORY, DescriptorFlags::READ)?.sync().map_err(to_io)
+    }
+}
+
+/// A file that is read from its start.
+pub struct Reader {
+    file: Descriptor,
+    at: u64,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(PIECE);
+        let (bytes, _) = self.file.read(length as u64, self.at).map_err(to_io)?;
+        let read = bytes.len().min(length);
+        buffer[..read].copy_from_slice(&bytes[..read]);
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// A file that is written from its start.
+pub struct Writer {
+    file: Descriptor,
+    at: u64,
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(PIECE)];
+        let written = self.file.write(piece, self.at).map_err(to_io)?;
+        self.at += written;
+        usize::try_from(written).map_err(io::Error::other)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sync for Writer {
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync().map_err(to_io)
+    }
+}
+
+fn entry(stat: &DescriptorStat) -> Entry {
+    let kind = match stat.type_ {
+        DescriptorType::RegularFile => Kind::File,
+        DescriptorType::Directory => Kind::Dir,
+        _ => Kind::Other,
+    };
+    let modified = stat.data_modification_timestamp;
+    let modified =
+        modified.and_then(|time| UNIX_EPOCH.checked_add(Duration::new(time.seconds, time.nanoseconds)));
+    Entry { kind, size: stat.size, modified }
+}
+
+/// What WASI says, as the kind that the logic knows, with WASI's own words.
+fn to_io(error: ErrorCode) -> io::Error {
+    let kind = match error {
+        ErrorCode::Access | ErrorCode::NotPermitted => ErrorKind::PermissionDenied,
+        ErrorCode::ReadOnly => ErrorKind::ReadOnlyFilesystem,
+        ErrorCode::InsufficientSpace => ErrorKind::StorageFull,
+        ErrorCode::Quota => ErrorKind::QuotaExceeded,
+        ErrorCode::Exist => ErrorKind::AlreadyExists,
+        ErrorCode::NoEntry => ErrorKind::NotFound,
+        ErrorCode::Interrupted => ErrorKind::Interrupted,
+        ErrorCode::NotDirectory => ErrorKind::NotADirectory,
+        ErrorCode::IsDirectory => ErrorKind::IsADirectory,
+        ErrorCode::NotEmpty => ErrorKind::DirectoryNotEmpty,
+        ErrorCode::FileTooLarge => ErrorKind::FileTooLarge,
+        ErrorCode::InsufficientMemory => ErrorKind::OutOfMemory,
+        ErrorCode::WouldBlock => ErrorKind::WouldBlock,
+        ErrorCode::Unsupported => ErrorKind::Unsupported,
+        ErrorCode::Already
+        | ErrorCode::BadDescriptor
+        | ErrorCode::Busy
+        | ErrorCode::Deadlock
+        | ErrorCode::IllegalByteSequence
+        | ErrorCode::InProgress
+        | ErrorCode::Invalid
+        | ErrorCode::Io
+        | ErrorCode::Loop
+        | ErrorCode::TooManyLinks
+        | ErrorCode::MessageSize
+        | ErrorCode::NameTooLong
+        | ErrorCode::NoDevice
+        | ErrorCode::NoLock
+        | ErrorCode::NotRecoverable
+        | ErrorCode::NoTty
+        | ErrorCode::NoSuchDevice
+        | ErrorCode::Overflow
+        | ErrorCode::Pipe
+        | ErrorCode::InvalidSeek
+        | ErrorCode::TextFileBusy
+        | ErrorCode::CrossDevice => ErrorKind::Other,
+    };
+    io::Error::new(kind, error.message())
+}

@@ -1,0 +1,261 @@
+//! The commit of the pair layout: its order, and what every failure and every kill in the middle of it leaves.
+
+mod seam;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use minisnap_component::dir::OsDir;
+use minisnap_component::error::Error;
+use minisnap_component::store::{Limits, Snapshot, Store};
+use proptest::prelude::*;
+use seam::{Fault, FaultyDir};
+
+fn store(dir: &Path) -> Store<OsDir> {
+    Store::new(OsDir::new(dir))
+}
+
+fn snapshot(state: &str, seq: u64) -> Snapshot {
+    Snapshot { state: state.to_owned(), seq }
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+const FILES: [&str; 3] = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
+
+#[test]
+fn a_create_writes_syncs_and_renames_in_this_order() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    Store::new(dir.clone()).create("1", 7).unwrap();
+    let mut log = dir.log();
+    log.retain(|line| !line.starts_with("look at"));
+    log.dedup();
+    assert_eq!(
+        log,
+        [
+            "make snapshot.tmp/",
+            "create snapshot.tmp/snapshot.json",
+            "write snapshot.tmp/snapshot.json",
+            "sync snapshot.tmp/snapshot.json",
+            "create snapshot.tmp/snapshot.seq",
+            "write snapshot.tmp/snapshot.seq",
+            "sync snapshot.tmp/snapshot.seq",
+            "create snapshot.tmp/snapshot.sum",
+            "write snapshot.tmp/snapshot.sum",
+            "sync snapshot.tmp/snapshot.sum",
+            "sync snapshot.tmp/",
+            "rename snapshot.tmp snapshot.commit",
+            "sync /",
+            "rename snapshot.commit/snapshot.json snapshot.json",
+            "rename snapshot.commit/snapshot.seq snapshot.seq",
+            "rename snapshot.commit/snapshot.sum snapshot.sum",
+            "sync /",
+            "remove snapshot.commit/",
+        ]
+    );
+    assert_eq!(names(tmp.path()), FILES.map(str::to_owned).into());
+}
+
+/// Puts a snapshot into a new directory, makes another with `fault` on the way, and returns what `check` needs.
+fn with_fault(fault: Fault, check: impl Fn(&Path, &FaultyDir, Result<(), Error>)) -> bool {
+    let tmp = tempfile::tempdir().unwrap();
+    store(tmp.path()).create(r#"{"old":true}"#, 1).unwrap();
+    let dir = FaultyDir::new(tmp.path(), fault);
+    let result = Store::new(dir.clone()).create(r#"{"new":true}"#, 2);
+    check(tmp.path(), &dir, result);
+    dir.has_failed()
+}
+
+const OLD: &str = "{\n  \"old\": true\n}";
+const NEW: &str = "{\n  \"new\": true\n}";
+
+#[test]
+fn any_failed_operation_is_reported_and_costs_no_data() {
+    let mut at = 0;
+    loop {
+        let met = with_fault(Fault::Once(at, ErrorKind::Other), |path, dir, result| {
+            let restored = store(path).restore().unwrap();
+            if dir.has_failed() {
+                let operation = &dir.log()[at];
+                let Err(Error::Io(problem)) = result else { panic!("{at}, {operation}: {result:?}") };
+                assert!(problem.starts_with("cannot "), "{at}, {operation}: {problem}");
+                assert!(
+                    [snapshot(OLD, 1), snapshot(NEW, 2)].contains(&restored),
+                    "{at}, {operation}: {restored:?}"
+                );
+                let committed = dir.log()[..at].contains(&"rename snapshot.tmp snapshot.commit".to_owned());
+                assert_eq!(restored.seq == 2, committed, "{at}, {operation}");
+                if !committed {
+                    assert_eq!(
+                        names(path),
+                        FILES.map(str::to_owned).into(),
+                        "{at}, {operation}: left behind"
+                    );
+                }
+            } else {
+                assert_eq!((result, restored), (Ok(()), snapshot(NEW, 2)));
+            }
+            store(path).create("3", 3).unwrap();
+            assert_eq!(store(path).restore(), Ok(snapshot("3", 3)));
+            assert_eq!(names(path), FILES.map(str::to_owned).into());
+        });
+        if !met {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 30, "only {at} operations were tried");
+}
+
+#[test]
+fn a_kill_at_any_operation_leaves_the_old_or_the_new_snapshot() {
+    let mut at = 0;
+    let mut seen = BTreeSet::new();
+    while with_fault(Fault::Crash(at), |path, dir, result| {
+        let restored = store(path).restore().unwrap();
+        seen_pair(&restored);
+        if result.is_ok() {
+            assert!(!dir.has_failed());
+            assert_eq!(restored.seq, 2);
+        }
+        // A kill at any operation of the recovery, too.
+        let mut again = 0;
+        loop {
+            let copy = copy_of(path);
+            let dir = FaultyDir::new(copy.path(), Fault::Crash(again));
+            let result = Store::new(dir.clone()).create("3", 3);
+            let recovered = store(copy.path()).restore().unwrap();
+            assert!(recovered == restored || recovered == snapshot("3", 3), "{at}, {again}: {recovered:?}");
+            store(copy.path()).create("4", 4).unwrap();
+            assert_eq!(store(copy.path()).restore(), Ok(snapshot("4", 4)));
+            assert_eq!(names(copy.path()), FILES.map(str::to_owned).into());
+            again += 1;
+            if result.is_ok() {
+                break;
+            }
+        }
+    }) {
+        at += 1;
+        seen.insert(at);
+    }
+    assert!(seen.len() > 30, "only {} operations were tried", seen.len());
+
+    fn seen_pair(restored: &Snapshot) {
+        assert!([snapshot(OLD, 1), snapshot(NEW, 2)].contains(restored), "{restored:?}");
+    }
+}
+
+/// A copy of a directory of files and directories of files.
+fn copy_of(path: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fn copy_into(from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).unwrap() {
+            let (from, to) = {
+                let entry = entry.unwrap();
+                (entry.path(), to.join(entry.file_name()))
+            };
+            if from.is_dir() {
+                fs::create_dir(&to).unwrap();
+                copy_into(&from, &to);
+            } else {
+                fs::copy(from, to).unwrap();
+            }
+        }
+    }
+    copy_into(path, copy.path());
+    copy
+}
+
+#[test]
+fn the_kinds_of_failures_keep_their_names() {
+    // The first write is of the state; what fails it fails the create.
+    let at = {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = FaultyDir::new(tmp.path(), Fault::None);
+        Store::new(dir.clone()).create("1", 1).unwrap();
+        dir.log().iter().position(|line| line == "write snapshot.tmp/snapshot.json").unwrap()
+    };
+    for (kind, expected) in [
+        (ErrorKind::StorageFull, Error::NoSpace),
+        (ErrorKind::QuotaExceeded, Error::NoSpace),
+        (ErrorKind::PermissionDenied, Error::AccessDenied),
+        (ErrorKind::ReadOnlyFilesystem, Error::AccessDenied),
+    ] {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = FaultyDir::new(tmp.path(), Fault::Once(at, kind));
+        assert_eq!(Store::new(dir).create("1", 1), Err(expected));
+        assert_eq!(names(tmp.path()), BTreeSet::new(), "{kind:?}: left behind");
+    }
+}
+
+#[test]
+fn a_refused_create_leaves_the_stored_snapshot_and_nothing_else() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path();
+    store(path).create("[1]", 5).unwrap();
+    assert_eq!(store(path).create("[2]", 4), Err(Error::Stale(5)));
+    assert!(matches!(store(path).create("[2", 6), Err(Error::InvalidState(_))));
+    let limited = store(path).with_limits(Limits { max_state: 7 });
+    assert_eq!(limited.create("[1,2,3,4]", 6), Err(Error::TooLarge(7)), "as given");
+    assert_eq!(limited.create("[1,2]", 6), Err(Error::TooLarge(7)), "as it would be stored");
+    assert_eq!(names(path), FILES.map(str::to_owned).into());
+    assert_eq!(store(path).restore(), Ok(snapshot("[\n  1\n]", 5)));
+    assert_eq!(limited.restore(), Ok(snapshot("[\n  1\n]", 5)));
+    assert_eq!(store(path).with_limits(Limits { max_state: 6 }).restore(), Err(Error::TooLarge(6)));
+}
+
+#[test]
+fn an_equal_number_replaces_and_every_number_can_be_stored() {
+    let tmp = tempfile::tempdir().unwrap();
+    for (state, seq) in [("1", 0), ("2", 0), ("3", 1), ("4", u64::MAX), ("5", u64::MAX)] {
+        store(tmp.path()).create(state, seq).unwrap();
+        assert_eq!(store(tmp.path()).restore(), Ok(snapshot(state, seq)));
+    }
+    assert_eq!(store(tmp.path()).create("6", u64::MAX - 1), Err(Error::Stale(u64::MAX)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Creates with kills in between, against a model that only remembers what may be stored.
+    #[test]
+    fn after_any_creates_and_kills_the_store_holds_what_was_last_committed(
+        steps in prop::collection::vec((0u64..4, prop::option::of(0usize..45)), 1..12),
+    ) {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut newest: Option<u64> = None;
+        let mut possible: Vec<Option<Snapshot>> = vec![None];
+        for (index, (ahead, kill)) in steps.into_iter().enumerate() {
+            // One step of four goes back, which must be refused.
+            let seq = newest.map_or(ahead, |newest| (newest + ahead).saturating_sub(1));
+            let state = index.to_string();
+            let fault = kill.map_or(Fault::None, Fault::Crash);
+            let dir = FaultyDir::new(tmp.path(), fault);
+            match Store::new(dir.clone()).create(&state, seq) {
+                Ok(()) => possible = vec![Some(snapshot(&state, seq))],
+                Err(Error::Stale(carried)) => {
+                    prop_assert_eq!(Some(carried), newest);
+                    prop_assert!(seq < carried);
+                }
+                Err(_) => {
+                    prop_assert!(dir.has_failed());
+                    possible.push(Some(snapshot(&state, seq)));
+                }
+            }
+            let restored = match store(tmp.path()).restore() {
+                Ok(snapshot) => Some(snapshot),
+                Err(Error::NotFound) => None,
+                Err(error) => return Err(TestCaseError::fail(error.to_string())),
+            };
+            prop_assert!(possible.contains(&restored), "{:?} not in {:?}", restored, possible);
+            prop_assert_eq!(store(tmp.path()).exists(), Ok(restored.is_some()));
+            newest = restored.as_ref().map(|snapshot| snapshot.seq);
+            possible = vec![restored];
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The formatter: what it accepts, what it refuses and where, and that it changes no token.
+
+use minisnap_component::json::{self, Error, Formatter, MAX_DEPTH};
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn format(text: &str) -> Result<String, String> {
+    format_pieces(&[text])
+}
+
+fn format_pieces(pieces: &[&str]) -> Result<String, String> {
+    let formatted = || {
+        let mut formatter = Formatter::new(Vec::new());
+        for piece in pieces {
+            formatter.push(piece)?;
+        }
+        formatter.finish()
+    };
+    match formatted() {
+        Ok(bytes) => Ok(String::from_utf8(bytes).expect("UTF-8 stays UTF-8")),
+        Err(Error::Invalid(invalid)) => Err(invalid.to_string()),
+        Err(Error::Write(error)) => panic!("a Vec takes everything: {error}"),
+    }
+}
+
+/// Whether serde_json takes `text`, numbers beyond its own range included, which JSON allows.
+fn serde_json_accepts(text: &str) -> bool {
+    match serde_json::from_str::<Value>(text) {
+        Ok(_) => true,
+        Err(error) => error.to_string().starts_with("number out of range"),
+    }
+}
+
+#[test]
+fn no_token_changes() {
+    for token in [
+        "123456789012345678901234567890",
+        "1.0",
+        "1e400",
+        "-0",
+        "-0.0e-0",
+        "1E+5",
+        "0.10",
+        r#""\u00e9""#,
+        r#""é""#,
+        r#""\/\b\f\n\r\t\"\\""#,
+        r#""\uD83D\uDE00""#,
+        r#""😀""#,
+        "\"\u{7f}\u{80}\u{2028}\"",
+        "true",
+        "false",
+        "null",
+        r#""""#,
+        "[]",
+        "{}",
+    ] {
+        assert_eq!(format(token).as_deref(), Ok(token));
+        assert_eq!(format(&format!(" \t\r\n{token} \t\r\n")).as_deref(), Ok(token));
+        assert_eq!(format(&format!("[{token},{token}]")).unwrap(), format!("[\n  {token},\n  {token}\n]"));
+        assert_eq!(format(&format!("{{\"k\":{token}}}")).unwrap(), format!("{{\n  \"k\": {token}\n}}"));
+    }
+}
+
+#[test]
+fn the_order_of_keys_and_duplicate_keys_stay() {
+    assert_eq!(format(r#"{"b":1,"a":2,"b":3}"#).unwrap(), "{\n  \"b\": 1,\n  \"a\": 2,\n  \"b\": 3\n}");
+}
+
+#[test]
+fn what_is_refused_names_line_and_column() {
+    for (text, expected) in [
+        ("", "line 1 column 1: the text ends where a value is expected"),
+        (" \n ", "line 2 column 2: the text ends where a value is expected"),
+        ("{\"a\":1,}", "line 1 column 8: `}` where a name is expected"),
+        ("[1,]", "line 1 column 4: `]` where a value is expected"),
+        ("[1 2]", "line 1 column 4: `2` where `,` or `]` is expected"),
+        ("{\"a\" 1}", "line 1 column 6: `1` where `:` is expected"),
+        ("{a:1}", "line 1 column 2: `a` where a name or `}` is expected"),
+        ("{\"a\":1]", "line 1 column 7: `]` where `,` or `}` is expected"),
+        ("[\n1,\n 01]", "line 3 column 3: a number has a leading zero"),
+        ("-", "line 1 column 2: the text ends where a digit is expected"),
+        ("1.", "line 1 column 3: the text ends where a digit is expected"),
+        ("1.e5", "line 1 column 3: `e` where a digit is expected"),
+        ("+1", "line 1 column 1: `+` where a value is expected"),
+        (".5", "line 1 column 1: `.` where a value is expected"),
+        ("NaN", "line 1 column 1: `N` where a value is expected"),
+        ("tru", "line 1 column 4: the text ends where the rest of a literal is expected"),
+        ("nul1", "line 1 column 4: `1` where `true`, `false` or `null` is expected"),
+        ("'a'", "line 1 column 1: `'` where a value is expected"),
+        ("\"a", "line 1 column 3: the text ends where the rest of a string is expected"),
+        ("\"a\nb\"", "line 1 column 3: the control character 0x0a is not escaped"),
+        (r#""\x""#, "line 1 column 3: `x` where one of `\"\\/bfnrtu` after a backslash is expected"),
+        (r#""\u12g4""#, "line 1 column 6: `g` where a hexadecimal digit is expected"),
+        (
+            r#""\ud800""#,
+            "line 1 column 8: `\"` where the escape of the trailing half of a surrogate pair is expected",
+        ),
+        (r#""\ud800\u0041""#, "line 1 column 13: `\\u0041` is not part of a surrogate pair"),
+        (r#""\udc00""#, "line 1 column 7: `\\udc00` is not part of a surrogate pair"),
+        ("1 1", "line 1 column 3: `1` where nothing more after the value is expected"),
+        ("[] // done", "line 1 column 4: `/` where nothing more after the value is expected"),
+        ("\u{feff}1", "line 1 column 1: a character beyond ASCII where a value is expected"),
+        ("[1,\u{a0}2]", "line 1 column 4: a character beyond ASCII where a value is expected"),
+        ("{\"a\":{\"b\":[1,2", "line 1 column 15: the text ends where `,` or `]` is expected"),
+    ] {
+        assert_eq!(format(text), Err(expected.to_owned()), "{text:?}");
+        assert!(!serde_json_accepts(text), "{text:?}");
+    }
+}
+
+#[test]
+fn nesting_ends_where_serde_json_ends_it() {
+    for (open, inner, close) in [("[", "", "]"), ("{\"k\":", "1", "}"), ("[{\"k\":", "1", "}]")] {
+        let depth_each = open.matches(['[', '{']).count();
+        for depth in [MAX_DEPTH / depth_each, MAX_DEPTH / depth_each + 1] {
+            let text = open.repeat(depth) + inner + &close.repeat(depth);
+            assert_eq!(format(&text).is_ok(), serde_json_accepts(&text), "{open} {depth} deep");
+            assert_eq!(format(&text).is_ok(), depth * depth_each <= MAX_DEPTH, "{open} {depth} deep");
+        }
+    }
+    // The input does not decide how deep the program's own stack gets.
+    let problem = format(&"[".repeat(1_000_000)).unwrap_err();
+    assert_eq!(problem, "line 1 column 128: arrays and objects are nested deeper than 127");
+}
+
+#[test]
+fn a_token_larger_than_the_buffer_passes_whole() {
+    let string = format!("\"{}\"", "long ".repeat(200_000));
+    assert_eq!(format(&format!("[1,{string},2]")).unwrap(), format!("[\n  1,\n  {string},\n  2\n]"));
+}
+
+#[test]
+fn bytes_are_checked_across_the_pieces_they_are_read_in() {
+    // Characters of two to four bytes at every offset from the end of a buffer.
+    for shift in 0..12 {
+        let text = format!("\"{}{}\"", "x".repeat(shift), "é€😀".repeat(100_000));
+        assert!(json::check(text.as_bytes()).is_ok());
+        assert!(json::check(&text.as_bytes()[..text.len() - 3]).is_err());
+    }
+    let Err(Error::Invalid(invalid)) = json::check(&b"[\n \"a\xFF\"]"[..]) else { panic!("not UTF-8") };
+    assert_eq!(invalid.problem, "a byte is not UTF-8");
+    let Err(Error::Invalid(invalid)) = json::check(&b"\"\xE2\x82"[..]) else { panic!("cut in a character") };
+    assert_eq!(invalid.problem, "a byte is not UTF-8");
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 100, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            prop::collection::hash_map(any::<String>(), inner, 0..8)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// Text that is JSON, or nearly.
+fn near_json() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "{", "}", "[", "]", ":", ",", "\"", "\\", "\\u", "\\ud83d", "\\ude00", "\"a\"", "\"a\":", "0", "1",
+        "-", ".", "e", "E", "+", "00", "1.5", "true", "false", "null", "tru", " ", "\n", "\t", "\u{1}", "é",
+        "😀", "\u{feff}",
+    ]);
+    let assembled = prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat());
+    let damaged =
+        (any_value(), any::<prop::sample::Index>(), any::<char>()).prop_map(|(value, index, inserted)| {
+            let mut text: Vec<char> = value.to_string().chars().collect();
+            let at = index.index(text.len());
+            text[at] = inserted;
+            text.into_iter().collect()
+        });
+    prop_oneof![assembled, damaged]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_serde_json_wrote_is_formatted_as_serde_json_formats_it(value in any_value()) {
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
+        prop_assert_eq!(format(&serde_json::to_string(&value).unwrap()), Ok(pretty.clone()));
+        prop_assert_eq!(format(&pretty), Ok(pretty.clone()));
+    }
+
+    #[test]
+    fn what_serde_json_refuses_is_refused_and_nothing_else(text in near_json()) {
+        prop_assert_eq!(format(&text).is_ok(), serde_json_accepts(&text), "{:?}: {:?}", text, format(&text));
+    }
+
+    #[test]
+    fn pieces_make_what_the_whole_makes(text in near_json(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| text.floor_char_boundary(cut.index(text.len() + 1))).collect();
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&str> = cuts.windows(2).map(|cut| &text[cut[0]..cut[1]]).collect();
+        prop_assert_eq!(format_pieces(&pieces), format(&text));
+    }
+}

@@ -1,0 +1,356 @@
+//! How a directory is read: whole ones, damaged ones, and what a crash, ours or native minisnap's, left in them.
+
+mod seam;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use minisnap_component::dir::OsDir;
+use minisnap_component::error::Error;
+use minisnap_component::store::{Snapshot, Soundness, Store};
+use seam::{Fault, FaultyDir};
+use tempfile::TempDir;
+
+fn store(dir: &Path) -> Store<OsDir> {
+    Store::new(OsDir::new(dir))
+}
+
+fn snapshot(state: &str, seq: u64) -> Snapshot {
+    Snapshot { state: state.to_owned(), seq }
+}
+
+fn dir() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// A directory with these files, directories in their names included.
+fn dir_with(files: &[(&str, &str)]) -> TempDir {
+    let dir = dir();
+    for (name, contents) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+    }
+    dir
+}
+
+/// A directory with the snapshot `("1", 1)`.
+fn dir_with_snapshot() -> TempDir {
+    let dir = dir();
+    store(dir.path()).create("1", 1).unwrap();
+    dir
+}
+
+/// Every verb agrees that it is damaged; the message holds `expected`.
+#[track_caller]
+fn assert_corrupt(dir: &Path, expected: &str) {
+    let Err(Error::Corrupt(problem)) = store(dir).restore() else { panic!("{:?}", store(dir).restore()) };
+    assert!(problem.contains(expected), "{problem:?} does not contain {expected:?}");
+    assert_eq!(store(dir).info(), Err(Error::Corrupt(problem)));
+    assert_eq!(store(dir).exists(), Ok(true));
+}
+
+/// And a create is refused, because it cannot know what number is stored.
+#[track_caller]
+fn assert_create_refused(dir: &Path) {
+    let before = contents(dir);
+    assert!(matches!(store(dir).create("2", u64::MAX), Err(Error::Corrupt(_))));
+    assert_eq!(contents(dir), before, "a refused create changed something");
+}
+
+fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap_or_default())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn an_empty_directory_has_no_snapshot_and_a_missing_one_is_an_error() {
+    let dir = dir();
+    assert_eq!(store(dir.path()).restore(), Err(Error::NotFound));
+    assert_eq!(store(dir.path()).info(), Err(Error::NotFound));
+    assert_eq!(store(dir.path()).exists(), Ok(false));
+
+    let missing = store(&dir.path().join("missing"));
+    for problem in
+        [missing.restore().unwrap_err(), missing.create("1", 1).unwrap_err(), missing.exists().unwrap_err()]
+    {
+        assert!(
+            matches!(&problem, Error::Io(text) if text.contains("preopen one at `/snapshots`")),
+            "{problem:?}"
+        );
+    }
+}
+
+#[test]
+fn a_directory_of_other_files_has_no_snapshot() {
+    let dir = dir_with(&[("snapshot.bak", "1"), ("snapshot_7.json", "{}"), ("notes/snapshot.json", "1")]);
+    assert_eq!(store(dir.path()).restore(), Err(Error::NotFound));
+    store(dir.path()).create("1", 1).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+    assert!(dir.path().join("snapshot_7.json").exists());
+}
+
+#[test]
+fn a_native_pair_without_sums_is_accepted_as_unverified() {
+    for seq in ["7", "7\n", " 7 "] {
+        let dir = dir_with(&[("snapshot.json", "{\"a\": 1}"), ("snapshot.seq", seq)]);
+        // The state comes back as it is on the disk, whoever laid it out.
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("{\"a\": 1}", 7)));
+        let info = store(dir.path()).info().unwrap();
+        assert_eq!((info.seq, info.size, info.soundness), (7, 8, Soundness::Unverified));
+        assert_eq!(store(dir.path()).create("1", 6), Err(Error::Stale(7)));
+        store(dir.path()).create("1", 8).unwrap();
+        assert_eq!(store(dir.path()).info().unwrap().soundness, Soundness::Verified);
+    }
+}
+
+#[test]
+fn a_native_pair_written_over_ours_is_accepted_as_unverified() {
+    let dir = dir_with_snapshot();
+    fs::write(dir.path().join("snapshot.json"), "{}").unwrap();
+    fs::write(dir.path().join("snapshot.seq"), "9").unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("{}", 9)));
+    assert_eq!(store(dir.path()).info().unwrap().soundness, Soundness::Unverified);
+    assert_eq!(store(dir.path()).create("1", 8), Err(Error::Stale(9)));
+}
+
+#[test]
+fn one_file_that_is_not_what_was_written_is_corrupt() {
+    let dir = dir_with_snapshot();
+    fs::write(dir.path().join("snapshot.json"), "2").unwrap();
+    assert_corrupt(dir.path(), "`snapshot.json` is not what was written with `snapshot.seq`");
+    // The number is vouched for, so a newer state may replace the damaged one.
+    assert_eq!(store(dir.path()).create("2", 0), Err(Error::Stale(1)));
+    store(dir.path()).create("2", 2).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
+
+    let dir = dir_with_snapshot();
+    fs::write(dir.path().join("snapshot.seq"), "2").unwrap();
+    assert_corrupt(dir.path(), "`snapshot.seq` is not what was written with `snapshot.json`");
+    assert_create_refused(dir.path());
+}
+
+#[test]
+fn sums_that_cannot_be_read_are_corrupt_and_removing_them_is_the_way_out() {
+    for damage in ["", "\n", "0123", "\0\0\0\0"] {
+        let dir = dir_with_snapshot();
+        fs::write(dir.path().join("snapshot.sum"), damage).unwrap();
+        assert_corrupt(dir.path(), "remove it to accept `snapshot.json` and `snapshot.seq` unverified");
+        assert_create_refused(dir.path());
+        fs::remove_file(dir.path().join("snapshot.sum")).unwrap();
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+    }
+}
+
+#[test]
+fn a_missing_file_is_corrupt_and_named() {
+    for name in ["snapshot.json", "snapshot.seq"] {
+        let dir = dir_with_snapshot();
+        fs::remove_file(dir.path().join(name)).unwrap();
+        assert_corrupt(dir.path(), &format!("`{name}` is missing"));
+        fs::remove_file(dir.path().join("snapshot.sum")).unwrap();
+        assert_corrupt(dir.path(), &format!("`{name}` is missing"));
+        if name == "snapshot.seq" {
+            assert_create_refused(dir.path());
+        }
+    }
+    let dir = dir_with_snapshot();
+    for name in ["snapshot.json", "snapshot.seq"] {
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    assert_corrupt(dir.path(), "is missing");
+    assert_create_refused(dir.path());
+}
+
+#[test]
+fn empty_zeroed_or_cut_files_are_corrupt() {
+    for (state, seq, expected) in [
+        ("", "", "`snapshot.seq` does not hold a decimal number"),
+        ("", "7", "`snapshot.json` is not valid JSON"),
+        ("\0\0\0", "\0", "`snapshot.seq` does not hold a decimal number"),
+        ("\0\0\0", "7", "`snapshot.json` is not valid JSON"),
+        ("{\"a\": [1, 2", "7", "`snapshot.json` is not valid JSON: line 1 column 12"),
+        ("{}", "+7", "`snapshot.seq` does not hold a decimal number"),
+        ("{}", "18446744073709551616", "`snapshot.seq` does not hold a decimal number"),
+        ("7", "{}", "`snapshot.seq` does not hold a decimal number"),
+    ] {
+        let dir = dir_with(&[("snapshot.json", state), ("snapshot.seq", seq)]);
+        assert_corrupt(dir.path(), expected);
+    }
+    let dir = dir_with(&[("snapshot.seq", "7")]);
+    fs::write(dir.path().join("snapshot.json"), b"\"\xFF\"").unwrap();
+    assert!(matches!(store(dir.path()).restore(), Err(Error::Corrupt(_))));
+    assert!(matches!(store(dir.path()).info(), Err(Error::Corrupt(_))));
+}
+
+#[test]
+fn every_flipped_bit_of_a_snapshot_is_an_error_or_makes_no_difference() {
+    let dir = dir();
+    store(dir.path()).create(r#"{"counter":42,"name":"é"}"#, 19).unwrap();
+    let right = store(dir.path()).restore().unwrap();
+    let mut tried = 0;
+    for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
+        let path = dir.path().join(name);
+        let sound = fs::read(&path).unwrap();
+        for bit in 0..8 * sound.len() {
+            let mut damaged = sound.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, damaged).unwrap();
+            let restored = store(dir.path()).restore();
+            assert!(matches!(restored, Err(Error::Corrupt(_))), "{name}, bit {bit}: {restored:?}");
+            tried += 1;
+        }
+        fs::write(&path, sound).unwrap();
+    }
+    assert_eq!(store(dir.path()).restore(), Ok(right));
+    assert!(tried > 1000);
+}
+
+#[test]
+fn a_commit_that_was_cut_short_is_read_as_it_will_be_finished() {
+    // The old snapshot, the new one, and how many of the new one's files had been moved when the crash came.
+    let [old, new] = [dir(), dir()];
+    store(old.path()).create("[\"old\"]", 1).unwrap();
+    store(new.path()).create("[\"new\"]", 2).unwrap();
+    let expected = store(new.path()).restore().unwrap();
+    for has_old in [true, false] {
+        for moved in 0..8 {
+            let files = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
+            let dir = dir();
+            let commit = dir.path().join("snapshot.commit");
+            fs::create_dir(&commit).unwrap();
+            for (bit, name) in files.into_iter().enumerate() {
+                if has_old {
+                    fs::copy(old.path().join(name), dir.path().join(name)).unwrap();
+                }
+                let place = if moved >> bit & 1 == 1 { dir.path() } else { &commit };
+                fs::copy(new.path().join(name), place.join(name)).unwrap();
+            }
+            assert_eq!(store(dir.path()).restore(), Ok(expected.clone()), "{moved:b}");
+            assert_eq!(store(dir.path()).exists(), Ok(true));
+            assert_eq!(store(dir.path()).create("3", 1), Err(Error::Stale(2)));
+            assert!(!commit.exists(), "a create settles first");
+            assert_eq!(store(dir.path()).restore(), Ok(expected.clone()), "{moved:b}, settled");
+        }
+    }
+}
+
+#[test]
+fn what_was_never_committed_is_ignored_and_removed() {
+    let dir = dir_with_snapshot();
+    fs::create_dir(dir.path().join("snapshot.tmp")).unwrap();
+    fs::write(dir.path().join("snapshot.tmp/snapshot.json"), "{\"long\": \"and never committed\"}").unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+    store(dir.path()).create("2", 2).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
+    assert!(!dir.path().join("snapshot.tmp").exists());
+}
+
+#[test]
+fn a_native_crash_between_its_renames_is_finished() {
+    for over_ours in [false, true] {
+        let dir = if over_ours { dir_with_snapshot() } else { dir_with(&[("snapshot.seq", "1")]) };
+        // 0.1.2 renamed the state, and not the number.
+        fs::write(dir.path().join("snapshot.json"), "{\"native\": 2}").unwrap();
+        fs::write(dir.path().join("snapshot.seq.tmp"), "2").unwrap();
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("{\"native\": 2}", 2)));
+        assert_eq!(store(dir.path()).info().unwrap().soundness, Soundness::Unverified);
+        assert_eq!(store(dir.path()).create("3", 1), Err(Error::Stale(2)));
+        assert!(!dir.path().join("snapshot.seq.tmp").exists());
+        assert_eq!(fs::read_to_string(dir.path().join("snapshot.seq")).unwrap(), "2");
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("{\"native\": 2}", 2)));
+    }
+}
+
+#[test]
+fn a_native_crash_before_its_renames_is_ignored_and_removed() {
+    for left in [&["snapshot.json.tmp"][..], &["snapshot.json.tmp", "snapshot.seq.tmp"]] {
+        let dir = dir_with_snapshot();
+        for name in left {
+            fs::write(dir.path().join(name), "79999999").unwrap();
+        }
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+        store(dir.path()).create("2", 2).unwrap();
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
+        for name in left {
+            assert!(!dir.path().join(name).exists(), "{name}");
+        }
+    }
+    let dir = dir_with(&[("snapshot.json.tmp", "{}"), ("snapshot.seq.tmp", "7")]);
+    assert_eq!(store(dir.path()).restore(), Err(Error::NotFound));
+    assert_eq!(store(dir.path()).exists(), Ok(false));
+}
+
+#[test]
+fn a_native_number_that_cannot_be_read_replaces_nothing() {
+    let dir = dir_with(&[("snapshot.json", "{}"), ("snapshot.seq", "1"), ("snapshot.seq.tmp", "")]);
+    assert_corrupt(dir.path(), "`snapshot.seq.tmp` does not hold a decimal number");
+    assert_create_refused(dir.path());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_not_a_file_is_never_opened() {
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    type Plant = fn(&Path);
+    let plants: [Plant; 3] = [
+        |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
+        |path| fs::create_dir(path).unwrap(),
+        |path| symlink("/dev/zero", path).unwrap(),
+    ];
+    for plant in plants {
+        for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
+            let dir = dir_with_snapshot();
+            fs::remove_file(dir.path().join(name)).unwrap();
+            plant(&dir.path().join(name));
+            let Err(Error::Corrupt(problem)) = store(dir.path()).restore() else { panic!("{name}") };
+            assert!(problem.contains(&format!("`{name}` is not a regular file")), "{problem}");
+        }
+        for name in ["snapshot.tmp", "snapshot.commit"] {
+            let dir = dir_with_snapshot();
+            plant(&dir.path().join(name));
+            assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)), "{name}");
+            match store(dir.path()).create("2", 2) {
+                Ok(()) => assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2))),
+                Err(Error::Io(problem)) => {
+                    assert!(problem.contains(&format!("`{name}` is not a directory")), "{problem}")
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_number_of_any_length_is_not_read_into_memory() {
+    let dir = dir_with(&[("snapshot.json", "{}")]);
+    let long = fs::File::create(dir.path().join("snapshot.seq")).unwrap();
+    long.set_len(1 << 40).unwrap();
+    assert_corrupt(dir.path(), "`snapshot.seq` does not hold a decimal number");
+}
+
+#[test]
+fn any_failed_operation_of_a_read_is_reported_and_never_makes_another_snapshot() {
+    let dir = dir_with_snapshot();
+    for at in 0.. {
+        let faulty = FaultyDir::new(dir.path(), Fault::Once(at, ErrorKind::Other));
+        let restored = Store::new(faulty.clone()).restore();
+        if !faulty.has_failed() {
+            assert_eq!(restored, Ok(snapshot("1", 1)));
+            assert!(at > 10, "only {at} operations were tried");
+            break;
+        }
+        let operation = &faulty.log()[at];
+        assert!(matches!(restored, Err(Error::Io(_))), "{at}, {operation}: {restored:?}");
+    }
+}

@@ -1,0 +1,53 @@
+//! Builds the programs that the tests run: the consumer components, and those of the native crates.
+//!
+//! Each becomes a constant with the path of its file, so that a test of a program that is missing does not compile.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+fn main() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    // Of all profiles and runs, in the build folder that is in use.
+    let target =
+        out.ancestors().nth(4).expect("OUT_DIR is target/PROFILE/build/PACKAGE/out").join("minisnap-tests");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../wit");
+
+    let mut programs = String::new();
+    for (constant, folder, file) in [
+        ("RUST_CONSUMER", "consumers/rust", "wasm32-wasip2/release/consumer.wasm"),
+        ("NATIVE_0_1_2", "native/0.1.2", "release/native"),
+    ] {
+        let folder = here.join(folder);
+        println!("cargo::rerun-if-changed={}", folder.display());
+        let target = target.join(constant.to_lowercase());
+        build(&folder, &target, file.starts_with("wasm32-wasip2"));
+        let path = target.join(file);
+        assert!(path.exists(), "{} was not built", path.display());
+        programs +=
+            &format!("/// Built from `{}`.\npub const {constant}: &str = {path:?};\n", folder.display());
+    }
+    fs::write(out.join("programs.rs"), programs).expect("the constants can be written");
+}
+
+fn build(folder: &Path, target: &Path, to_wasm: bool) {
+    let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"));
+    cargo.args(["build", "--release", "--locked", "--target-dir"]).arg(target).current_dir(folder);
+    if to_wasm {
+        cargo.args(["--target", "wasm32-wasip2"]);
+    }
+    // What was set for this workspace is not meant for those.
+    for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"]
+    {
+        cargo.env_remove(variable);
+    }
+    let output = cargo.output().expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{} was not built; if the target wasm32-wasip2 is missing, run guest/provision\n{}",
+        folder.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

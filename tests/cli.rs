@@ -1,0 +1,327 @@
+//! The command line: what each verb prints, and every exit code of the table.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use minisnap_host::Grant;
+use minisnap_tests::{Done, binary, cli, minisnap, run, run_mounting, tokens};
+use tempfile::{TempDir, tempdir};
+
+fn done(code: i32, stdout: &str, stderr: &str) -> Done {
+    Done { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() }
+}
+
+fn create(dir: &Path, seq: &str, state: &str) -> Done {
+    run(cli().arg("create").arg(dir).args(["--seq", seq]), state)
+}
+
+fn restore(dir: &Path) -> Done {
+    run(cli().arg("restore").arg(dir), "")
+}
+
+fn dir_with_snapshot(state: &str, seq: &str) -> TempDir {
+    let dir = tempdir().unwrap();
+    assert_eq!(create(dir.path(), seq, state), done(0, "", ""));
+    dir
+}
+
+/// The exit code is `code`, and the message is one of the form that scripts and people rely on.
+#[track_caller]
+fn assert_fails(done: &Done, code: i32, message: &str) {
+    assert_eq!((done.code, done.stdout.as_str()), (Some(code), ""), "{done:?}");
+    assert!(done.stderr.starts_with("error: ") && done.stderr.contains(message), "{}", done.stderr);
+}
+
+#[test]
+fn restore_prints_the_state_exactly_and_the_number_beside_it() {
+    let dir = dir_with_snapshot(" {\"counter\" : 42} \n", "10");
+    assert_eq!(restore(dir.path()), done(0, "{\n  \"counter\": 42\n}", "seq 10\n"));
+    let json = run(cli().arg("restore").arg(dir.path()).arg("--json"), "");
+    assert_eq!(json, done(0, "{\"seq\":10,\"state\":{\n  \"counter\": 42\n}}\n", ""));
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["state"]["counter"], 42);
+}
+
+#[test]
+fn create_reads_a_file_or_standard_input() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("state.json");
+    fs::write(&file, "[1]").unwrap();
+    let snapshots = dir.path().join("snapshots");
+    assert_eq!(run(cli().arg("create").arg(&snapshots).args(["--seq", "1"]).arg(&file), ""), done(0, "", ""));
+    assert_eq!(restore(&snapshots).stdout, "[\n  1\n]");
+    assert_eq!(run(cli().arg("create").arg(&snapshots).args(["--seq", "2", "-"]), "[2]"), done(0, "", ""));
+    assert_eq!(restore(&snapshots), done(0, "[\n  2\n]", "seq 2\n"));
+}
+
+#[test]
+fn restore_output_replaces_a_file_as_a_whole_or_not_at_all() {
+    let dir = dir_with_snapshot("[1]", "1");
+    let output = dir.path().join("out/state.json");
+    fs::create_dir(dir.path().join("out")).unwrap();
+    fs::write(&output, "what was there").unwrap();
+    let restore = |dir: &Path| run(cli().arg("restore").arg(dir).arg("--output").arg(&output), "");
+    assert_fails(&restore(&dir.path().join("missing")), 1, "there is no snapshot");
+    assert_eq!(fs::read_to_string(&output).unwrap(), "what was there");
+    assert_eq!(restore(dir.path()), done(0, "", "seq 1\n"));
+    assert_eq!(fs::read_to_string(&output).unwrap(), "[\n  1\n]");
+    assert_eq!(fs::read_dir(dir.path().join("out")).unwrap().count(), 1, "a temporary file was left");
+    let nowhere = run(cli().arg("restore").arg(dir.path()).args(["--output", "/nonexistent/state.json"]), "");
+    assert_fails(&nowhere, 10, "/nonexistent/state.json: cannot write");
+}
+
+#[test]
+fn info_shows_number_size_layout_and_soundness() {
+    let dir = dir_with_snapshot("[1]", "10");
+    let info = |json: &[&str]| run(cli().arg("info").arg(dir.path()).args(json), "");
+    assert_eq!(
+        info(&[]),
+        done(0, "layout     pair\nseq        10\nsize       7 bytes\nsoundness  verified\n", "")
+    );
+    let expected = "{\"layout\":\"pair\",\"seq\":10,\"size\":7,\"soundness\":\"verified\"}\n";
+    assert_eq!(info(&["--json"]), done(0, expected, ""));
+    fs::remove_file(dir.path().join("snapshot.sum")).unwrap();
+    assert_eq!(info(&["--json"]), done(0, &expected.replace("verified", "unverified"), ""));
+}
+
+#[test]
+fn verify_reads_every_byte() {
+    let dir = dir_with_snapshot("[1]", "10");
+    let verify = || run(cli().arg("verify").arg(dir.path()), "");
+    assert_eq!(verify(), done(0, "seq 10, 7 bytes, verified: every byte is as it was written\n", ""));
+    fs::write(dir.path().join("snapshot.json"), "[\n  2\n]").unwrap();
+    assert_fails(&verify(), 6, "`snapshot.json` is not what was written");
+    fs::remove_file(dir.path().join("snapshot.sum")).unwrap();
+    let unverified = verify();
+    assert_eq!(unverified.code, Some(0));
+    assert!(unverified.stdout.starts_with("seq 10, 7 bytes, unverified: another program wrote it"));
+}
+
+#[test]
+fn the_sums_are_what_b3sum_checks() {
+    let dir = dir_with_snapshot("[1]", "10");
+    let expected: String = ["snapshot.json", "snapshot.seq"]
+        .map(|name| format!("{}  {name}\n", blake3::hash(&fs::read(dir.path().join(name)).unwrap())))
+        .concat();
+    assert_eq!(fs::read_to_string(dir.path().join("snapshot.sum")).unwrap(), expected);
+}
+
+#[test]
+fn component_writes_the_component_that_is_embedded() {
+    let output = Command::new(binary()).arg("component").output().unwrap();
+    assert!(output.stdout == minisnap_host::COMPONENT);
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("minisnap.wasm");
+    assert_eq!(run(cli().arg("component").arg("--output").arg(&file), ""), done(0, "", ""));
+    assert!(fs::read(file).unwrap() == minisnap_host::COMPONENT);
+}
+
+#[test]
+fn every_verb_shows_an_example_and_help_lists_the_exit_codes() {
+    for verb in ["create", "restore", "info", "verify", "run", "component"] {
+        let help = run(cli().args([verb, "--help"]), "");
+        assert_eq!(help.code, Some(0));
+        assert!(
+            help.stdout.contains("Example") && help.stdout.contains(&format!("minisnap {verb}")),
+            "{verb}"
+        );
+    }
+    let help = run(cli().arg("--help"), "").stdout;
+    for code in 0..=11 {
+        assert!(help.contains(&format!(" {code}  ")), "{code}: {help}");
+    }
+}
+
+#[test]
+fn verbose_tells_what_happens_and_not_the_state() {
+    let dir = dir_with_snapshot("\"secret\"", "1");
+    let told = run(cli().arg("-v").arg("info").arg(dir.path()), "");
+    assert_eq!(told.code, Some(0));
+    assert!(told.stderr.contains("minisnap_host") && told.stderr.contains("info"), "{}", told.stderr);
+    assert!(!told.stderr.contains("secret"));
+}
+
+#[test]
+fn compiled_code_that_cannot_be_cached_only_takes_longer() {
+    let dir = tempdir().unwrap();
+    let mut cli = cli();
+    cli.arg("create").arg(dir.path()).args(["--seq", "1"]);
+    cli.env("XDG_CACHE_HOME", "/dev/null/nowhere").env("HOME", "/dev/null/nowhere");
+    assert_eq!(run(&mut cli, "1"), done(0, "", ""));
+}
+
+#[test]
+fn exit_code_1_there_is_no_snapshot() {
+    let dir = tempdir().unwrap();
+    for path in [dir.path().to_owned(), dir.path().join("missing")] {
+        for verb in ["restore", "info", "verify"] {
+            assert_fails(&run(cli().arg(verb).arg(&path), ""), 1, "there is no snapshot yet");
+        }
+    }
+}
+
+#[test]
+fn exit_code_2_wrong_arguments() {
+    let dir = tempdir().unwrap();
+    for args in
+        [&["create"][..], &["create", "d"], &["destroy"], &["restore", "d", "--max-state", "much"], &[]]
+    {
+        assert_eq!(run(cli().args(args).current_dir(dir.path()), "1").code, Some(2), "{args:?}");
+    }
+    for seq in ["-1", "1.5", "18446744073709551616", ""] {
+        assert_fails(&create(dir.path(), seq, "1"), 2, "--seq");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn exit_code_3_the_state_is_not_one_json_value() {
+    let dir = dir_with_snapshot("1", "1");
+    assert_fails(&create(dir.path(), "2", "{\"a\":\n tru}"), 3, "line 2 column 5: `}` where");
+    assert_fails(&create(dir.path(), "2", ""), 3, "line 1 column 1: the text ends");
+    let file = dir.path().join("latin1.json");
+    fs::write(&file, b"[1,\n\"\xE9\"]").unwrap();
+    let refused = run(cli().arg("create").arg(dir.path()).args(["--seq", "2"]).arg(&file), "");
+    assert_fails(
+        &refused,
+        3,
+        "latin1.json: the state is not one JSON value: line 2 column 2: a byte is not UTF-8",
+    );
+    assert_eq!(restore(dir.path()), done(0, "1", "seq 1\n"));
+    // Refused before anything is made.
+    assert_eq!(create(&dir.path().join("new"), "1", "\u{feff}1").code, Some(3));
+}
+
+#[test]
+fn exit_code_4_the_sequence_number_is_too_low() {
+    let dir = dir_with_snapshot("1", "10");
+    assert_fails(&create(dir.path(), "9", "2"), 4, "lower than the stored snapshot's, which is 10");
+    assert_eq!(restore(dir.path()), done(0, "1", "seq 10\n"));
+}
+
+#[test]
+fn exit_code_5_the_state_is_larger_than_the_limit() {
+    let dir = dir_with_snapshot("[1,2]", "1");
+    let with_limit =
+        |verb: &[&str]| run(cli().args(verb).arg(dir.path()).args(["--max-state", "10"]), "[10,20,30]");
+    assert_fails(&with_limit(&["restore"]), 5, "larger than the limit of 10 bytes");
+    assert_fails(&with_limit(&["create", "--seq", "2"]), 5, "larger than the limit of 10 bytes");
+    assert_eq!(restore(dir.path()), done(0, "[\n  1,\n  2\n]", "seq 1\n"));
+    let larger = run(cli().arg("restore").arg(dir.path()).args(["--max-state", "1KiB"]), "");
+    assert_eq!(larger.code, Some(0));
+}
+
+#[test]
+fn exit_code_6_the_snapshot_is_damaged() {
+    for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
+        let dir = dir_with_snapshot("1", "10");
+        fs::write(dir.path().join(name), "").unwrap();
+        for verb in ["restore", "info", "verify"] {
+            assert_fails(&run(cli().arg(verb).arg(dir.path()), ""), 6, &format!("`{name}`"));
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn exit_code_7_the_disk_is_full() {
+    let dir = tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=64k none $2; echo 1 | $1 create $2 --seq 1; code=0; \
+                  $1 create $2 --seq 2 || code=$?; $1 restore $2; ls $2; exit $code";
+    let full = run_mounting(script, dir.path(), &format!("\"{}\"", "x".repeat(100_000)));
+    assert_eq!(full.code, Some(7), "{full:?}");
+    assert!(
+        full.stderr.contains("error: ") && full.stderr.contains("the disk or a quota is full"),
+        "{full:?}"
+    );
+    // The snapshot before is there, and nothing else.
+    assert_eq!(full.stdout, "1snapshot.json\nsnapshot.seq\nsnapshot.sum\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn exit_code_8_access_is_denied() {
+    let dir = tempdir().unwrap();
+    let script = "mount -t tmpfs none $2; echo 1 | $1 create $2 --seq 1; mount -o remount,ro $2; \
+                  $1 restore $2; $1 create $2 --seq 2";
+    let denied = run_mounting(script, dir.path(), "2");
+    assert_eq!((denied.code, denied.stdout.as_str()), (Some(8), "1"), "{denied:?}");
+    assert!(denied.stderr.contains("access to the snapshot directory is denied"), "{denied:?}");
+}
+
+#[test]
+fn exit_code_9_the_directory_is_in_use() {
+    let dir = dir_with_snapshot("1", "1");
+    let writer = minisnap().open(Grant::new(dir.path())).unwrap();
+    let busy = create(dir.path(), "2", "2");
+    assert_fails(&busy, 9, "the snapshot directory is in use");
+    if cfg!(target_os = "linux") {
+        assert!(busy.stderr.contains(&format!("process {}", std::process::id())), "{}", busy.stderr);
+    }
+    assert_eq!(restore(dir.path()), done(0, "1", "seq 1\n"));
+    drop(writer);
+    assert_eq!(create(dir.path(), "2", "2"), done(0, "", ""));
+}
+
+#[test]
+fn exit_code_10_anything_else_that_the_system_said() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "1").unwrap();
+    for verb in ["restore", "info", "verify"] {
+        assert_fails(&run(cli().arg(verb).arg(&file), ""), 10, "is not a directory");
+    }
+    assert_fails(&create(&file, "1", "1"), 10, "is not a directory");
+    assert_fails(&create(&file.join("below"), "1", "1"), 10, "is not a directory");
+    let missing = run(cli().arg("create").arg(dir.path()).args(["--seq", "1", "no-such-file.json"]), "");
+    assert_fails(&missing, 10, "no-such-file.json: cannot read");
+}
+
+#[test]
+fn exit_code_11_a_component_could_not_be_loaded() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("not-a-component.wasm");
+    fs::write(&file, "no WebAssembly").unwrap();
+    for component in [&file, &dir.path().join("missing.wasm")] {
+        let grant = dir.path().join("snapshots");
+        let failed = run(cli().arg("run").arg(component).arg("--grant").arg(&grant), "");
+        assert_fails(&failed, 11, component.file_name().unwrap().to_str().unwrap());
+        assert!(!grant.exists(), "a component that cannot run was granted a directory");
+    }
+}
+
+/// Every token of real files, where MINISNAP_JSON_DATA names a folder of them, and of one that is made of what others
+/// stumble over.
+#[test]
+fn real_json_keeps_every_token() {
+    let hard = r#"{"n":[123456789012345678901234567890,1.0,1e400,-0,0.10,1E+5,-1e-7],"s":["é","\u00e9","\/","😀",
+        "\ud83d\ude00",""],"n":{},"":[[],{}],"b":[true,false,null]}"#;
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("hard.json");
+    fs::write(&file, hard).unwrap();
+    let mut files = vec![file];
+    if let Some(folder) = std::env::var_os("MINISNAP_JSON_DATA") {
+        let found: Vec<PathBuf> = fs::read_dir(&folder)
+            .unwrap_or_else(|e| panic!("MINISNAP_JSON_DATA: {folder:?}: {e}"))
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .collect();
+        assert!(!found.is_empty(), "MINISNAP_JSON_DATA: no .json file in {folder:?}");
+        files.extend(found);
+    }
+    for (seq, file) in files.iter().enumerate() {
+        let snapshots = dir.path().join("snapshots");
+        let seq = seq.to_string();
+        assert_eq!(
+            run(cli().arg("create").arg(&snapshots).args(["--seq", &seq]).arg(file), ""),
+            done(0, "", "")
+        );
+        let restored = restore(&snapshots);
+        assert_eq!((restored.code, restored.stderr), (Some(0), format!("seq {seq}\n")));
+        let given = fs::read_to_string(file).unwrap();
+        let (given, restored) = (tokens(&given), tokens(&restored.stdout));
+        println!("{}: {} tokens", file.display(), given.len());
+        assert!(given.len() > 10 && given == restored, "{}", file.display());
+    }
+}

@@ -1,0 +1,187 @@
+//! The component file that the host embeds: built from these sources, by a known toolchain, with nothing of the
+//! machine in it, and with no more imports than it needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+use arcella_types::manifest::ComponentManifest;
+use minisnap_host::COMPONENT;
+use wasmparser::{Parser, Payload};
+
+#[path = "../guest/digest.rs"]
+mod digest;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The custom sections, those of the modules inside included.
+fn custom_sections(component: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    Parser::new(0)
+        .parse_all(component)
+        .filter_map(|payload| match payload.expect("the component is valid") {
+            Payload::CustomSection(section) => Some((section.name().to_owned(), section.data().to_vec())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn section_of(component: &[u8], name: &str) -> String {
+    let sections = custom_sections(component);
+    let section = sections.get(name).unwrap_or_else(|| panic!("no section {name} in {:?}", sections.keys()));
+    String::from_utf8(section.clone()).unwrap()
+}
+
+/// The names of the component's own imports and exports.
+fn imports_and_exports() -> (Vec<String>, Vec<String>) {
+    let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0);
+    for payload in Parser::new(0).parse_all(COMPONENT) {
+        match payload.unwrap() {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                imports.extend(section.into_iter().map(|import| import.unwrap().name.name.to_owned()));
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                exports.extend(section.into_iter().map(|export| export.unwrap().name.name.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    (imports, exports)
+}
+
+#[test]
+fn the_component_file_is_built_from_these_sources() {
+    assert_eq!(
+        section_of(COMPONENT, digest::SOURCES_SECTION),
+        digest::sources(root()),
+        "the component file is older than its sources: rebuild it with guest/build, and commit it with them"
+    );
+}
+
+/// The toolchain is part of what decides the bytes; where it is another one, there is nothing to compare.
+#[test]
+fn the_same_toolchain_makes_the_same_file_in_another_place() {
+    let checked_in = fs::read(root().join("host/component/minisnap.wasm")).unwrap();
+    let recorded = section_of(&checked_in, digest::TOOLCHAIN_SECTION);
+    let here = digest::toolchain("rustc");
+    if recorded != here {
+        println!("the checked-in file was built by\n{recorded}and this toolchain is\n{here}");
+        assert!(recorded.starts_with("rustc 1.") && recorded.contains("\nstandard library "), "{recorded}");
+        return;
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    for name in ["Cargo.toml", "Cargo.lock", "wit", "guest", "host", "tests"] {
+        copy(&root().join(name), &elsewhere.path().join(name));
+    }
+    let built = elsewhere.path().join("built.wasm");
+    let mut build = Command::new(elsewhere.path().join("guest/build"));
+    let output = build.arg(&built).env_remove("CARGO_TARGET_DIR").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let built = fs::read(built).unwrap();
+    assert_eq!(built.len(), checked_in.len());
+    assert!(built == checked_in, "two builds by the same toolchain differ");
+}
+
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let name = entry.unwrap().file_name();
+            if name != "target" {
+                copy(&from.join(&name), &to.join(&name));
+            }
+        }
+    } else {
+        fs::copy(from, to).unwrap();
+    }
+}
+
+#[test]
+fn the_component_file_is_below_250_kb() {
+    assert!(COMPONENT.len() < 250_000, "{} bytes", COMPONENT.len());
+}
+
+#[test]
+fn nothing_of_the_building_machine_is_in_the_component_file() {
+    let text = String::from_utf8_lossy(COMPONENT);
+    let home = env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
+    let here = root().canonicalize().unwrap();
+    let mut unwanted =
+        vec![".cargo", ".rustup", "/home/", "/root/", "/Users/", "registry/src", "index.crates", "://"];
+    unwanted.extend([home.as_str(), here.to_str().unwrap()].iter().filter(|path| path.len() > 1));
+    for path in unwanted {
+        let found = text.find(path).map(|at| {
+            let rest: String = text[at..].chars().take(80).collect();
+            rest
+        });
+        assert_eq!(found, None, "{path}");
+    }
+    // What stands in their place.
+    assert!(text.contains("/rustc/src/") || text.contains("/rustc/"), "the check above looks at nothing");
+}
+
+#[test]
+fn the_component_is_stripped() {
+    let names: Vec<_> = custom_sections(COMPONENT).into_keys().collect();
+    assert!(!names.iter().any(|name| name.starts_with(".debug") || name == "name"), "{names:?}");
+}
+
+#[test]
+fn the_component_imports_files_streams_and_settings_and_nothing_else() {
+    let (imports, exports) = imports_and_exports();
+    assert_eq!(exports, ["arcella:minisnap/snapshot-store@0.1.0"]);
+    for import in imports {
+        let name = import.split('@').next().unwrap();
+        assert!(
+            [
+                "wasi:filesystem/preopens",
+                "wasi:filesystem/types",
+                "wasi:io/error",
+                "wasi:io/poll",
+                "wasi:io/streams",
+                "wasi:cli/environment",
+                // What the language's runtime brings: a panic's message and its end, and times of files.
+                "wasi:cli/exit",
+                "wasi:cli/stderr",
+                "wasi:cli/stdin",
+                "wasi:cli/stdout",
+                "wasi:cli/terminal-input",
+                "wasi:cli/terminal-output",
+                "wasi:cli/terminal-stderr",
+                "wasi:cli/terminal-stdin",
+                "wasi:cli/terminal-stdout",
+                "wasi:clocks/monotonic-clock",
+                "wasi:clocks/wall-clock",
+            ]
+            .contains(&name),
+            "{import}"
+        );
+    }
+}
+
+#[test]
+fn the_manifest_beside_the_component_is_what_arcella_reads_and_what_the_component_is() {
+    let text = fs::read_to_string(root().join("host/component/minisnap.component.toml")).unwrap();
+    let table: toml::Table = text.parse().unwrap();
+    let manifest: ComponentManifest = table["component"].clone().try_into().unwrap();
+    manifest.validate().unwrap();
+    assert_eq!(manifest.id.to_string(), format!("minisnap@{}", env!("CARGO_PKG_VERSION")));
+
+    let (imports, exports) = imports_and_exports();
+    // Which 0.2 of WASI is imported comes with the toolchain's C library.
+    let sorted = |names: Vec<String>| -> BTreeSet<String> {
+        let without_patch = |name: String| match name.rsplit_once('.') {
+            Some((minor, _)) if name.starts_with("wasi:") => minor.to_owned(),
+            _ => name,
+        };
+        names.into_iter().map(without_patch).collect()
+    };
+    assert_eq!(sorted(manifest.exports.keys().cloned().collect()), sorted(exports));
+    assert_eq!(sorted(manifest.imports.keys().cloned().collect()), sorted(imports));
+    assert_eq!(manifest.capabilities.filesystem, ["/snapshots"]);
+    assert_eq!(manifest.capabilities.environment, ["MINISNAP_DIR", "MINISNAP_MAX_STATE"]);
+}

@@ -1,0 +1,114 @@
+//! What the tests share: the programs they run, and how they run them.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::{env, thread};
+
+use minisnap_host::Minisnap;
+
+include!(concat!(env!("OUT_DIR"), "/programs.rs"));
+
+/// The store component, compiled once for all tests of a file.
+pub fn minisnap() -> &'static Minisnap {
+    static MINISNAP: OnceLock<Minisnap> = OnceLock::new();
+    MINISNAP.get_or_init(|| Minisnap::new().expect("the embedded component compiles"))
+}
+
+/// The command line's binary, built from the sources as they are.
+pub fn binary() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = env::current_exe().expect("a test has a file");
+        let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
+        let target = profile.parent().expect("a profile's folder lies in target");
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--bin", "minisnap", "--target-dir"]).arg(target);
+        if profile.file_name() == Some(OsStr::new("release")) {
+            cargo.arg("--release");
+        }
+        let output =
+            cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).output().expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        profile.join(format!("minisnap{}", env::consts::EXE_SUFFIX))
+    })
+}
+
+/// The command line.
+pub fn cli() -> Command {
+    Command::new(binary())
+}
+
+/// What a program did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Its exit code, or `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs a program to its end with this standard input.
+pub fn run(command: &mut Command, input: &str) -> Done {
+    let Output { status, stdout, stderr } = finish(start(command), input);
+    let text = |bytes| String::from_utf8(bytes).expect("programs print UTF-8");
+    Done { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Runs a shell script where it may mount: as root of namespaces of its own. `$1` is the command line's binary, `$2` is
+/// `dir`.
+pub fn run_mounting(script: &str, dir: &Path, input: &str) -> Done {
+    let script = format!("set -e; {script}");
+    run(Command::new("unshare").args(["-rm", "sh", "-c", &script, "sh"]).arg(binary()).arg(dir), input)
+}
+
+/// Starts a program whose three streams are pipes.
+pub fn start(command: &mut Command) -> Child {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
+
+/// Gives a program its input and waits for its end.
+pub fn finish(mut child: Child, input: &str) -> Output {
+    let mut stdin = child.stdin.take().expect("standard input is a pipe");
+    thread::scope(|scope| {
+        // A program may end without reading its input.
+        scope.spawn(move || stdin.write_all(input.as_bytes()).ok());
+        child.wait_with_output().expect("the program ends")
+    })
+}
+
+/// The tokens of a JSON text, without the white space between them.
+pub fn tokens(json: &str) -> Vec<&str> {
+    let bytes = json.as_bytes();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let start = at;
+        match bytes[at] {
+            b' ' | b'\t' | b'\r' | b'\n' => {
+                at += 1;
+                continue;
+            }
+            b'"' => {
+                at += 1;
+                while bytes[at] != b'"' {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'{' | b'}' | b'[' | b']' | b',' | b':' => at += 1,
+            _ => {
+                while at < bytes.len() && !b" \t\r\n{}[],:\"".contains(&bytes[at]) {
+                    at += 1;
+                }
+            }
+        }
+        tokens.push(&json[start..at]);
+    }
+    tokens
+}

@@ -1,0 +1,134 @@
+//! `minisnap run`: a consumer component with a store, and with nothing else.
+
+use std::fs;
+use std::path::Path;
+
+use minisnap_tests::{Done, RUST_CONSUMER, cli, run, run_mounting};
+use tempfile::tempdir;
+
+/// Runs the consumer with its snapshots in `dir`.
+fn consumer(dir: &Path, options: &[&str], args: &[&str], input: &str) -> Done {
+    run(cli().arg("run").arg(RUST_CONSUMER).arg("--grant").arg(dir).args(options).arg("--").args(args), input)
+}
+
+#[track_caller]
+fn assert_prints(dir: &Path, args: &[&str], lines: &[&str]) {
+    let expected: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let done = consumer(dir, &[], args, "");
+    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(0), expected.as_str(), ""));
+}
+
+#[test]
+fn a_component_stores_a_snapshot_and_another_process_restores_it() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("snapshots");
+    assert_prints(&path, &["restore", "exists"], &["not-found", "false"]);
+    assert_prints(
+        &path,
+        &["create", "10", "{\"counter\":42}", "info"],
+        &["ok", "10 19 Layout::Pair Soundness::Verified"],
+    );
+    assert_prints(&path, &["restore", "exists"], &["10 {\"counter\":42}", "true"]);
+    let restored = run(cli().arg("restore").arg(&path), "");
+    assert_eq!(restored.stdout, "{\n  \"counter\": 42\n}");
+    let names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+}
+
+#[test]
+fn every_error_reaches_the_component_as_the_same_case() {
+    let dir = tempdir().unwrap();
+    let path = dir.path();
+    assert_prints(path, &["restore"], &["not-found"]);
+    assert_prints(
+        path,
+        &["create", "18446744073709551615", "1", "create", "7", "2", "create", "0", "[", "info"],
+        &[
+            "ok",
+            "stale: 18446744073709551615",
+            "stale: 18446744073709551615",
+            "18446744073709551615 1 Layout::Pair Soundness::Verified",
+        ],
+    );
+    let invalid = tempdir().unwrap();
+    assert_prints(
+        invalid.path(),
+        &["create", "0", "[", "exists"],
+        &["invalid-state: line 1 column 2: the text ends where a value or `]` is expected", "false"],
+    );
+    let limited = consumer(path, &["--max-state", "3"], &["create", "18446744073709551615", "1234"], "");
+    assert_eq!(limited.stdout, "too-large: 3\n");
+    let reader = consumer(path, &["--read-only"], &["create", "18446744073709551615", "2", "restore"], "");
+    assert_eq!(reader.stdout, "access-denied\n18446744073709551615 1\n");
+    fs::write(path.join("snapshot.seq"), "x").unwrap();
+    let corrupt = consumer(path, &[], &["restore", "create", "1", "1"], "").stdout;
+    assert_eq!(
+        corrupt.lines().filter(|line| line.starts_with("corrupt: `snapshot.seq`")).count(),
+        2,
+        "{corrupt}"
+    );
+    fs::remove_file(path.join("snapshot.seq")).unwrap();
+    fs::create_dir(path.join("snapshot.seq")).unwrap();
+    assert!(
+        consumer(path, &[], &["restore"], "")
+            .stdout
+            .starts_with("corrupt: `snapshot.seq` is not a regular file")
+    );
+    let blocked = tempdir().unwrap();
+    fs::write(blocked.path().join("snapshot.tmp"), "").unwrap();
+    let io = consumer(blocked.path(), &[], &["create", "1", "1"], "").stdout;
+    assert!(io.starts_with("io: `snapshot.tmp` is not a directory"), "{io}");
+}
+
+#[test]
+fn a_component_gets_arguments_and_standard_streams_and_nothing_else() {
+    let dir = tempdir().unwrap();
+    let echoed = consumer(dir.path(), &[], &["echo"], "äöü\n");
+    assert_eq!((echoed.code, echoed.stdout.as_str()), (Some(0), "äöü\n\n"));
+    let told =
+        consumer(dir.path(), &[], &["environment", "read", "/", "read", "/snapshots", "read", "."], "")
+            .stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[0], "[]", "an environment");
+    assert!(lines[1..].iter().all(|line| line.starts_with("Err(")), "files: {lines:?}");
+    let connected = consumer(dir.path(), &[], &["connect", "127.0.0.1:1"], "").stdout;
+    assert_eq!(connected, "Err(PermissionDenied)\n");
+}
+
+#[test]
+fn run_exits_with_0_or_1_as_the_component_ends() {
+    let dir = tempdir().unwrap();
+    for (code, expected) in [(0, 0), (1, 1), (3, 1)] {
+        assert_eq!(consumer(dir.path(), &[], &["exit", &code.to_string()], "").code, Some(expected));
+    }
+}
+
+#[test]
+fn a_component_that_traps_is_exit_code_11_and_keeps_its_snapshot() {
+    let dir = tempdir().unwrap();
+    let trapped = consumer(dir.path(), &[], &["create", "1", "\"kept\"", "panic"], "");
+    assert_eq!((trapped.code, trapped.stdout.as_str()), (Some(11), "ok\n"), "{trapped:?}");
+    assert!(trapped.stderr.contains("as told") && trapped.stderr.contains("error: "), "{}", trapped.stderr);
+    assert_prints(dir.path(), &["restore"], &["1 \"kept\""]);
+}
+
+#[test]
+fn a_component_cannot_take_more_memory_than_it_is_given() {
+    let dir = tempdir().unwrap();
+    let args = ["allocate", "100000000"];
+    assert_eq!(consumer(dir.path(), &[], &args, "").stdout, "100000000 bytes\n");
+    assert_eq!(consumer(dir.path(), &["--max-memory", "64MiB"], &args, "").code, Some(11));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_system_that_becomes_read_only_is_access_denied() {
+    let dir = tempdir().unwrap();
+    // `echo` waits for the end of its input, which comes after the remount.
+    let script = format!(
+        "mount -t tmpfs none $2; (sleep 1; mount -o remount,ro $2) | \
+         $1 run '{RUST_CONSUMER}' --grant $2 -- create 1 1 echo create 2 2 restore"
+    );
+    let done = run_mounting(&script, dir.path(), "");
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "ok\n\naccess-denied\n1 1\n"), "{done:?}");
+}
