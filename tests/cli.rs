@@ -67,6 +67,16 @@ fn restore_output_replaces_a_file_as_a_whole_or_not_at_all() {
     assert_eq!(restore(dir.path()), done(0, "", "seq 1\n"));
     assert_eq!(fs::read_to_string(&output).unwrap(), "[\n  1\n]");
     assert_eq!(fs::read_dir(dir.path().join("out")).unwrap().count(), 1, "a temporary file was left");
+    // A link stays, and so does a device.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&output, &link).unwrap();
+    fs::write(&output, "what was there").unwrap();
+    for to in [&link, Path::new("/dev/null")] {
+        let done_to = run(cli().arg("restore").arg(dir.path()).arg("--output").arg(to), "");
+        assert_eq!(done_to, done(0, "", "seq 1\n"));
+    }
+    assert!(link.is_symlink() && !Path::new("/dev/null").is_file());
+    assert_eq!(fs::read_to_string(&output).unwrap(), "[\n  1\n]");
     let nowhere = run(cli().arg("restore").arg(dir.path()).args(["--output", "/nonexistent/state.json"]), "");
     assert_fails(&nowhere, 10, "/nonexistent/state.json: cannot write");
 }
@@ -189,8 +199,12 @@ fn exit_code_3_the_state_is_not_one_json_value() {
         "latin1.json: the state is not one JSON value: line 2 column 2: a byte is not UTF-8",
     );
     assert_eq!(restore(dir.path()), done(0, "1", "seq 1\n"));
-    // Refused before anything is made.
-    assert_eq!(create(&dir.path().join("new"), "1", "\u{feff}1").code, Some(3));
+    assert_fails(
+        &create(&dir.path().join("new"), "1", "\u{feff}1"),
+        3,
+        "line 1 column 1: a character beyond ASCII",
+    );
+    assert_eq!(restore(&dir.path().join("new")).code, Some(1));
 }
 
 #[test]
@@ -237,6 +251,37 @@ fn exit_code_7_the_disk_is_full() {
     );
     // The snapshot before is there, and nothing else.
     assert_eq!(full.stdout, "1snapshot.json\nsnapshot.seq\nsnapshot.sum\n");
+}
+
+/// Root may do anything, unless it gives that up.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_permission_is_access_denied() {
+    let drop_power = "exec setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-all";
+    for (protect, verb) in [
+        ("chmod 000 $2", "restore $2"),
+        ("chmod 500 $2", "create $2 --seq 2"),
+        ("chmod 500 $2", "create $2/new --seq 2"),
+        ("chmod 000 $2/snapshot.json", "restore $2"),
+        ("chmod 000 $2/snapshot.seq", "create $2 --seq 2"),
+    ] {
+        let dir = dir_with_snapshot("1", "1");
+        let script = format!("{protect}; {drop_power} $1 {verb}");
+        let denied = run_mounting(&script, dir.path(), "2");
+        run(Command::new("chmod").args(["-R", "u+rwX"]).arg(dir.path()), "");
+        assert_fails(&denied, 8, "access to the snapshot directory is denied");
+        assert_eq!(restore(dir.path()), done(0, "1", "seq 1\n"), "{protect}, {verb}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_full_is_an_error_and_no_panic() {
+    let dir = dir_with_snapshot("1", "1");
+    let sh =
+        |script: &str| run(Command::new("sh").args(["-c", script, "sh"]).arg(binary()).arg(dir.path()), "");
+    assert_eq!(sh("$1 restore $2 2>/dev/full").code, Some(10));
+    assert_fails(&sh("$1 restore $2 >/dev/full"), 10, "standard output: cannot write");
+    assert_eq!(sh("$1 create $2 --seq 0 2>/dev/full </dev/null").code, Some(4));
 }
 
 #[cfg(target_os = "linux")]

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use minisnap_tests::{Done, RUST_CONSUMER, cli, run, run_mounting};
+use minisnap_host::Grant;
+use minisnap_tests::{Done, RUST_CONSUMER, cli, minisnap, run, run_mounting};
 use tempfile::tempdir;
 
 /// Runs the consumer with its snapshots in `dir`.
@@ -36,7 +37,7 @@ fn a_component_stores_a_snapshot_and_another_process_restores_it() {
 }
 
 #[test]
-fn every_error_reaches_the_component_as_the_same_case() {
+fn errors_reach_the_component_as_the_same_cases() {
     let dir = tempdir().unwrap();
     let path = dir.path();
     assert_prints(path, &["restore"], &["not-found"]);
@@ -78,6 +79,39 @@ fn every_error_reaches_the_component_as_the_same_case() {
     fs::write(blocked.path().join("snapshot.tmp"), "").unwrap();
     let io = consumer(blocked.path(), &[], &["create", "1", "1"], "").stdout;
     assert!(io.starts_with("io: `snapshot.tmp` is not a directory"), "{io}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_reaches_the_component_as_no_space() {
+    let dir = tempdir().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=64k none $2; \
+         $1 run '{RUST_CONSUMER}' --grant $2 -- create 1 1 create-large 2 100000 restore create 3 3 restore"
+    );
+    let done = run_mounting(&script, dir.path(), "");
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "ok\nno-space\n1 1\nok\n3 3\n"), "{done:?}");
+}
+
+#[test]
+fn a_component_is_not_run_while_another_process_holds_its_directory() {
+    let dir = tempdir().unwrap();
+    let _writer = minisnap().open(Grant::new(dir.path())).unwrap();
+    let busy = consumer(dir.path(), &[], &["create", "1", "1"], "");
+    assert_eq!((busy.code, busy.stdout.as_str()), (Some(9), ""), "{busy:?}");
+    let reader = consumer(dir.path(), &["--read-only"], &["exists"], "");
+    assert_eq!((reader.code, reader.stdout.as_str()), (Some(0), "false\n"));
+}
+
+#[test]
+fn a_component_hands_over_what_the_grant_allows() {
+    let dir = tempdir().unwrap();
+    let size = 140 << 20;
+    assert_prints(
+        dir.path(),
+        &["create-large", "1", &size.to_string(), "info"],
+        &["ok", &format!("1 {} Layout::Pair Soundness::Verified", size + 2)],
+    );
 }
 
 #[test]

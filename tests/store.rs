@@ -170,9 +170,11 @@ fn a_missing_and_an_empty_directory_are_the_same_not_found() {
 #[test]
 fn a_directory_is_made_with_all_above_it() {
     let dir = tempdir().unwrap();
-    let path = dir.path().join("a/b/c");
-    open(&path).create_text("1", 1).unwrap();
-    assert_eq!(read(&path).restore_text().unwrap().1, 1);
+    for path in ["a/b/c", "d/.", "e/./f/", "g/../h"] {
+        let path = dir.path().join(path);
+        open(&path).create_text("1", 1).unwrap();
+        assert_eq!(read(&path).restore_text().unwrap().1, 1);
+    }
 }
 
 #[test]
@@ -214,12 +216,51 @@ fn a_state_of_another_type_is_said_to_be_that() {
 
 #[test]
 fn a_directory_that_disappears_is_an_error_and_not_an_empty_store() {
+    for used_before in [false, true] {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("snapshots");
+        let mut store = open(&path);
+        if used_before {
+            store.create_text("1", 1).unwrap();
+        }
+        fs::remove_dir_all(&path).unwrap();
+        for problem in [
+            store.create_text("1", 1).unwrap_err(),
+            store.restore_text().unwrap_err(),
+            store.exists().unwrap_err(),
+            store.info().unwrap_err(),
+        ] {
+            assert!(matches!(&problem, Error::Io(text) if text.contains("is gone")), "{problem:?}");
+        }
+    }
+}
+
+#[test]
+fn a_writer_never_writes_in_a_directory_that_it_does_not_hold() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("snapshots");
     let mut store = open(&path);
-    fs::remove_dir(&path).unwrap();
-    assert!(matches!(store.create_text("1", 1), Err(Error::Io(_))));
-    assert!(matches!(store.restore_text(), Err(Error::Io(_))));
+    store.create_text("1", 1).unwrap();
+    fs::rename(&path, dir.path().join("moved")).unwrap();
+    fs::create_dir(&path).unwrap();
+    for problem in [store.create_text("2", 2).unwrap_err(), store.restore_text().unwrap_err()] {
+        assert!(matches!(&problem, Error::Io(text) if text.contains("was replaced")), "{problem:?}");
+    }
+    assert!(names(&path).is_empty());
+    open(&path).create_text("3", 3).unwrap();
+}
+
+#[test]
+fn a_reader_follows_a_directory_that_is_replaced() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("snapshots");
+    open(&path).create_text("1", 1).unwrap();
+    let mut reader = read(&path);
+    assert_eq!(reader.restore_text().unwrap().1, 1);
+    fs::rename(&path, dir.path().join("moved")).unwrap();
+    assert!(!reader.exists().unwrap());
+    open(&path).create_text("2", 2).unwrap();
+    assert_eq!(reader.restore_text().unwrap().1, 2);
 }
 
 #[test]

@@ -25,8 +25,11 @@ pub const NATIVE_STATE_TMP: &str = "snapshot.json.tmp";
 /// Where native minisnap 0.1.2 makes the number.
 pub const NATIVE_SEQ_TMP: &str = "snapshot.seq.tmp";
 
+/// How the directory itself is called in messages.
+pub const WHOLE: &str = ".";
+
 /// Numbers and sums are far shorter than this many bytes.
-const SMALL: u64 = 1024;
+const SMALL: usize = 1024;
 
 /// A name, and what lies there. Two that are equal are taken for the same, unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,26 +73,36 @@ impl Place {
         }
     }
 
+    /// Checks that there is a regular file or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](Error::Corrupt) if there is something else, which opening could block or lead elsewhere.
+    pub fn check_file(&self) -> Result<()> {
+        match self.entry {
+            None | Some(Entry { kind: Kind::File, .. }) => Ok(()),
+            Some(_) => Err(Error::Corrupt(format!("`{}` is not a regular file: move it away", self.name))),
+        }
+    }
+
     /// Opens the file, or `None` if there is none.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](Error::Corrupt) if there is something else, which opening could block or lead elsewhere;
-    /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+    /// As [`check_file`](Self::check_file); [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
     pub fn open<D: Dir>(&self, dir: &D) -> Result<Option<D::Reader>> {
-        let name = &self.name;
-        match self.entry {
-            None => return Ok(None),
-            Some(Entry { kind: Kind::File, .. }) => {}
-            Some(_) => return Err(Error::Corrupt(format!("`{name}` is not a regular file: move it away"))),
+        self.check_file()?;
+        if self.is_empty() {
+            return Ok(None);
         }
+        let name = &self.name;
         match dir.open(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             file => file.map(Some).map_err(|e| Error::io("open", name, &e)),
         }
     }
 
-    /// Reads a file that is short by its nature, its start if it is not, or `None` if there is none.
+    /// Reads a file that is short by its nature, or too much of one that is not, or `None` if there is none.
     ///
     /// # Errors
     ///
@@ -97,7 +110,7 @@ impl Place {
     pub fn read_small<D: Dir>(&self, dir: &D) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.open(dir)? else { return Ok(None) };
         let mut text = Vec::new();
-        file.take(SMALL).read_to_end(&mut text).map_err(|e| Error::io("read", &self.name, &e))?;
+        file.take(SMALL as u64 + 1).read_to_end(&mut text).map_err(|e| Error::io("read", &self.name, &e))?;
         Ok(Some(text))
     }
 }
@@ -108,7 +121,8 @@ impl Place {
 ///
 /// [`Corrupt`](Error::Corrupt), naming the file `name`.
 pub fn parse_seq(text: &[u8], name: &str) -> Result<u64> {
-    let digits = str::from_utf8(text).map(str::trim).unwrap_or_default();
+    let whole = if text.len() <= SMALL { text } else { &[] };
+    let digits = str::from_utf8(whole).map(str::trim).unwrap_or_default();
     let seq = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse());
     let Some(Ok(seq)) = seq else {
         return Err(Error::Corrupt(format!(
@@ -117,6 +131,12 @@ pub fn parse_seq(text: &[u8], name: &str) -> Result<u64> {
         )));
     };
     Ok(seq)
+}
+
+/// Whether a file of this name is a snapshot in the layout of minisnap 0.1.3: a number of 20 digits.
+pub fn is_numbered(name: &str) -> bool {
+    let number = name.strip_prefix("snapshot_").and_then(|name| name.strip_suffix(".json"));
+    number.is_some_and(|digits| digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -133,5 +153,9 @@ mod tests {
             assert!(matches!(parse_seq(text.as_bytes(), SEQ), Err(Error::Corrupt(_))), "{text:?}");
         }
         assert!(matches!(parse_seq(b"\xFF", SEQ), Err(Error::Corrupt(_))));
+        assert!(matches!(
+            parse_seq(format!("7{}9", " ".repeat(2000)).as_bytes(), SEQ),
+            Err(Error::Corrupt(_))
+        ));
     }
 }

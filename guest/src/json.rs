@@ -5,7 +5,7 @@
 //! one buffer, whatever the size of the state.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 /// The deepest nesting of arrays and objects that is accepted.
 ///
@@ -84,35 +84,65 @@ pub struct Formatter<W> {
     line_start: u64,
 }
 
-/// Checks that what `reader` gives is one JSON value in UTF-8.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] if it is not, [`Error::Write`] with what the reader reports.
-pub fn check(mut reader: impl Read) -> Result<(), Error> {
-    let mut formatter = Formatter::new(io::sink());
-    let mut buffer = vec![0; BUFFER];
-    let mut filled = 0;
-    loop {
-        let read = reader.read(&mut buffer[filled..])?;
-        filled += read;
-        let text = match str::from_utf8(&buffer[..filled]) {
-            Ok(text) => text,
-            // A character whose last bytes are still to come is kept for the next round.
-            Err(error) if error.error_len().is_none() && read > 0 => {
-                str::from_utf8(&buffer[..error.valid_up_to()]).unwrap_or_default()
+/// A [`Formatter`] that takes bytes, and checks that they are UTF-8, wherever the pieces are cut.
+pub struct Bytes<W> {
+    formatter: Formatter<W>,
+    /// The start of a character whose other bytes are still to come.
+    begun: Vec<u8>,
+}
+
+impl<W: Write> Bytes<W> {
+    /// As [`Formatter::new`].
+    pub fn new(out: W) -> Self {
+        Bytes { formatter: Formatter::new(out), begun: Vec::with_capacity(4) }
+    }
+
+    /// Takes the next piece of the text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Formatter::push`], and [`Error::Invalid`] for bytes that are not UTF-8.
+    pub fn push(&mut self, mut piece: &[u8]) -> Result<(), Error> {
+        while !self.begun.is_empty()
+            && let Some((&byte, rest)) = piece.split_first()
+        {
+            piece = rest;
+            self.begun.push(byte);
+            match str::from_utf8(&self.begun) {
+                Ok(character) => {
+                    self.formatter.push(character)?;
+                    self.begun.clear();
+                }
+                Err(error) if error.error_len().is_none() => {}
+                Err(_) => return Err(self.not_utf8()),
             }
-            Err(error) => {
-                return Err(formatter.invalid(error.valid_up_to(), "a byte is not UTF-8".to_owned()));
-            }
-        };
-        let taken = text.len();
-        formatter.push(text)?;
-        if read == 0 {
-            return formatter.finish().map(|_| ());
         }
-        buffer.copy_within(taken..filled, 0);
-        filled -= taken;
+        match str::from_utf8(piece) {
+            Ok(text) => self.formatter.push(text),
+            Err(error) => {
+                let (text, rest) = piece.split_at(error.valid_up_to());
+                self.formatter.push(str::from_utf8(text).unwrap_or_default())?;
+                if error.error_len().is_some() {
+                    return Err(self.not_utf8());
+                }
+                self.begun.extend_from_slice(rest);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the end of the text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Formatter::finish`], and [`Error::Invalid`] if the text ends within a character.
+    pub fn finish(self) -> Result<W, Error> {
+        if self.begun.is_empty() { self.formatter.finish() } else { Err(self.not_utf8()) }
+    }
+
+    /// What was taken last is not UTF-8, or not all of it.
+    fn not_utf8(&self) -> Error {
+        self.formatter.invalid(0, "a byte is not UTF-8".to_owned())
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use crate::dir::{Dir, Sync};
 use crate::error::{Error, Result};
 use crate::files::{self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Place, SEQ, STATE, SUMS, TMP};
+use crate::read;
 use crate::sum::{self, Summing, Sums};
 
 /// A snapshot that is being made: [`Write`] takes its state, [`commit`](Self::commit) finishes it, and
@@ -57,10 +58,11 @@ impl<'d, D: Dir> Draft<'d, D> {
         // might keep the removal of a file and lose the rename.
         self.dir.rename(TMP, COMMIT).map_err(|e| Error::io("rename", TMP, &e))?;
         self.undo.armed = false;
-        // Without this sync, a file's move may be durable while the commit is not: a mixed pair.
-        sync_dir(self.dir, "")?;
-
-        move_into_place(self.dir)
+        move_into_place(self.dir).map_err(|error| {
+            Error::Io(format!(
+                "{error}; the new snapshot is in place, but may not be durable: create it again"
+            ))
+        })
     }
 }
 
@@ -115,9 +117,14 @@ fn settle_native<D: Dir>(dir: &D) -> Result<()> {
     match (state.is_empty(), seq.is_empty()) {
         (true, true) => return Ok(()),
         (true, false) => {
-            // A number that cannot be read must not replace one that can.
-            files::parse_seq(&seq.read_small(dir)?.unwrap_or_default(), NATIVE_SEQ_TMP)?;
-            dir.rename(NATIVE_SEQ_TMP, SEQ).map_err(|e| Error::io("rename", NATIVE_SEQ_TMP, &e))?;
+            // Native minisnap syncs no directory. Without this sync, its state's rename may still be lost, and the
+            // number's kept: a mixed pair.
+            sync_dir(dir, "")?;
+            if read::waiting_number_belongs(dir)? {
+                dir.rename(NATIVE_SEQ_TMP, SEQ).map_err(|e| Error::io("rename", NATIVE_SEQ_TMP, &e))?;
+            } else {
+                remove_file(dir, NATIVE_SEQ_TMP)?;
+            }
         }
         (false, no_seq) => {
             // The number goes first and durably: alone, it would be taken for that of the state in place.
@@ -133,6 +140,9 @@ fn settle_native<D: Dir>(dir: &D) -> Result<()> {
 
 /// Moves the files of `snapshot.commit/` that have not been moved yet, and removes it.
 fn move_into_place<D: Dir>(dir: &D) -> Result<()> {
+    // Without this sync, a file's move may be durable while the commit is not: a mixed pair. That holds for a
+    // commit that is found, too: the process that made it may have been killed before its sync.
+    sync_dir(dir, "")?;
     for name in files::ALL {
         match dir.rename(&format!("{COMMIT}/{name}"), name) {
             // Moved before a crash.
@@ -143,7 +153,7 @@ fn move_into_place<D: Dir>(dir: &D) -> Result<()> {
     // Without this sync, a program that does not know `snapshot.commit/` may read a mixed pair after a
     // power cut, and the next commit would hide the files that still wait to be moved.
     sync_dir(dir, "")?;
-    dir.remove_dir(COMMIT).map_err(|e| Error::io("remove", COMMIT, &e))
+    remove_dir(dir, COMMIT)
 }
 
 /// Removes `snapshot.tmp/` and what is in it, if it is there.
@@ -154,26 +164,36 @@ fn remove_tmp<D: Dir>(dir: &D) -> Result<()> {
     for name in dir.list(TMP).map_err(|e| Error::io("list", TMP, &e))? {
         remove_file(dir, &format!("{TMP}/{name}"))?;
     }
-    dir.remove_dir(TMP).map_err(|e| Error::io("remove", TMP, &e))
+    remove_dir(dir, TMP)
 }
 
 fn create<D: Dir>(dir: &D, name: &str) -> Result<D::Writer> {
-    dir.create(&format!("{TMP}/{name}")).map_err(|e| Error::io("make", name, &e))
+    let name = format!("{TMP}/{name}");
+    dir.create(&name).map_err(|e| Error::io("make", &name, &e))
 }
 
 fn write_synced<D: Dir>(dir: &D, name: &str, bytes: &[u8]) -> Result<()> {
     let mut file = create(dir, name)?;
-    file.write_all(bytes).map_err(|e| Error::io("write", name, &e))?;
+    file.write_all(bytes).map_err(|e| Error::io("write", &format!("{TMP}/{name}"), &e))?;
     sync(&mut file, name)
 }
 
 fn sync(file: &mut impl Sync, name: &str) -> Result<()> {
-    file.sync().map_err(|e| Error::io("sync", name, &e))
+    file.sync().map_err(|e| Error::io("sync", &format!("{TMP}/{name}"), &e))
 }
 
 fn sync_dir<D: Dir>(dir: &D, name: &str) -> Result<()> {
-    let shown = if name.is_empty() { "the snapshot directory" } else { name };
+    let shown = if name.is_empty() { files::WHOLE } else { name };
     dir.sync(name).map_err(|e| Error::io("sync", shown, &e))
+}
+
+fn remove_dir<D: Dir>(dir: &D, name: &str) -> Result<()> {
+    dir.remove_dir(name).map_err(|error| match error.kind() {
+        io::ErrorKind::DirectoryNotEmpty => {
+            Error::Io(format!("`{name}` holds what is not this store's: move that away"))
+        }
+        _ => Error::io("remove", name, &error),
+    })
 }
 
 fn remove_file<D: Dir>(dir: &D, name: &str) -> Result<()> {

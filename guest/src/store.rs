@@ -2,7 +2,7 @@
 
 use crate::dir::{Dir, Kind};
 use crate::error::{Error, Result};
-use crate::files::STATE;
+use crate::files::{self, STATE};
 use crate::json::{self, Formatter};
 use crate::pair::{self, Draft};
 use crate::read;
@@ -161,7 +161,7 @@ impl<D: Dir> Store<D> {
                  or at the path that `MINISNAP_DIR` names"
                     .to_owned(),
             )),
-            Err(error) => Err(Error::io("look at", "the snapshot directory", &error)),
+            Err(error) => Err(Error::io("look at", files::WHOLE, &error)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The preopened directory of WASI 0.2, behind the seam.
 //!
-//! The standard library could open it too; but its writes go through streams, of which it only tells that they failed: a
-//! full disk arrives as an input/output error. WASI's own calls say what happened.
+//! The standard library could open it too; but its writes go through streams, of which it only tells that they
+//! failed: a full disk arrives as an input/output error. WASI's own calls say what happened.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, UNIX_EPOCH};
@@ -87,8 +87,12 @@ impl Dir for Preopen {
     }
 
     fn list(&self, name: &str) -> io::Result<Vec<String>> {
-        let dir = self.open_at(name, OpenFlags::DIRECTORY, DescriptorFlags::READ)?;
-        let entries = dir.read_directory().map_err(to_io)?;
+        let entries = if name.is_empty() {
+            self.0.read_directory()
+        } else {
+            self.open_at(name, OpenFlags::DIRECTORY, DescriptorFlags::READ)?.read_directory()
+        };
+        let entries = entries.map_err(to_io)?;
         let mut names = Vec::new();
         while let Some(entry) = entries.read_directory_entry().map_err(to_io)? {
             names.push(entry.name);

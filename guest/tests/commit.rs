@@ -11,7 +11,7 @@ use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Limits, Snapshot, Store};
 use proptest::prelude::*;
-use seam::{Fault, FaultyDir};
+use seam::{Fault, FaultyDir, copy_of};
 
 fn store(dir: &Path) -> Store<OsDir> {
     Store::new(OsDir::new(dir))
@@ -27,16 +27,21 @@ fn names(dir: &Path) -> BTreeSet<String> {
 
 const FILES: [&str; 3] = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
 
+/// What was done to the disk, in order.
+fn edits(dir: &FaultyDir) -> Vec<String> {
+    let mut log = dir.log();
+    log.retain(|line| !["look", "list", "open", "read"].iter().any(|reading| line.starts_with(reading)));
+    log.dedup();
+    log
+}
+
 #[test]
 fn a_create_writes_syncs_and_renames_in_this_order() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = FaultyDir::new(tmp.path(), Fault::None);
     Store::new(dir.clone()).create("1", 7).unwrap();
-    let mut log = dir.log();
-    log.retain(|line| !line.starts_with("look at"));
-    log.dedup();
     assert_eq!(
-        log,
+        edits(&dir),
         [
             "make snapshot.tmp/",
             "create snapshot.tmp/snapshot.json",
@@ -61,6 +66,48 @@ fn a_create_writes_syncs_and_renames_in_this_order() {
     assert_eq!(names(tmp.path()), FILES.map(str::to_owned).into());
 }
 
+/// The edits of a create that is refused as stale, so that they are those of its settling.
+fn settling(path: &Path) -> Vec<String> {
+    let dir = FaultyDir::new(path, Fault::None);
+    assert!(matches!(Store::new(dir.clone()).create("1", 0), Err(Error::Stale(_))));
+    edits(&dir)
+}
+
+#[test]
+fn a_settling_syncs_what_it_finds_before_it_builds_on_it() {
+    // A process that was killed after its commit point may not have synced it.
+    let tmp = tempfile::tempdir().unwrap();
+    store(tmp.path()).create("1", 7).unwrap();
+    fs::create_dir(tmp.path().join("snapshot.commit")).unwrap();
+    assert_eq!(
+        settling(tmp.path()),
+        [
+            "sync /",
+            "rename snapshot.commit/snapshot.json snapshot.json",
+            "rename snapshot.commit/snapshot.seq snapshot.seq",
+            "rename snapshot.commit/snapshot.sum snapshot.sum",
+            "sync /",
+            "remove snapshot.commit/",
+        ]
+    );
+
+    // Native minisnap, killed between its renames, which it never syncs.
+    let tmp = tempfile::tempdir().unwrap();
+    for (name, contents) in [("snapshot.json", "2"), ("snapshot.seq", "1"), ("snapshot.seq.tmp", "2")] {
+        fs::write(tmp.path().join(name), contents).unwrap();
+    }
+    assert_eq!(settling(tmp.path()), ["sync /", "rename snapshot.seq.tmp snapshot.seq", "sync /"]);
+
+    // And before them: alone, the number would be taken for that of the state in place.
+    for name in ["snapshot.json.tmp", "snapshot.seq.tmp"] {
+        fs::write(tmp.path().join(name), "3").unwrap();
+    }
+    assert_eq!(
+        settling(tmp.path()),
+        ["remove snapshot.seq.tmp", "sync /", "remove snapshot.json.tmp", "sync /"]
+    );
+}
+
 /// Puts a snapshot into a new directory, makes another with `fault` on the way, and returns what `check` needs.
 fn with_fault(fault: Fault, check: impl Fn(&Path, &FaultyDir, Result<(), Error>)) -> bool {
     let tmp = tempfile::tempdir().unwrap();
@@ -76,19 +123,40 @@ const NEW: &str = "{\n  \"new\": true\n}";
 
 #[test]
 fn any_failed_operation_is_reported_and_costs_no_data() {
+    for (kind, expected) in [
+        (ErrorKind::Other, None),
+        (ErrorKind::StorageFull, Some(Error::NoSpace)),
+        (ErrorKind::PermissionDenied, Some(Error::AccessDenied)),
+    ] {
+        any_failed_operation(kind, expected);
+    }
+}
+
+/// Fails each operation in turn. `expected` is what the failure is called before the commit point.
+fn any_failed_operation(kind: ErrorKind, expected: Option<Error>) {
     let mut at = 0;
     loop {
-        let met = with_fault(Fault::Once(at, ErrorKind::Other), |path, dir, result| {
+        let met = with_fault(Fault::Once(at, kind), |path, dir, result| {
             let restored = store(path).restore().unwrap();
             if dir.has_failed() {
                 let operation = &dir.log()[at];
-                let Err(Error::Io(problem)) = result else { panic!("{at}, {operation}: {result:?}") };
-                assert!(problem.starts_with("cannot "), "{at}, {operation}: {problem}");
+                let committed = dir.log()[..at].contains(&"rename snapshot.tmp snapshot.commit".to_owned());
+                match (result.clone().unwrap_err(), &expected) {
+                    (Error::Io(problem), _) if committed => {
+                        assert!(
+                            problem.contains("the new snapshot is in place"),
+                            "{at}, {operation}: {problem}"
+                        );
+                    }
+                    (Error::Io(problem), None) => {
+                        assert!(problem.starts_with("cannot "), "{at}, {operation}: {problem}");
+                    }
+                    (error, expected) => assert_eq!(Some(&error), expected.as_ref(), "{at}, {operation}"),
+                }
                 assert!(
                     [snapshot(OLD, 1), snapshot(NEW, 2)].contains(&restored),
                     "{at}, {operation}: {restored:?}"
                 );
-                let committed = dir.log()[..at].contains(&"rename snapshot.tmp snapshot.commit".to_owned());
                 assert_eq!(restored.seq == 2, committed, "{at}, {operation}");
                 if !committed {
                     assert_eq!(
@@ -148,27 +216,6 @@ fn a_kill_at_any_operation_leaves_the_old_or_the_new_snapshot() {
     fn seen_pair(restored: &Snapshot) {
         assert!([snapshot(OLD, 1), snapshot(NEW, 2)].contains(restored), "{restored:?}");
     }
-}
-
-/// A copy of a directory of files and directories of files.
-fn copy_of(path: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    fn copy_into(from: &Path, to: &Path) {
-        for entry in fs::read_dir(from).unwrap() {
-            let (from, to) = {
-                let entry = entry.unwrap();
-                (entry.path(), to.join(entry.file_name()))
-            };
-            if from.is_dir() {
-                fs::create_dir(&to).unwrap();
-                copy_into(&from, &to);
-            } else {
-                fs::copy(from, to).unwrap();
-            }
-        }
-    }
-    copy_into(path, copy.path());
-    copy
 }
 
 #[test]

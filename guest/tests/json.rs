@@ -23,6 +23,19 @@ fn format_pieces(pieces: &[&str]) -> Result<String, String> {
     }
 }
 
+fn format_bytes<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> Result<String, String> {
+    let mut formatter = json::Bytes::new(Vec::new());
+    let mut pushed = Ok(());
+    for piece in pieces {
+        pushed = pushed.and_then(|()| formatter.push(piece));
+    }
+    match pushed.and_then(|()| formatter.finish()) {
+        Ok(bytes) => Ok(String::from_utf8(bytes).expect("UTF-8 stays UTF-8")),
+        Err(Error::Invalid(invalid)) => Err(invalid.to_string()),
+        Err(Error::Write(error)) => panic!("a Vec takes everything: {error}"),
+    }
+}
+
 /// Whether serde_json takes `text`, numbers beyond its own range included, which JSON allows.
 fn serde_json_accepts(text: &str) -> bool {
     match serde_json::from_str::<Value>(text) {
@@ -133,14 +146,43 @@ fn a_token_larger_than_the_buffer_passes_whole() {
 fn bytes_are_checked_across_the_pieces_they_are_read_in() {
     // Characters of two to four bytes at every offset from the end of a buffer.
     for shift in 0..12 {
-        let text = format!("\"{}{}\"", "x".repeat(shift), "é€😀".repeat(100_000));
-        assert!(json::check(text.as_bytes()).is_ok());
-        assert!(json::check(&text.as_bytes()[..text.len() - 3]).is_err());
+        let text = format!("\"{}{}\"", "x".repeat(shift), "é€😀".repeat(1000));
+        for size in [1, 2, 3, 5, 7, 4096] {
+            let pieces = || text.as_bytes().chunks(size);
+            assert_eq!(format_bytes(pieces()).as_deref(), Ok(text.as_str()));
+            assert!(format_bytes(text.as_bytes()[..text.len() - 3].chunks(size)).is_err());
+        }
     }
-    let Err(Error::Invalid(invalid)) = json::check(&b"[\n \"a\xFF\"]"[..]) else { panic!("not UTF-8") };
-    assert_eq!(invalid.problem, "a byte is not UTF-8");
-    let Err(Error::Invalid(invalid)) = json::check(&b"\"\xE2\x82"[..]) else { panic!("cut in a character") };
-    assert_eq!(invalid.problem, "a byte is not UTF-8");
+    for (bytes, expected) in [
+        (&b"[\n \"a\xFF\"]"[..], "line 2 column 4: a byte is not UTF-8"),
+        (b"\"\xE2\x82", "line 1 column 2: a byte is not UTF-8"),
+        (b"\"\xE2\x82\"", "line 1 column 2: a byte is not UTF-8"),
+        (b"\"\xED\xA0\x80\"", "line 1 column 2: a byte is not UTF-8"),
+        (b"\xC3\xA9", "line 1 column 1: a character beyond ASCII where a value is expected"),
+    ] {
+        assert_eq!(format_bytes([bytes].into_iter()), Err(expected.to_owned()), "{bytes:?}");
+        assert_eq!(format_bytes(bytes.chunks(1)), Err(expected.to_owned()), "{bytes:?}, byte by byte");
+    }
+}
+
+#[test]
+fn text_goes_out_in_large_pieces() {
+    struct Pieces(Vec<usize>);
+    impl std::io::Write for Pieces {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.push(bytes.len());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut formatter = Formatter::new(Pieces(Vec::new()));
+    formatter.push(&format!("[{}1]", "1,".repeat(1_000_000))).unwrap();
+    let Pieces(pieces) = formatter.finish().unwrap();
+    let (last, rest) = pieces.split_last().unwrap();
+    assert!(*last > 0 && rest.len() > 10);
+    assert!(rest.iter().all(|&size| size > 200_000), "{rest:?}");
 }
 
 fn any_value() -> impl Strategy<Value = Value> {

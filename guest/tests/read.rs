@@ -91,7 +91,12 @@ fn an_empty_directory_has_no_snapshot_and_a_missing_one_is_an_error() {
 
 #[test]
 fn a_directory_of_other_files_has_no_snapshot() {
-    let dir = dir_with(&[("snapshot.bak", "1"), ("snapshot_7.json", "{}"), ("notes/snapshot.json", "1")]);
+    let dir = dir_with(&[
+        ("snapshot.bak", "1"),
+        ("snapshot_7.json", "{}"),
+        ("snapshot_7777777777777777777x.json", "{}"),
+        ("notes/snapshot.json", "1"),
+    ]);
     assert_eq!(store(dir.path()).restore(), Err(Error::NotFound));
     store(dir.path()).create("1", 1).unwrap();
     assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
@@ -192,7 +197,7 @@ fn empty_zeroed_or_cut_files_are_corrupt() {
 }
 
 #[test]
-fn every_flipped_bit_of_a_snapshot_is_an_error_or_makes_no_difference() {
+fn every_flipped_bit_of_a_snapshot_is_corrupt() {
     let dir = dir();
     store(dir.path()).create(r#"{"counter":42,"name":"é"}"#, 19).unwrap();
     let right = store(dir.path()).restore().unwrap();
@@ -271,6 +276,54 @@ fn a_native_crash_between_its_renames_is_finished() {
 }
 
 #[test]
+fn a_waiting_native_number_beside_a_pair_that_the_sums_vouch_for_belongs_to_nothing() {
+    // Native 0.1.2 wrote the same state again, with another number, and never got to say so.
+    let dir = dir_with_snapshot();
+    fs::write(dir.path().join("snapshot.seq.tmp"), "2").unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+    assert_eq!(store(dir.path()).info().unwrap().soundness, Soundness::Verified);
+    assert_eq!(store(dir.path()).create("1", 0), Err(Error::Stale(1)));
+    assert!(!dir.path().join("snapshot.seq.tmp").exists());
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+
+    let dir = dir_with(&[("snapshot.seq.tmp", "7")]);
+    assert_eq!(store(dir.path()).restore(), Err(Error::NotFound), "a number without a state");
+    store(dir.path()).create("1", 1).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+}
+
+#[test]
+fn a_native_pair_of_which_one_file_is_ours_is_corrupt_until_the_sums_are_removed() {
+    for (state, seq) in [("1", "2"), ("2", "1")] {
+        let dir = dir_with_snapshot();
+        fs::write(dir.path().join("snapshot.json"), state).unwrap();
+        fs::write(dir.path().join("snapshot.seq"), seq).unwrap();
+        assert_corrupt(
+            dir.path(),
+            "if another program wrote it, remove `snapshot.sum` to accept the two as they are",
+        );
+        fs::remove_file(dir.path().join("snapshot.sum")).unwrap();
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot(state, seq.parse().unwrap())));
+    }
+}
+
+#[test]
+fn a_directory_of_native_0_1_3_is_not_taken_for_an_empty_one() {
+    let name = "snapshot_00000000000000000007.json";
+    let dir = dir_with(&[(name, "{\n  \"seq\": 7,\n  \"state\": 1\n}")]);
+    let problems = [
+        store(dir.path()).restore().unwrap_err(),
+        store(dir.path()).info().unwrap_err(),
+        store(dir.path()).exists().unwrap_err(),
+        store(dir.path()).create("1", 1).unwrap_err(),
+    ];
+    for problem in problems {
+        assert!(matches!(&problem, Error::Io(text) if text.contains(&format!("`{name}`"))), "{problem:?}");
+    }
+    assert_eq!(contents(dir.path()).len(), 1);
+}
+
+#[test]
 fn a_native_crash_before_its_renames_is_ignored_and_removed() {
     for left in [&["snapshot.json.tmp"][..], &["snapshot.json.tmp", "snapshot.seq.tmp"]] {
         let dir = dir_with_snapshot();
@@ -315,6 +368,11 @@ fn what_is_not_a_file_is_never_opened() {
             plant(&dir.path().join(name));
             let Err(Error::Corrupt(problem)) = store(dir.path()).restore() else { panic!("{name}") };
             assert!(problem.contains(&format!("`{name}` is not a regular file")), "{problem}");
+            assert!(matches!(store(dir.path()).create("2", 2), Err(Error::Corrupt(_))), "{name}");
+            assert!(
+                !dir.path().join("snapshot.commit").exists(),
+                "{name}: committed what cannot be put into place"
+            );
         }
         for name in ["snapshot.tmp", "snapshot.commit"] {
             let dir = dir_with_snapshot();
@@ -328,6 +386,19 @@ fn what_is_not_a_file_is_never_opened() {
                 other => panic!("{name}: {other:?}"),
             }
         }
+    }
+}
+
+#[test]
+fn what_is_not_ours_in_our_directories_is_named() {
+    for (left, expected) in [
+        ("snapshot.commit/notes", "`snapshot.commit` holds what is not this store's"),
+        ("snapshot.tmp/notes/today", "cannot remove `snapshot.tmp/notes`"),
+    ] {
+        let dir = dir_with(&[(left, "mine")]);
+        let Err(Error::Io(problem)) = store(dir.path()).create("1", 1) else { panic!("{left}") };
+        assert!(problem.contains(expected), "{problem}");
+        assert!(dir.path().join(left).exists());
     }
 }
 

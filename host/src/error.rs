@@ -4,7 +4,6 @@ use crate::store::bindings::exports::arcella::minisnap::snapshot_store as wit;
 
 /// Why a call failed; `snapshot-store.wit` says what its cases promise.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// There is no snapshot yet.
     #[error("there is no snapshot yet")]
@@ -39,8 +38,8 @@ pub enum Error {
     /// The stored state is sound, and not of the type that was asked for.
     #[error("the stored state is not of the type that was asked for: {0}")]
     OtherType(#[source] serde_json::Error),
-    /// The store component could not be loaded, or trapped. No snapshot is lost by that.
-    #[error("the store component failed: {0:#}")]
+    /// A component could not be loaded, or trapped. No snapshot is lost by that.
+    #[error("the component failed: {0:#}")]
     Component(wasmtime::Error),
 }
 

@@ -61,6 +61,12 @@ impl Grant {
         self.max_state
     }
 
+    /// The same grant with an absolute path: what the process does to its working directory later changes nothing.
+    pub(crate) fn absolute(self) -> Result<Self> {
+        let dir = std::path::absolute(&self.dir).map_err(|e| Error::io("find", &self.dir, &e))?;
+        Ok(Grant { dir, ..self })
+    }
+
     /// Makes the directory if need be, and takes it for writing, or not, as the access asks for.
     pub(crate) fn hold(&self) -> Result<Option<Held>> {
         match self.access {
@@ -92,15 +98,35 @@ impl Grant {
         Ok(())
     }
 
-    /// Whether there is a directory; anything else under its name is an error.
-    pub(crate) fn dir_exists(&self) -> Result<bool> {
+    /// Which directory there is now under the grant's path, or `None` if there is none; anything else is an error.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>> {
         match fs::metadata(&self.dir) {
-            Ok(metadata) if metadata.is_dir() => Ok(true),
+            Ok(metadata) if metadata.is_dir() => Ok(Some(Identity::of(&metadata))),
             Ok(_) => Err(not_a_directory(&self.dir)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(not_a_directory(&self.dir)),
             Err(error) => Err(Error::io("look at", &self.dir, &error)),
         }
+    }
+}
+
+/// Which directory it is, whatever its name; where the system does not tell, all are taken for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(metadata: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Identity { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &fs::Metadata) -> Self {
+        Identity { device: 0, inode: 0 }
     }
 }
 
@@ -110,57 +136,52 @@ impl Grant {
 #[derive(Debug)]
 pub(crate) struct Held {
     _dir: File,
+    /// The directory that is held, which may get another name, or none.
+    pub(crate) identity: Identity,
 }
 
 impl Held {
     fn new(path: &Path) -> Result<Self> {
         let dir = File::open(path).map_err(|e| Error::io("open", path, &e))?;
         match dir.try_lock() {
-            Ok(()) => Ok(Held { _dir: dir }),
+            Ok(()) => {
+                let metadata = dir.metadata().map_err(|e| Error::io("look at", path, &e))?;
+                Ok(Held { _dir: dir, identity: Identity::of(&metadata) })
+            }
             Err(TryLockError::WouldBlock) => Err(Error::Busy { holder: holder(&dir) }),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path, &error)),
         }
     }
 }
 
-/// Makes `dir` and what lies above it, so that a power cut does not lose it with the first snapshot in it.
+/// Makes `dir`, an absolute path, and what lies above it, so that a power cut does not lose it with the first snapshot
+/// in it.
 ///
 /// The entry of a directory that is there already is synced too, because nobody else may have done so.
 fn make_durably(dir: &Path) -> Result<()> {
-    let is_new = match fs::create_dir(dir) {
+    let mut made = fs::create_dir(dir);
+    if let (Err(error), Some(parent)) = (&made, dir.parent())
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        make_durably(parent)?;
+        made = fs::create_dir(dir);
+    }
+    let is_new = match made {
         Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if !dir.is_dir() {
-                return Err(not_a_directory(dir));
-            }
-            false
-        }
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && dir.parent().is_some_and(|above| above != dir) =>
-        {
-            make_durably(above(dir))?;
-            return make_durably(dir);
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(not_a_directory(dir)),
-        // Where making is not allowed, or not possible, what is there already serves.
+        // Making may not be allowed, or not be possible, and what is there serves.
         Err(_) if dir.is_dir() => false,
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+            return Err(not_a_directory(dir));
+        }
         Err(error) => return Err(Error::io("make the directory", dir, &error)),
     };
-    let parent = above(dir);
+    let Some(parent) = dir.parent() else { return Ok(()) };
     match File::open(parent).and_then(|parent| parent.sync_all()) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_new => {
             tracing::debug!(parent = %parent.display(), "the parent may not be read, so its entries are not synced");
             Ok(())
         }
         result => result.map_err(|e| Error::io("sync", parent, &e)),
-    }
-}
-
-fn above(dir: &Path) -> &Path {
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) => Path::new("."),
-        None => dir,
     }
 }
 
@@ -174,14 +195,16 @@ fn not_a_directory(dir: &Path) -> Error {
 fn holder(dir: &File) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
 
-    let inode = dir.metadata().ok()?.ino();
+    let metadata = dir.metadata().ok()?;
+    let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (kind, _, _, pid, file) =
-            (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        let same = kind == "FLOCK" && file.rsplit(':').next()?.parse() == Ok(inode);
-        same.then(|| pid.parse().ok()).flatten()
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        match fields[..] {
+            [_, "FLOCK", _, _, pid, found, ..] if found == file => pid.parse().ok(),
+            _ => None,
+        }
     })
 }
 

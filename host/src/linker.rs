@@ -22,6 +22,10 @@ pub trait SnapshotView {
 /// The store's component runs in an instance and a `wasmtime::Store` of its own: the two share no memory, no file
 /// system and no resources.
 ///
+/// What a component hands over in one call is limited by the hostcall fuel of its own `wasmtime::Store`, 128 MiB by
+/// default: a host that allows larger states sets more (`Store::set_hostcall_fuel`), twice the size for components
+/// whose strings are UTF-16.
+///
 /// # Errors
 ///
 /// As wasmtime reports it if the import is defined already.

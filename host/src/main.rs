@@ -2,6 +2,7 @@
 
 mod commands;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,7 +13,8 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("{failure}");
+            // Where standard error is closed or full, the exit code says it alone.
+            let _ = writeln!(io::stderr(), "{failure}");
             failure.exit_code()
         }
     }

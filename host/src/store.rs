@@ -12,7 +12,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 use crate::component::Minisnap;
 use crate::error::{Error, Result};
-use crate::grant::{Access, Grant, Held};
+use crate::grant::{Access, Grant, Held, Identity};
 use bindings::exports::arcella::minisnap::snapshot_store as wit;
 
 pub(crate) mod bindings {
@@ -40,12 +40,14 @@ const MAX_OUTPUT: usize = 64 << 10;
 pub struct Store {
     minisnap: Minisnap,
     grant: Grant,
-    _held: Option<Held>,
+    held: Option<Held>,
     instance: Option<Instance>,
     peak_memory: usize,
 }
 
 struct Instance {
+    /// The directory that it has open.
+    dir: Identity,
     store: wasmtime::Store<Guest>,
     bindings: bindings::Store,
     output: MemoryOutputPipe,
@@ -66,7 +68,6 @@ struct Memory {
 
 /// What is known of a snapshot without its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Info {
     /// The sequence number.
     pub seq: u64,
@@ -80,7 +81,6 @@ pub struct Info {
 
 /// How a snapshot is laid out on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Layout {
     /// The files of minisnap 0.1.0 to 0.1.2, with their sums.
     Pair,
@@ -97,8 +97,9 @@ pub enum Soundness {
 
 impl Store {
     pub(crate) fn new(minisnap: Minisnap, grant: Grant) -> Result<Self> {
+        let grant = grant.absolute()?;
         let held = grant.hold()?;
-        Ok(Store { minisnap, grant, _held: held, instance: None, peak_memory: 0 })
+        Ok(Store { minisnap, grant, held, instance: None, peak_memory: 0 })
     }
 
     /// Makes `state` with `seq` the stored snapshot; it is durable when this returns.
@@ -127,7 +128,10 @@ impl Store {
         }
         match self.call("create", |guest, store| guest.call_create(store, state, seq)) {
             // What the component cannot tell apart: a file system that has become read-only since.
-            Err(Error::Io(problem)) => Err(self.grant.check_writable().err().unwrap_or(Error::Io(problem))),
+            Err(Error::Io(problem)) => match self.grant.check_writable() {
+                Err(Error::AccessDenied) => Err(Error::AccessDenied),
+                _ => Err(Error::Io(problem)),
+            },
             result => result,
         }
     }
@@ -194,10 +198,7 @@ impl Store {
             &mut wasmtime::Store<Guest>,
         ) -> wasmtime::Result<std::result::Result<R, wit::Error>>,
     ) -> Result<R> {
-        let mut instance = match self.instance.take() {
-            Some(instance) => instance,
-            None => self.instantiate()?,
-        };
+        let mut instance = self.instance()?;
         let started = Instant::now();
         let answer = call(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store);
         tracing::debug!(call = name, dir = %self.grant.dir().display(), elapsed = ?started.elapsed(), "called");
@@ -220,15 +221,42 @@ impl Store {
         }
     }
 
-    fn instantiate(&self) -> Result<Instance> {
-        let grant = &self.grant;
-        if !grant.dir_exists()? {
-            return Err(match grant.access() {
-                Access::ReadOnly => Error::NotFound,
-                // It was made when the store was opened: going on as with an empty one would hide the loss.
-                Access::ReadWrite => Error::Io(format!("the directory `{}` is gone", grant.dir().display())),
-            });
+    /// An instance on the directory that lies under the grant's path now: one that is open still, or another one.
+    fn instance(&mut self) -> Result<Instance> {
+        let dir = self.dir()?;
+        let instance = match self.instance.take() {
+            Some(instance) if instance.dir == dir => instance,
+            _ => self.instantiate(dir)?,
+        };
+        // The path was opened once more for a new instance.
+        if self.dir()? != dir {
+            return Err(self.replaced());
         }
+        Ok(instance)
+    }
+
+    /// The directory that lies under the grant's path; for a writer, only if it is the one that it holds.
+    fn dir(&self) -> Result<Identity> {
+        match (self.grant.identity()?, &self.held) {
+            (Some(found), Some(held)) if found != held.identity => Err(self.replaced()),
+            (Some(found), _) => Ok(found),
+            (None, None) => Err(Error::NotFound),
+            // Going on as with an empty one would hide the loss.
+            (None, Some(_)) => {
+                Err(Error::Io(format!("the directory `{}` is gone: put it back", self.grant.dir().display())))
+            }
+        }
+    }
+
+    fn replaced(&self) -> Error {
+        Error::Io(format!(
+            "the directory `{}` was replaced by another: open it again",
+            self.grant.dir().display()
+        ))
+    }
+
+    fn instantiate(&self, dir: Identity) -> Result<Instance> {
+        let grant = &self.grant;
         let perms = match grant.access() {
             Access::ReadWrite => FsPerms::ReadWrite,
             Access::ReadOnly => FsPerms::ReadOnly,
@@ -254,7 +282,7 @@ impl Store {
         // What one call may bring back: its default would refuse a state above 128 MiB.
         store.set_hostcall_fuel(limit);
         let bindings = self.minisnap.pre.instantiate(&mut store).map_err(Error::Component)?;
-        Ok(Instance { store, bindings, output })
+        Ok(Instance { dir, store, bindings, output })
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::rc::Rc;
@@ -143,4 +143,25 @@ impl Sync for FaultyFile {
         self.dir.step(format!("sync {}", self.name))?;
         self.file.sync_all()
     }
+}
+
+/// A copy of a directory of files and directories of files.
+pub fn copy_of(path: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fn copy_into(from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).unwrap() {
+            let (from, to) = {
+                let entry = entry.unwrap();
+                (entry.path(), to.join(entry.file_name()))
+            };
+            if from.is_dir() {
+                fs::create_dir(&to).unwrap();
+                copy_into(&from, &to);
+            } else {
+                fs::copy(from, to).unwrap();
+            }
+        }
+    }
+    copy_into(path, copy.path());
+    copy
 }

@@ -32,7 +32,7 @@ pub struct Create {
 impl Create {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let about_dir = Failure::about(&self.dir);
-        // The state first: what is wrong with it shows before a directory is made.
+        // The state first: what cannot be read shows before a directory is made.
         let state = self.read_state()?;
         let minisnap = minisnap().map_err(&about_dir)?;
         let mut store = minisnap.open(self.limit.apply(Grant::new(&self.dir))).map_err(&about_dir)?;

@@ -47,7 +47,6 @@ impl Info {
 pub fn layout(layout: Layout) -> &'static str {
     match layout {
         Layout::Pair => "pair",
-        _ => "unknown",
     }
 }
 

@@ -135,8 +135,6 @@ impl Failure {
             Error::Busy { .. } => 9,
             Error::Io(_) | Error::OtherType(_) => 10,
             Error::Component(_) => 11,
-            // The library's own later cases: nothing more is known of them here.
-            _ => 10,
         })
     }
 
@@ -149,15 +147,19 @@ impl Failure {
             Error::Stale(newest) => format!("give --seq {newest} to replace that snapshot, or a higher one"),
             Error::TooLarge(_) => "give --max-state with a larger size".to_owned(),
             Error::NoSpace => {
-                "make room on that disk, and create it again; the previous snapshot is unharmed".to_owned()
+                "make room on that disk, and create it again; the stored snapshot is unharmed".to_owned()
             }
             Error::AccessDenied => format!("see who may write what: ls -la {dir}"),
             Error::Busy { holder: Some(pid) } => format!("wait for it, or see what it is: ps -p {pid}"),
             Error::Busy { holder: None } => format!("wait, or see which process it is: fuser -v {dir}"),
-            Error::Component(_) => {
-                "run again with -v; if it is the store that failed, please report it".to_owned()
+            Error::Io(_) => {
+                "mend that, and run the same command again; a stored snapshot is unharmed".to_owned()
             }
-            _ => return None,
+            Error::Component(_) => {
+                "it must be a WebAssembly component for WASI 0.2; what it printed before may say more"
+                    .to_owned()
+            }
+            Error::Corrupt(_) | Error::OtherType(_) => return None,
         })
     }
 }
@@ -175,19 +177,24 @@ impl fmt::Display for Failure {
 /// Writes all of `bytes` to standard output, or to `output`, atomically.
 fn write_out(output: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
     match output {
-        None => {
-            let mut stdout = io::stdout().lock();
-            stdout
-                .write_all(bytes)
-                .and_then(|()| stdout.flush())
-                .map_err(|error| Failure::file("write", Path::new("standard output"), &error))
-        }
+        None => write_to(&mut io::stdout().lock(), "standard output", bytes),
         Some(path) => replace(path, bytes).map_err(|error| Failure::file("write", path, &error)),
     }
 }
 
+fn write_to(stream: &mut impl Write, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+    let written = stream.write_all(bytes).and_then(|()| stream.flush());
+    written.map_err(|error| Failure::file("write", Path::new(name), &error))
+}
+
 /// Gives `path` the contents `bytes` so that, whatever happens, it has all of them or what it had before.
+///
+/// A link stays, and what it leads to is replaced; a device or a pipe is written to.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if path.exists() && !path.is_file() {
+        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
+    }
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),

@@ -1,12 +1,13 @@
 //! `minisnap restore`
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::Grant;
 
-use super::{Failure, Limit, minisnap, write_out};
+use super::{Failure, Limit, minisnap, write_out, write_to};
 
 const EXAMPLE: &str = "Examples:
   minisnap restore ./snapshots > state.json
@@ -40,7 +41,11 @@ impl Restore {
             write_out(self.output.as_deref(), json.as_bytes())?;
         } else {
             write_out(self.output.as_deref(), state.as_bytes())?;
-            eprintln!("seq {seq}");
+            // Where a person looks on, the number gets a line of its own; a file or a pipe gets the exact bytes.
+            if self.output.is_none() && io::stdout().is_terminal() {
+                write_out(None, b"\n")?;
+            }
+            write_to(&mut io::stderr(), "standard error", format!("seq {seq}\n").as_bytes())?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -21,8 +21,8 @@ verb does.";
 
 /// Run a command component with a snapshot directory
 ///
-/// It gets arguments, standard streams, and the import arcella:minisnap/snapshot-store; no files, no environment and
-/// no network.
+/// It gets the import arcella:minisnap/snapshot-store, arguments, standard streams, clocks and random numbers; no files,
+/// no environment and no network.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Run {
@@ -95,6 +95,9 @@ impl Run {
         let consumer = Consumer { wasi, table: ResourceTable::new(), limits, snapshots };
         let mut store = wasmtime::Store::new(command.engine(), consumer);
         store.limiter(|consumer| &mut consumer.limits);
+        // A state in one call, of strings that may be UTF-16, which counts twice.
+        let fuel = 2 * store.data().snapshots.grant().max_state_bytes() + (1 << 20);
+        store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
 
         let run = |store: &mut wasmtime::Store<Consumer>| {
             let instance = command.instantiate(&mut *store)?;

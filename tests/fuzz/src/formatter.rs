@@ -5,21 +5,19 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use minisnap_component::json::{self, Error, Formatter};
+use minisnap_component::json::{Bytes, Error};
 use serde_json::Value;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&count, rest)) = input.split_first() else { return };
     let count = usize::from(count % 8).min(rest.len());
     let (cuts, bytes) = rest.split_at(count);
+    let whole = format(&[bytes]);
+    assert_eq!(format(&pieces(bytes, cuts)), whole, "the pieces make something else");
     let Ok(text) = str::from_utf8(bytes) else {
-        assert!(json::check(bytes).is_err(), "bytes that are not UTF-8 were taken");
+        assert!(whole.is_err(), "bytes that are not UTF-8 were taken");
         return;
     };
-
-    let whole = format(&[text]);
-    assert_eq!(json::check(bytes).is_ok(), whole.is_ok());
-    assert_eq!(format(&pieces(text, cuts)), whole, "the pieces make something else");
 
     let parsed = serde_json::from_str::<Value>(text);
     match whole {
@@ -29,19 +27,26 @@ fuzz_target!(|input: &[u8]| {
                 assert!(error.to_string().starts_with("number out of range"), "{error}");
             }
             assert_eq!(without_white_space(&formatted), without_white_space(text), "a token changed");
-            assert_eq!(format(&[&formatted]).as_ref(), Ok(&formatted), "formatting again changes it");
+            assert_eq!(
+                format(&[formatted.as_bytes()]).as_ref(),
+                Ok(&formatted),
+                "formatting again changes it"
+            );
             if let Ok(value) = parsed {
                 let compact = serde_json::to_string(&value).unwrap();
-                assert_eq!(format(&[&compact]).unwrap(), serde_json::to_string_pretty(&value).unwrap());
+                assert_eq!(
+                    format(&[compact.as_bytes()]).unwrap(),
+                    serde_json::to_string_pretty(&value).unwrap()
+                );
             }
         }
         Err(problem) => assert!(parsed.is_err(), "serde_json takes it: {problem}"),
     }
 });
 
-fn format(pieces: &[&str]) -> Result<String, String> {
+fn format(pieces: &[&[u8]]) -> Result<String, String> {
     let formatted = || {
-        let mut formatter = Formatter::new(Vec::new());
+        let mut formatter = Bytes::new(Vec::new());
         for piece in pieces {
             formatter.push(piece)?;
         }
@@ -54,12 +59,11 @@ fn format(pieces: &[&str]) -> Result<String, String> {
     }
 }
 
-fn pieces<'t>(text: &'t str, cuts: &[u8]) -> Vec<&'t str> {
-    let mut places: Vec<usize> =
-        cuts.iter().map(|&cut| text.floor_char_boundary(usize::from(cut) * text.len() / 255)).collect();
-    places.extend([0, text.len()]);
+fn pieces<'b>(bytes: &'b [u8], cuts: &[u8]) -> Vec<&'b [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|&cut| usize::from(cut) * bytes.len() / 255).collect();
+    places.extend([0, bytes.len()]);
     places.sort_unstable();
-    places.windows(2).map(|cut| &text[cut[0]..cut[1]]).collect()
+    places.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect()
 }
 
 /// The text without the white space between its tokens.

@@ -18,6 +18,14 @@ fn main() {
                     Err(error) => describe(error),
                 }
             }
+            "create-large" => {
+                let seq = next().parse().expect("a sequence number");
+                let size = next().parse().expect("a size");
+                match store::create(&format!("\"{}\"", "x".repeat(size)), seq) {
+                    Ok(()) => "ok".to_owned(),
+                    Err(error) => describe(error),
+                }
+            }
             "restore" => match store::restore() {
                 Ok(snapshot) => format!("{} {}", snapshot.seq, snapshot.state.replace(['\n', ' '], "")),
                 Err(error) => describe(error),
@@ -38,7 +46,10 @@ fn main() {
             }
             "read" => format!("{:?}", std::fs::read_dir(next()).map(|_| ()).map_err(|error| error.kind())),
             "environment" => format!("{:?}", std::env::vars().collect::<Vec<_>>()),
-            "connect" => format!("{:?}", std::net::TcpStream::connect(next()).map(|_| ()).map_err(|error| error.kind())),
+            "connect" => format!(
+                "{:?}",
+                std::net::TcpStream::connect(next()).map(|_| ()).map_err(|error| error.kind())
+            ),
             // How it may end.
             "allocate" => format!("{} bytes", vec![1u8; next().parse().expect("a size")].len()),
             "exit" => std::process::exit(next().parse().expect("an exit code")),

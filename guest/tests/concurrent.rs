@@ -1,0 +1,197 @@
+//! Readers without a lock: each of their operations with any number of a writer's in between.
+
+mod seam;
+
+use std::cell::Cell;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use minisnap_component::dir::{Dir, Entry, OsDir};
+use minisnap_component::error::Error;
+use minisnap_component::store::{Snapshot, Store};
+use seam::copy_of;
+
+/// A directory that asks before each operation.
+struct Asking<F> {
+    dir: OsDir,
+    ask: F,
+}
+
+impl<F: Fn()> Dir for Asking<F> {
+    type Reader = fs::File;
+    type Writer = fs::File;
+
+    fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
+        (self.ask)();
+        self.dir.entry(name)
+    }
+    fn open(&self, name: &str) -> io::Result<fs::File> {
+        (self.ask)();
+        self.dir.open(name)
+    }
+    fn create(&self, name: &str) -> io::Result<fs::File> {
+        (self.ask)();
+        self.dir.create(name)
+    }
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        (self.ask)();
+        self.dir.make_dir(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (self.ask)();
+        self.dir.rename(from, to)
+    }
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        (self.ask)();
+        self.dir.remove_file(name)
+    }
+    fn remove_dir(&self, name: &str) -> io::Result<()> {
+        (self.ask)();
+        self.dir.remove_dir(name)
+    }
+    fn list(&self, name: &str) -> io::Result<Vec<String>> {
+        (self.ask)();
+        self.dir.list(name)
+    }
+    fn sync(&self, _: &str) -> io::Result<()> {
+        (self.ask)();
+        // No power is cut here.
+        Ok(())
+    }
+}
+
+/// A writer in a thread of its own that does one operation each time it is told to.
+struct Stepped {
+    tell: Sender<()>,
+    done: Receiver<()>,
+}
+
+impl Stepped {
+    fn create(path: &Path, state: &'static str, seq: u64) -> Self {
+        let (tell, told) = channel();
+        let (say_done, done) = channel();
+        let dir = OsDir::new(path);
+        thread::spawn(move || {
+            let steps = Cell::new(0);
+            let ask = || {
+                if steps.replace(steps.get() + 1) > 0 {
+                    let _ = say_done.send(());
+                }
+                // When nobody tells any more, it goes on to its end.
+                let _ = told.recv();
+            };
+            Store::new(Asking { dir, ask }).create(state, seq).unwrap();
+        });
+        Stepped { tell, done }
+    }
+
+    /// Does one operation; false once all are done.
+    fn step(&self) -> bool {
+        self.tell.send(()).is_ok() && self.done.recv().is_ok()
+    }
+}
+
+/// What the directory holds before the writer comes.
+fn prepare(before: &str, path: &Path) {
+    match before {
+        "nothing" => {}
+        "ours" => Store::new(OsDir::new(path)).create("\"old\"", 1).unwrap(),
+        "native" | "native, killed" => {
+            fs::write(path.join("snapshot.json"), "\"old\"").unwrap();
+            fs::write(path.join("snapshot.seq"), if before == "native" { "1" } else { "0" }).unwrap();
+            if before != "native" {
+                fs::write(path.join("snapshot.seq.tmp"), "1").unwrap();
+            }
+        }
+        "ours, killed" => {
+            // After the first of its moves.
+            Store::new(OsDir::new(path)).create("\"older\"", 0).unwrap();
+            let commit = path.join("snapshot.commit");
+            fs::create_dir(&commit).unwrap();
+            Store::new(OsDir::new(&commit)).create("\"old\"", 1).unwrap();
+            fs::rename(commit.join("snapshot.json"), path.join("snapshot.json")).unwrap();
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot_and_never_goes_back() {
+    let old = Snapshot { state: "\"old\"".to_owned(), seq: 1 };
+    let new = Snapshot { state: "\"new\"".to_owned(), seq: 2 };
+    for before in ["nothing", "ours", "native", "native, killed", "ours, killed"] {
+        let template = tempfile::tempdir().unwrap();
+        prepare(before, template.path());
+        let mut interleavings = 0;
+        let mut seen = [0, 0];
+        // The writer does so many operations for each of the reader's, the last time all of them at once; it starts so
+        // many of its own before the reader, or, from 100 on, of the reader's after it.
+        for stride in [1, 2, 3, 100] {
+            for ahead in (0..60).chain(101..130) {
+                let tmp = copy_of(template.path());
+                let writer = Stepped::create(tmp.path(), "\"new\"", 2);
+                let behind = if ahead > 100 { ahead - 100 } else { 0 };
+                if behind == 0 && (0..ahead).any(|_| !writer.step()) {
+                    // It has fewer.
+                    continue;
+                }
+                let count = Cell::new(0);
+                let reader = Store::new(Asking {
+                    dir: OsDir::new(tmp.path()),
+                    ask: || {
+                        count.set(count.get() + 1);
+                        if count.get() > behind {
+                            let _ = (0..stride).all(|_| writer.step());
+                        }
+                    },
+                });
+                let mut newest = 0;
+                for _ in 0..3 {
+                    let restored = match reader.restore() {
+                        Ok(snapshot) => Some(snapshot),
+                        Err(Error::NotFound) => None,
+                        Err(error) => panic!("{before}, {ahead} ahead, {stride} a step: {error}"),
+                    };
+                    let is_new = restored.as_ref() == Some(&new);
+                    let is_old = if before == "nothing" {
+                        restored.is_none()
+                    } else {
+                        restored.as_ref() == Some(&old)
+                    };
+                    assert!(is_new || is_old, "{before}, {ahead} ahead, {stride} a step: {restored:?}");
+                    let seq = if is_new { 2 } else { 1 };
+                    assert!(seq >= newest, "{before}, {ahead} ahead, {stride} a step: {seq} after {newest}");
+                    newest = seq;
+                    seen[usize::from(is_new)] += 1;
+                }
+                while writer.step() {}
+                assert_eq!(reader.restore(), Ok(new.clone()));
+                interleavings += 1;
+            }
+        }
+        assert!(
+            interleavings > 200 && seen.iter().all(|&count| count > 100),
+            "{before}: {interleavings}, {seen:?}"
+        );
+    }
+}
+
+#[test]
+fn a_snapshot_that_never_stands_still_is_busy() {
+    let tmp = tempfile::tempdir().unwrap();
+    let count = Cell::new(0);
+    let store = Store::new(Asking {
+        dir: OsDir::new(tmp.path()),
+        ask: || {
+            // Another program without sums, and faster than this one.
+            count.set(count.get() + 1);
+            fs::write(tmp.path().join("snapshot.json"), "1".repeat(1 + count.get() % 50)).unwrap();
+            fs::write(tmp.path().join("snapshot.seq"), count.get().to_string()).unwrap();
+        },
+    });
+    assert_eq!(store.restore(), Err(Error::Busy));
+    assert_eq!(store.info(), Err(Error::Busy));
+}

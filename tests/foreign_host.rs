@@ -1,0 +1,124 @@
+//! The component in a host that is not ours: plain wasmtime and its WASI, with settings as that host likes.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use exports::arcella::minisnap::snapshot_store::Error;
+use tempfile::tempdir;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Engine, Store as WasmStore};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+wasmtime::component::bindgen!({ path: "../wit", world: "store" });
+
+struct Ctx(WasiCtx, ResourceTable);
+
+impl WasiView for Ctx {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.0, table: &mut self.1 }
+    }
+}
+
+/// An instance with these settings.
+fn instance(settings: impl FnOnce(&mut WasiCtxBuilder)) -> (WasmStore<Ctx>, Store) {
+    static PRE: OnceLock<StorePre<Ctx>> = OnceLock::new();
+    let pre = PRE.get_or_init(|| {
+        let engine = Engine::default();
+        let component = Component::new(&engine, minisnap_host::COMPONENT).unwrap();
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
+        StorePre::new(linker.instantiate_pre(&component).unwrap()).unwrap()
+    });
+    let mut wasi = WasiCtx::builder();
+    settings(&mut wasi);
+    let mut store = WasmStore::new(pre.engine(), Ctx(wasi.build(), ResourceTable::new()));
+    let instance = pre.instantiate(&mut store).unwrap();
+    (store, instance)
+}
+
+fn create(settings: impl FnOnce(&mut WasiCtxBuilder), state: &str, seq: u64) -> Result<(), Error> {
+    let (mut store, instance) = instance(settings);
+    instance.arcella_minisnap_snapshot_store().call_create(&mut store, state, seq).expect("no trap")
+}
+
+fn restore(settings: impl FnOnce(&mut WasiCtxBuilder)) -> Result<(String, u64), Error> {
+    let (mut store, instance) = instance(settings);
+    let snapshot = instance.arcella_minisnap_snapshot_store().call_restore(&mut store).expect("no trap")?;
+    Ok((snapshot.state, snapshot.seq))
+}
+
+fn preopen(wasi: &mut WasiCtxBuilder, dir: &Path, name: &str, perms: FsPerms) {
+    wasi.preopened_dir(dir, name, perms).unwrap();
+}
+
+#[test]
+fn the_preopen_named_snapshots_is_the_store() {
+    let dir = tempdir().unwrap();
+    create(|wasi| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadWrite), "[1]", 7).unwrap();
+    assert!(dir.path().join("snapshot.json").exists());
+    let restored = restore(|wasi| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadOnly)).unwrap();
+    assert_eq!(restored, ("[\n  1\n]".to_owned(), 7));
+}
+
+#[test]
+fn a_setting_names_another_preopen() {
+    let [dir, other] = [tempdir().unwrap(), tempdir().unwrap()];
+    let settings = |wasi: &mut WasiCtxBuilder| {
+        preopen(wasi, other.path(), "/snapshots", FsPerms::ReadWrite);
+        preopen(wasi, dir.path(), "state", FsPerms::ReadWrite);
+        wasi.env("MINISNAP_DIR", "state");
+    };
+    create(settings, "1", 7).unwrap();
+    assert!(dir.path().join("snapshot.json").exists());
+    assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn without_its_preopen_the_error_says_what_to_grant() {
+    let Err(Error::Io(problem)) = restore(|_| {}) else { panic!() };
+    assert!(problem.contains("no directory is granted") && problem.contains("`/snapshots`"), "{problem}");
+
+    let dir = tempdir().unwrap();
+    let settings = |wasi: &mut WasiCtxBuilder| {
+        preopen(wasi, dir.path(), "/data", FsPerms::ReadWrite);
+        wasi.env("MINISNAP_DIR", "/state");
+    };
+    for problem in [create(settings, "1", 1).unwrap_err(), restore(settings).unwrap_err()] {
+        let Error::Io(problem) = problem else { panic!("{problem:?}") };
+        assert!(problem.contains("`/state`") && problem.contains("`/data`"), "{problem}");
+    }
+}
+
+#[test]
+fn a_preopen_that_is_read_only_is_access_denied() {
+    let dir = tempdir().unwrap();
+    let denied = create(|wasi| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadOnly), "1", 1);
+    assert!(matches!(denied, Err(Error::AccessDenied)), "{denied:?}");
+}
+
+#[test]
+fn a_setting_limits_the_state_and_must_be_a_number() {
+    let dir = tempdir().unwrap();
+    let path = dir.path();
+    let with_limit = |limit: &'static str| {
+        move |wasi: &mut WasiCtxBuilder| {
+            preopen(wasi, path, "/snapshots", FsPerms::ReadWrite);
+            wasi.env("MINISNAP_MAX_STATE", limit);
+        }
+    };
+    create(with_limit("4"), "1234", 1).unwrap();
+    assert!(matches!(create(with_limit("4"), "12345", 2), Err(Error::TooLarge(4))));
+    let Err(Error::Io(problem)) = create(with_limit("4 MiB"), "1", 2) else { panic!() };
+    assert!(problem.contains("`MINISNAP_MAX_STATE` is `4 MiB`"), "{problem}");
+}
+
+#[test]
+fn a_directory_of_native_0_1_3_is_not_taken_for_an_empty_one() {
+    let dir = tempdir().unwrap();
+    let name = "snapshot_00000000000000000007.json";
+    std::fs::write(dir.path().join(name), "{\n  \"seq\": 7,\n  \"state\": 1\n}").unwrap();
+    let settings = |wasi: &mut WasiCtxBuilder| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadWrite);
+    for problem in [create(settings, "1", 1).unwrap_err(), restore(settings).unwrap_err()] {
+        assert!(matches!(&problem, Error::Io(text) if text.contains(name)), "{problem:?}");
+    }
+}

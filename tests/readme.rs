@@ -1,0 +1,64 @@
+//! What the README says: its guarantees have their tests, and its commands do what is printed there.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use minisnap_tests::{binary, run};
+use tempfile::tempdir;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+/// All Rust sources below the folder, without those that are built.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name() != Some("target".as_ref()) {
+            text += &sources(&path);
+        } else if path.extension() == Some("rs".as_ref()) {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn every_guarantee_has_a_test_named_after_it() {
+    let readme = readme();
+    let (_, table) = readme.split_once("| guarantee | test |").expect("the README has the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let sources = sources(&root().join("guest/tests")) + &sources(&root().join("tests"));
+    let mut guarantees = 0;
+    for row in rows {
+        let tests: Vec<&str> = row.split('|').nth(2).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            assert!(sources.contains(&format!("fn {test}(")), "there is no test {test}");
+        }
+        guarantees += 1;
+    }
+    assert!(guarantees > 10, "only {guarantees} guarantees were found");
+}
+
+#[test]
+fn the_first_command_prints_what_the_readme_prints() {
+    let readme = readme();
+    let (_, console) = readme.split_once("```console\n$ ").expect("the README has a command");
+    let (command, output) = console.split_once("```").unwrap().0.split_once('\n').unwrap();
+    let dir = tempdir().unwrap();
+    // The same command, with the binary that cargo would run, and another directory.
+    let command = command
+        .replace("cargo run -q --", binary().to_str().unwrap())
+        .replace("/tmp/snapshots", dir.path().to_str().unwrap());
+    let done = run(Command::new("sh").args(["-c", &format!("({command}) 2>&1")]), "");
+    // On a terminal, the number gets a line of its own.
+    let printed = done.stdout.replace("}seq", "}\nseq");
+    assert_eq!((done.code, printed.as_str()), (Some(0), output));
+}
