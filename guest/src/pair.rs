@@ -127,11 +127,12 @@ fn settle_native<D: Dir>(dir: &D) -> Result<()> {
             }
         }
         (false, no_seq) => {
-            // The number goes first and durably: alone, it would be taken for that of the state in place.
+            // The number goes first and durably, even if an earlier settling has removed it: alone, it would be taken
+            // for that of the state in place.
             if !no_seq {
                 remove_file(dir, NATIVE_SEQ_TMP)?;
-                sync_dir(dir, "")?;
             }
+            sync_dir(dir, "")?;
             remove_file(dir, NATIVE_STATE_TMP)?;
         }
     }
