@@ -26,6 +26,9 @@ struct Disk {
     files: BTreeMap<Node, Vec<u8>>,
 }
 
+/// Names, and the contents of those that are files.
+type Visible = BTreeMap<String, Option<Vec<u8>>>;
+
 /// One change of a directory, which its next sync makes durable.
 #[derive(Debug, Clone)]
 struct Edit {
@@ -63,7 +66,7 @@ impl Disk {
     }
 
     /// The names and contents that can be reached: recovery cannot tell disks apart that have them in common.
-    fn visible(&self) -> BTreeMap<String, Option<Vec<u8>>> {
+    fn visible(&self) -> Visible {
         let mut visible = BTreeMap::new();
         for (name, node) in &self.dirs[&0] {
             visible.insert(name.clone(), self.files.get(node).cloned());
@@ -345,7 +348,7 @@ fn snapshot(state: &str, seq: u64) -> Option<Snapshot> {
 /// What was tried, and what was wrong.
 #[derive(Default)]
 struct Findings {
-    disks: RefCell<BTreeSet<(BTreeMap<String, Option<Vec<u8>>>, bool)>>,
+    disks: RefCell<BTreeSet<(Visible, bool)>>,
     violations: RefCell<Vec<String>>,
 }
 
