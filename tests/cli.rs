@@ -57,18 +57,18 @@ fn create_reads_a_file_or_standard_input() {
 
 #[test]
 fn restore_output_replaces_a_file_as_a_whole_or_not_at_all() {
-    let dir = dir_with_snapshot("[1]", "1");
-    let output = dir.path().join("out/state.json");
-    fs::create_dir(dir.path().join("out")).unwrap();
+    let (dir, outside) = (dir_with_snapshot("[1]", "1"), tempdir().unwrap());
+    let output = outside.path().join("out/state.json");
+    fs::create_dir(outside.path().join("out")).unwrap();
     fs::write(&output, "what was there").unwrap();
     let restore = |dir: &Path| run(cli().arg("restore").arg(dir).arg("--output").arg(&output), "");
     assert_fails(&restore(&dir.path().join("missing")), 1, "there is no snapshot");
     assert_eq!(fs::read_to_string(&output).unwrap(), "what was there");
     assert_eq!(restore(dir.path()), done(0, "", "seq 1\n"));
     assert_eq!(fs::read_to_string(&output).unwrap(), "[\n  1\n]");
-    assert_eq!(fs::read_dir(dir.path().join("out")).unwrap().count(), 1, "a temporary file was left");
+    assert_eq!(fs::read_dir(outside.path().join("out")).unwrap().count(), 1, "a temporary file was left");
     // A link stays, and so does a device.
-    let link = dir.path().join("link");
+    let link = outside.path().join("link");
     std::os::unix::fs::symlink(&output, &link).unwrap();
     fs::write(&output, "what was there").unwrap();
     for to in [&link, Path::new("/dev/null")] {
@@ -77,6 +77,12 @@ fn restore_output_replaces_a_file_as_a_whole_or_not_at_all() {
     }
     assert!(link.is_symlink() && !Path::new("/dev/null").is_file());
     assert_eq!(fs::read_to_string(&output).unwrap(), "[\n  1\n]");
+    let to_stdout = run(cli().arg("restore").arg(dir.path()).args(["--output", "-"]), "");
+    assert_eq!(to_stdout, done(0, "[\n  1\n]", "seq 1\n"));
+    let into_store = dir.path().join("snapshot.json");
+    let refused =
+        run(cli().arg("restore").arg(dir.path()).arg("--json").arg("--output").arg(&into_store), "");
+    assert_fails(&refused, 10, "this is in the directory of the snapshot: name a file outside of it");
     let nowhere = run(cli().arg("restore").arg(dir.path()).args(["--output", "/nonexistent/state.json"]), "");
     assert_fails(&nowhere, 10, "/nonexistent/state.json: cannot write");
 }
@@ -137,7 +143,9 @@ fn every_verb_shows_an_example_and_help_lists_the_exit_codes() {
             "{verb}"
         );
     }
+    assert!(run(cli().arg("--version"), "").stdout.starts_with("minisnap "));
     let help = run(cli().arg("--help"), "").stdout;
+    assert!(help.contains("Example"));
     for code in 0..=11 {
         assert!(help.contains(&format!(" {code}  ")), "{code}: {help}");
     }
@@ -149,7 +157,7 @@ fn verbose_tells_what_happens_and_not_the_state() {
     let told = run(cli().arg("-v").arg("info").arg(dir.path()), "");
     assert_eq!(told.code, Some(0));
     assert!(told.stderr.contains("minisnap_host") && told.stderr.contains("info"), "{}", told.stderr);
-    assert!(!told.stderr.contains("secret"));
+    assert!(!told.stderr.contains("secret") && !told.stderr.contains('\x1b'));
 }
 
 #[test]
@@ -178,6 +186,9 @@ fn exit_code_2_wrong_arguments() {
         [&["create"][..], &["create", "d"], &["destroy"], &["restore", "d", "--max-state", "much"], &[]]
     {
         assert_eq!(run(cli().args(args).current_dir(dir.path()), "1").code, Some(2), "{args:?}");
+    }
+    for (size, message) in [("much", "give a number of bytes"), ("100GiB", "the most is 4278190080 bytes")] {
+        assert_fails(&run(cli().args(["restore", "d", "--max-state", size]), ""), 2, message);
     }
     for seq in ["-1", "1.5", "18446744073709551616", ""] {
         assert_fails(&create(dir.path(), seq, "1"), 2, "--seq");

@@ -167,6 +167,18 @@ fn a_missing_and_an_empty_directory_are_the_same_not_found() {
     assert!(!dir.path().join("missing").exists(), "a reader makes nothing");
 }
 
+#[cfg(unix)]
+#[test]
+fn names_that_are_not_utf8_are_none_of_the_stores() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xE9")), "").unwrap();
+    assert!(matches!(read(dir.path()).restore_text(), Err(Error::NotFound)));
+    open(dir.path()).create_text("1", 1).unwrap();
+    assert_eq!(read(dir.path()).restore_text().unwrap().1, 1);
+}
+
 #[test]
 fn a_directory_is_made_with_all_above_it() {
     let dir = tempdir().unwrap();

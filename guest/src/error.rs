@@ -44,9 +44,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::NotFound => f.write_str("there is no snapshot yet"),
-            Error::InvalidState(what) => write!(f, "the state is not valid JSON: {what}"),
+            Error::InvalidState(what) => write!(f, "the state is not one JSON value: {what}"),
             Error::Stale(newest) => {
-                write!(f, "the stored snapshot is newer: its sequence number is {newest}")
+                write!(f, "the sequence number is lower than the stored snapshot's, which is {newest}")
             }
             Error::TooLarge(limit) => write!(f, "the state is larger than the limit of {limit} bytes"),
             Error::Corrupt(what) => write!(f, "the snapshot is damaged: {what}"),

@@ -136,6 +136,7 @@ fn settle_native<D: Dir>(dir: &D) -> Result<()> {
             remove_file(dir, NATIVE_STATE_TMP)?;
         }
     }
+    // So that what follows builds on what is durable.
     sync_dir(dir, "")
 }
 
@@ -154,7 +155,20 @@ fn move_into_place<D: Dir>(dir: &D) -> Result<()> {
     // Without this sync, a program that does not know `snapshot.commit/` may read a mixed pair after a
     // power cut, and the next commit would hide the files that still wait to be moved.
     sync_dir(dir, "")?;
-    remove_dir(dir, COMMIT)
+    match dir.remove_dir(COMMIT) {
+        // A crash may leave both names of a file that was moved, and a rename between two names of one file does
+        // nothing. The file is in place, durably.
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            for name in files::ALL {
+                let name = format!("{COMMIT}/{name}");
+                if !Place::look(dir, &name)?.is_empty() {
+                    remove_file(dir, &name)?;
+                }
+            }
+            remove_dir(dir, COMMIT)
+        }
+        result => result.map_err(|e| Error::io("remove", COMMIT, &e)),
+    }
 }
 
 /// Removes `snapshot.tmp/` and what is in it, if it is there.
@@ -198,5 +212,10 @@ fn remove_dir<D: Dir>(dir: &D, name: &str) -> Result<()> {
 }
 
 fn remove_file<D: Dir>(dir: &D, name: &str) -> Result<()> {
-    dir.remove_file(name).map_err(|e| Error::io("remove", name, &e))
+    dir.remove_file(name).map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => {
+            Error::Io(format!("`{name}` is a directory, so it is not this store's: move it away"))
+        }
+        _ => Error::io("remove", name, &error),
+    })
 }

@@ -1,4 +1,4 @@
-//! Reading the pair layout without a lock and without writing.
+//! Reading the pair layout without a lock and without changing anything.
 //!
 //! What a crash left is read as [`settle`](crate::pair::settle) would settle it. A snapshot whose sums
 //! match is right whatever happened meanwhile, since one file holds both sums. Anything else is only
@@ -60,7 +60,9 @@ pub fn snapshot<D: Dir>(dir: &D, wanted: State) -> Result<Found> {
                 check_no_other_layout(dir)?;
                 return Err(Error::NotFound);
             }
-            return conclude(&before, state?);
+            let found = conclude(&before, state?)?;
+            before.places.make_durable(dir)?;
+            return Ok(found);
         }
     }
     Err(Error::Busy)
@@ -75,6 +77,7 @@ pub fn exists<D: Dir>(dir: &D) -> Result<bool> {
     for _ in 0..ATTEMPTS {
         let before = Places::look(dir)?;
         if before.anything() {
+            before.make_durable(dir)?;
             return Ok(true);
         }
         if before == Places::look(dir)? {
@@ -142,6 +145,8 @@ struct Places {
     sums: Place,
     /// The number that native minisnap left when it crashed between its renames.
     waiting: Option<Place>,
+    /// Whether there is something to settle.
+    unsettled: bool,
 }
 
 impl Places {
@@ -163,7 +168,21 @@ impl Places {
         let (state, seq, sums) = (place(STATE)?, place(SEQ)?, place(SUMS)?);
         // A number of ours that waits to be moved into place will replace native minisnap's.
         let waiting = waiting.filter(|_| seq.name == SEQ);
-        Ok(Places { state, seq, sums, waiting })
+        let unsettled = committed || waiting.is_some();
+        Ok(Places { state, seq, sums, waiting, unsettled })
+    }
+
+    /// Makes durable what was read, where its writer may not have: without this sync, a power cut could take back
+    /// a snapshot that was already returned, and with it the log records that its caller dropped.
+    fn make_durable<D: Dir>(&self, dir: &D) -> Result<()> {
+        if !self.unsettled {
+            return Ok(());
+        }
+        match dir.sync("") {
+            // Nothing is pending on a file system that cannot be written.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+            result => result.map_err(|e| Error::io("sync", files::WHOLE, &e)),
+        }
     }
 
     fn anything(&self) -> bool {

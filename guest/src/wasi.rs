@@ -94,10 +94,15 @@ impl Dir for Preopen {
         };
         let entries = entries.map_err(to_io)?;
         let mut names = Vec::new();
-        while let Some(entry) = entries.read_directory_entry().map_err(to_io)? {
-            names.push(entry.name);
+        loop {
+            match entries.read_directory_entry() {
+                Ok(Some(entry)) => names.push(entry.name),
+                Ok(None) => return Ok(names),
+                // An entry that went away meanwhile, or whose name is not UTF-8, and so none of ours.
+                Err(ErrorCode::NoEntry | ErrorCode::IllegalByteSequence) => {}
+                Err(error) => return Err(to_io(error)),
+            }
         }
-        Ok(names)
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
@@ -202,5 +207,8 @@ fn to_io(error: ErrorCode) -> io::Error {
         | ErrorCode::TextFileBusy
         | ErrorCode::CrossDevice => ErrorKind::Other,
     };
-    io::Error::new(kind, error.message())
+    // Of "Not a directory, similar to `ENOTDIR` in POSIX.", what a user needs.
+    let message = error.message();
+    let message = message.split_once(", similar to").map_or(message, |(message, _)| message);
+    io::Error::new(kind, message.trim_end_matches('.'))
 }

@@ -267,7 +267,7 @@ fn an_equal_number_replaces_and_every_number_can_be_stored() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Creates with kills in between, against a model that only remembers what may be stored.
     #[test]

@@ -248,6 +248,34 @@ fn a_commit_that_was_cut_short_is_read_as_it_will_be_finished() {
     }
 }
 
+/// A crash may leave both names of a file that was moved, and to rename one to the other does nothing.
+#[cfg(unix)]
+#[test]
+fn a_moved_file_that_kept_its_old_name_does_not_stop_a_create() {
+    let dir = dir_with_snapshot();
+    fs::create_dir(dir.path().join("snapshot.commit")).unwrap();
+    for name in ["snapshot.json", "snapshot.seq"] {
+        fs::hard_link(dir.path().join(name), dir.path().join("snapshot.commit").join(name)).unwrap();
+    }
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+    store(dir.path()).create("2", 2).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
+    assert_eq!(contents(dir.path()).len(), 3);
+}
+
+#[test]
+fn what_a_reader_found_unsettled_it_makes_durable() {
+    let dir = dir_with_snapshot();
+    let syncs = |dir: &Path| {
+        let faulty = FaultyDir::new(dir, Fault::None);
+        Store::new(faulty.clone()).restore().unwrap();
+        faulty.log().iter().filter(|line| line.starts_with("sync")).count()
+    };
+    assert_eq!(syncs(dir.path()), 0);
+    fs::create_dir(dir.path().join("snapshot.commit")).unwrap();
+    assert_eq!(syncs(dir.path()), 1);
+}
+
 #[test]
 fn what_was_never_committed_is_ignored_and_removed() {
     let dir = dir_with_snapshot();
@@ -393,7 +421,14 @@ fn what_is_not_a_file_is_never_opened() {
 fn what_is_not_ours_in_our_directories_is_named() {
     for (left, expected) in [
         ("snapshot.commit/notes", "`snapshot.commit` holds what is not this store's"),
-        ("snapshot.tmp/notes/today", "cannot remove `snapshot.tmp/notes`"),
+        (
+            "snapshot.tmp/notes/today",
+            "`snapshot.tmp/notes` is a directory, so it is not this store's: move it away",
+        ),
+        (
+            "snapshot.json.tmp/notes",
+            "`snapshot.json.tmp` is a directory, so it is not this store's: move it away",
+        ),
     ] {
         let dir = dir_with(&[(left, "mine")]);
         let Err(Error::Io(problem)) = store(dir.path()).create("1", 1) else { panic!("{left}") };

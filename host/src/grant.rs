@@ -166,23 +166,32 @@ fn make_durably(dir: &Path) -> Result<()> {
         make_durably(parent)?;
         made = fs::create_dir(dir);
     }
-    let is_new = match made {
-        Ok(()) => true,
+    match made {
+        Ok(()) => {}
         // Making may not be allowed, or not be possible, and what is there serves.
-        Err(_) if dir.is_dir() => false,
+        Err(_) if dir.is_dir() => {}
         Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
             return Err(not_a_directory(dir));
         }
         Err(error) => return Err(Error::io("make the directory", dir, &error)),
-    };
+    }
     let Some(parent) = dir.parent() else { return Ok(()) };
     match File::open(parent).and_then(|parent| parent.sync_all()) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_new => {
-            tracing::debug!(parent = %parent.display(), "the parent may not be read, so its entries are not synced");
-            Ok(())
-        }
+        // Where the parent may not be read, all of its file system is synced in its place.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sync_file_system(dir),
         result => result.map_err(|e| Error::io("sync", parent, &e)),
     }
+}
+
+#[cfg(target_os = "linux")]
+fn sync_file_system(dir: &Path) -> Result<()> {
+    let synced = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
+    synced.map_err(|e| Error::io("sync the file system of", dir, &e))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_: &Path) -> Result<()> {
+    Err(Error::AccessDenied)
 }
 
 fn not_a_directory(dir: &Path) -> Error {

@@ -45,7 +45,7 @@ impl Create {
 
     fn read_state(&self) -> Result<String, Failure> {
         let failed = |error: &io::Error| Failure::file("read", self.source(), error);
-        let limit = self.limit.max_state.as_u64();
+        let limit = self.limit.max_state;
         let mut bytes = Vec::new();
         let read = if self.is_stdin() {
             io::stdin().lock().take(limit.saturating_add(1)).read_to_end(&mut bytes)

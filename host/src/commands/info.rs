@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::{Grant, Layout, Soundness};
+use minisnap_host::{Layout, Soundness};
 use serde_json::json;
 
-use super::{Failure, minisnap, write_out};
+use super::{Failure, reader, write_out};
 
 const EXAMPLE: &str = "Example:
   minisnap info ./snapshots --json";
@@ -25,10 +25,7 @@ pub struct Info {
 
 impl Info {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let about_dir = Failure::about(&self.dir);
-        let minisnap = minisnap().map_err(&about_dir)?;
-        let grant = Grant::new(&self.dir).read_only();
-        let info = minisnap.open(grant).and_then(|mut store| store.info()).map_err(&about_dir)?;
+        let info = reader(&self.dir, None)?.info().map_err(Failure::about(&self.dir))?;
         let (layout, soundness) = (layout(info.layout), soundness(info.soundness));
         let text = if self.json {
             json!({ "layout": layout, "seq": info.seq, "size": info.size, "soundness": soundness })
@@ -44,13 +41,13 @@ impl Info {
     }
 }
 
-pub fn layout(layout: Layout) -> &'static str {
+fn layout(layout: Layout) -> &'static str {
     match layout {
         Layout::Pair => "pair",
     }
 }
 
-pub fn soundness(soundness: Soundness) -> &'static str {
+fn soundness(soundness: Soundness) -> &'static str {
     match soundness {
         Soundness::Verified => "verified",
         Soundness::Unverified => "unverified",

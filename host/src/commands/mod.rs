@@ -8,16 +8,19 @@ mod run;
 mod verify;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
-use minisnap_host::{Error, Grant, Minisnap};
+use minisnap_host::{Error, Grant, MAX_STATE_CEILING, Minisnap, Store};
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
 const EXIT_CODES: &str = "\
+Example:
+  echo '{\"counter\":42}' | minisnap create ./snapshots --seq 10 && minisnap restore ./snapshots
+
 Exit codes:
    0  done                                   6  the snapshot is damaged
    1  there is no snapshot                   7  the disk or a quota is full
@@ -28,7 +31,7 @@ Exit codes:
 
 /// Snapshots of an application's state, each with the number of the last log record it contains
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "minisnap", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Tell on standard error what happens
     #[arg(short, long, global = true)]
@@ -55,7 +58,8 @@ impl Cli {
 
         if self.verbose {
             let ours = Targets::new().with_target("minisnap", LevelFilter::DEBUG);
-            let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_filter(ours);
+            let lines = tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal());
+            let lines = lines.with_writer(io::stderr).with_filter(ours);
             tracing_subscriber::registry().with(lines).init();
         }
     }
@@ -77,13 +81,28 @@ impl Cli {
 #[derive(Args)]
 struct Limit {
     /// The largest state to accept, as given and as stored
-    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
-    max_state: ByteSize,
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = max_state)]
+    max_state: u64,
 }
 
 impl Limit {
     fn apply(&self, grant: Grant) -> Grant {
-        grant.max_state(self.max_state.as_u64())
+        grant.max_state(self.max_state)
+    }
+}
+
+/// Bytes, as people write them.
+fn size(text: &str) -> Result<u64, String> {
+    let size = text
+        .parse::<ByteSize>()
+        .map_err(|_| "give a number of bytes, or one such as 64KiB or 1GiB".to_owned())?;
+    Ok(size.as_u64())
+}
+
+fn max_state(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        size if size > MAX_STATE_CEILING => Err(format!("the most is {MAX_STATE_CEILING} bytes")),
+        size => Ok(size),
     }
 }
 
@@ -103,6 +122,13 @@ fn engine() -> Result<Engine, Error> {
 /// The store component, compiled or from the cache.
 fn minisnap() -> Result<Minisnap, Error> {
     Minisnap::with_engine(&engine()?)
+}
+
+/// A store that only reads `dir`.
+fn reader(dir: &Path, limit: Option<&Limit>) -> Result<Store, Failure> {
+    let grant = Grant::new(dir).read_only();
+    let grant = limit.map_or(grant.clone(), |limit| limit.apply(grant));
+    minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(dir))
 }
 
 /// A verb that failed: what to print and what to exit with.
@@ -166,7 +192,12 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}: {}", self.subject.display(), self.error)?;
+        let (subject, error) = (self.subject.display().to_string(), self.error.to_string());
+        if error.contains(&subject) {
+            write!(f, "error: {error}")?;
+        } else {
+            write!(f, "error: {subject}: {error}")?;
+        }
         match self.advice() {
             Some(advice) => write!(f, "\n  help: {advice}"),
             None => Ok(()),
@@ -176,7 +207,7 @@ impl fmt::Display for Failure {
 
 /// Writes all of `bytes` to standard output, or to `output`, atomically.
 fn write_out(output: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
-    match output {
+    match output.filter(|path| *path != Path::new("-")) {
         None => write_to(&mut io::stdout().lock(), "standard output", bytes),
         Some(path) => replace(path, bytes).map_err(|error| Failure::file("write", path, &error)),
     }
@@ -203,7 +234,9 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // As for any new file, the user's umask decides, not the privacy of temporary files.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(".minisnap-").tempfile_in(dir)?;
+    // Its error would name the temporary file, which is nobody's business.
+    let mut file =
+        builder.prefix(".minisnap-").tempfile_in(dir).map_err(|error| io::Error::from(error.kind()))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;

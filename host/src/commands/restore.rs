@@ -1,13 +1,13 @@
 //! `minisnap restore`
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::Grant;
+use minisnap_host::Error;
 
-use super::{Failure, Limit, minisnap, write_out, write_to};
+use super::{Failure, Limit, reader, write_out, write_to};
 
 const EXAMPLE: &str = "Examples:
   minisnap restore ./snapshots > state.json
@@ -31,11 +31,9 @@ pub struct Restore {
 
 impl Restore {
     pub fn run(self) -> Result<ExitCode, Failure> {
+        self.check_output()?;
         let about_dir = Failure::about(&self.dir);
-        let minisnap = minisnap().map_err(&about_dir)?;
-        let grant = self.limit.apply(Grant::new(&self.dir).read_only());
-        let (state, seq) =
-            minisnap.open(grant).and_then(|mut store| store.restore_text()).map_err(&about_dir)?;
+        let (state, seq) = reader(&self.dir, Some(&self.limit))?.restore_text().map_err(about_dir)?;
         if self.json {
             let json = format!("{{\"seq\":{seq},\"state\":{state}}}\n");
             write_out(self.output.as_deref(), json.as_bytes())?;
@@ -48,5 +46,18 @@ impl Restore {
             write_to(&mut io::stderr(), "standard error", format!("seq {seq}\n").as_bytes())?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What is written into the store's own directory could replace a file of the snapshot.
+    fn check_output(&self) -> Result<(), Failure> {
+        let Some(output) = &self.output else { return Ok(()) };
+        let folder =
+            output.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+        match (folder.and_then(|folder| folder.canonicalize().ok()), self.dir.canonicalize()) {
+            (Some(folder), Ok(dir)) if folder.starts_with(&dir) => Err(Failure::about(output)(Error::Io(
+                "this is in the directory of the snapshot: name a file outside of it".to_owned(),
+            ))),
+            _ => Ok(()),
+        }
     }
 }

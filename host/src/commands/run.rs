@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bytesize::ByteSize;
 use clap::Args;
 use minisnap_host::{Error, Grant, Minisnap, SnapshotView, Store};
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -11,7 +10,7 @@ use wasmtime::{Engine, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use super::{Failure, Limit, engine};
+use super::{Failure, Limit, engine, size};
 
 const EXAMPLE: &str = "Example:
   minisnap run counter.wasm --grant ./snapshots -- increment
@@ -34,9 +33,9 @@ pub struct Run {
     /// Allow the component to restore, and not to create
     #[arg(long)]
     read_only: bool,
-    /// The most memory for the component, beside what the store needs
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    max_memory: ByteSize,
+    /// The most that one memory of the component may grow to, beside what the store needs
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    max_memory: u64,
     #[command(flatten)]
     limit: Limit,
     /// Arguments for the component
@@ -90,7 +89,7 @@ impl Run {
     ) -> Result<ExitCode, Error> {
         let name = self.component.file_name().unwrap_or_default().to_string_lossy();
         let wasi = WasiCtx::builder().inherit_stdio().arg(&name).args(&self.args).build();
-        let memory = usize::try_from(self.max_memory.as_u64()).unwrap_or(usize::MAX);
+        let memory = usize::try_from(self.max_memory).unwrap_or(usize::MAX);
         let limits = StoreLimitsBuilder::new().memory_size(memory).build();
         let consumer = Consumer { wasi, table: ResourceTable::new(), limits, snapshots };
         let mut store = wasmtime::Store::new(command.engine(), consumer);

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::{Grant, Soundness};
+use minisnap_host::Soundness;
 
-use super::{Failure, minisnap, write_out};
+use super::{Failure, reader, write_out};
 
 const EXAMPLE: &str = "Example:
-  minisnap verify ./snapshots && echo sound";
+  minisnap verify ./snapshots";
 
 /// Read every byte of the stored snapshot and compare the sums
 ///
@@ -23,10 +23,7 @@ pub struct Verify {
 
 impl Verify {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let about_dir = Failure::about(&self.dir);
-        let minisnap = minisnap().map_err(&about_dir)?;
-        let grant = Grant::new(&self.dir).read_only();
-        let info = minisnap.open(grant).and_then(|mut store| store.info()).map_err(&about_dir)?;
+        let info = reader(&self.dir, None)?.info().map_err(Failure::about(&self.dir))?;
         let found = match info.soundness {
             Soundness::Verified => "verified: every byte is as it was written",
             Soundness::Unverified => {
