@@ -17,6 +17,7 @@ fn main() {
 
     let mut programs = String::new();
     for (constant, folder, file) in [
+        ("COUNTER", "consumers/counter", "wasm32-wasip2/release/counter.wasm"),
         ("RUST_CONSUMER", "consumers/rust", "wasm32-wasip2/release/consumer.wasm"),
         ("NATIVE_0_1_2", "native/0.1.2", "release/native"),
     ] {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use minisnap_tests::{binary, run};
+use minisnap_tests::{COUNTER, binary, cli, run};
 use tempfile::tempdir;
 
 fn root() -> &'static Path {
@@ -61,4 +61,20 @@ fn the_first_command_prints_what_the_readme_prints() {
     // On a terminal, the number gets a line of its own.
     let printed = done.stdout.replace("}seq", "}\nseq");
     assert_eq!((done.code, printed.as_str()), (Some(0), output));
+}
+
+#[test]
+fn the_component_of_the_readme_is_the_one_that_counts() {
+    let readme = readme();
+    let (_, snippet) = readme.split_once("```rust\nwit_bindgen").expect("the README has a component");
+    let snippet = format!("wit_bindgen{}", snippet.split_once("```").unwrap().0);
+    let source = fs::read_to_string(root().join("tests/consumers/counter/src/main.rs")).unwrap();
+    assert!(source.ends_with(&snippet), "the README shows another component:\n{snippet}");
+
+    let dir = tempdir().unwrap();
+    for count in 1..4 {
+        let done = run(cli().arg("run").arg(COUNTER).arg("--grant").arg(dir.path()), "");
+        assert_eq!((done.code, done.stdout), (Some(0), format!("counted to {count}\n")));
+    }
+    assert!(readme.contains("counted to 1\n"));
 }

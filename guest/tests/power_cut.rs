@@ -505,8 +505,12 @@ fn a_power_cut_after_a_kill_leaves_what_was_read_since_or_a_snapshot_that_was_cr
             }
         };
         let machine = dir.machine.borrow().clone();
-        let findings = create_with_power_cuts(&machine, &vec![read], None, false);
-        assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{killed}, and read since");
+        let at_once = Rc::new(Findings::default());
+        at_once.cut_power(&machine, &vec![read.clone()], false, false);
+        let later = create_with_power_cuts(&machine, &vec![read], None, false);
+        for violations in [&at_once.violations, &later.violations] {
+            assert_eq!(*violations.borrow(), Vec::<String>::new(), "{killed}, and read since");
+        }
     }
 }
 
