@@ -20,6 +20,7 @@ fn main() {
         ("COUNTER", "consumers/counter", "wasm32-wasip2/release/counter.wasm"),
         ("RUST_CONSUMER", "consumers/rust", "wasm32-wasip2/release/consumer.wasm"),
         ("NATIVE_0_1_2", "native/0.1.2", "release/native"),
+        ("NATIVE_0_1_3", "native/0.1.3", "release/native"),
     ] {
         let folder = here.join(folder);
         println!("cargo::rerun-if-changed={}", folder.display());

@@ -87,31 +87,146 @@ fn restore_output_replaces_a_file_as_a_whole_or_not_at_all() {
     assert_fails(&nowhere, 10, "/nonexistent/state.json: cannot write");
 }
 
+/// What a verb prints of `dir`, with the times that it says replaced by `TIME`.
+fn printed(verb: &str, dir: &Path, args: &[&str]) -> Done {
+    let done = run(cli().arg(verb).arg(dir).args(args), "");
+    let is_time = |word: &str| word.len() == 20 && word.starts_with("20") && word.ends_with('Z');
+    let mut stdout = done.stdout;
+    let times: Vec<String> = stdout
+        .split(|c: char| c.is_whitespace() || c == '"')
+        .filter(|word| is_time(word))
+        .map(str::to_owned)
+        .collect();
+    assert!(!times.is_empty() || done.code == Some(1), "no time in {stdout}");
+    for time in times {
+        stdout = stdout.replace(&time, "TIME");
+    }
+    Done { stdout, ..done }
+}
+
+/// A directory with these generations; the last one is damaged if that is asked for.
+fn history(seqs: &[u64], damaged: bool) -> TempDir {
+    let dir = tempdir().unwrap();
+    for seq in seqs {
+        let mut create = cli();
+        create.arg("create").arg(dir.path()).args(["--seq", &seq.to_string(), "--layout", "numbered"]);
+        assert_eq!(run(&mut create, &format!("\"{}\"", "x".repeat(998))), done(0, "", ""));
+    }
+    if damaged {
+        let path = dir.path().join(format!("snapshot_{:020}.json", seqs.last().unwrap()));
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replace("xxxxx\"", "xxyxx\"")).unwrap();
+    }
+    dir
+}
+
+const PROBLEM: &str = "`snapshot_00000000000000000010.json` is not what was written: its sum differs";
+
 #[test]
-fn info_shows_number_size_layout_and_soundness() {
+fn info_shows_layout_generations_number_size_time_and_soundness() {
     let dir = dir_with_snapshot("[1]", "10");
-    let info = |json: &[&str]| run(cli().arg("info").arg(dir.path()).args(json), "");
     assert_eq!(
-        info(&[]),
-        done(0, "layout     pair\nseq        10\nsize       7 bytes\nsoundness  verified\n", "")
+        printed("info", dir.path(), &[]).stdout,
+        "layout       pair\ngenerations  1\nseq          10\nsize         7 B (7 bytes)\nwritten      TIME\n\
+         soundness    verified\n"
     );
-    let expected = "{\"layout\":\"pair\",\"seq\":10,\"size\":7,\"soundness\":\"verified\"}\n";
-    assert_eq!(info(&["--json"]), done(0, expected, ""));
+    let expected = "{\"damaged\":0,\"generations\":1,\"layout\":\"pair\",\"modified\":\"TIME\",\"oldest\":10,\
+                    \"seq\":10,\"size\":7,\"soundness\":\"verified\"}\n";
+    assert_eq!(printed("info", dir.path(), &["--json"]), done(0, expected, ""));
     fs::remove_file(dir.path().join("snapshot.sum")).unwrap();
-    assert_eq!(info(&["--json"]), done(0, &expected.replace("verified", "unverified"), ""));
+    assert_eq!(
+        printed("info", dir.path(), &["--json"]),
+        done(0, &expected.replace("verified", "unverified"), "")
+    );
+
+    let dir = history(&[8, 9, 10], true);
+    assert_eq!(
+        printed("info", dir.path(), &[]).stdout,
+        "layout       numbered\ngenerations  3\ndamaged      1\nseq          9\nsize         1000 B (1000 bytes)\n\
+         written      TIME\nsoundness    verified\noldest       8\n"
+    );
 }
 
 #[test]
-fn verify_reads_every_byte() {
+fn list_shows_every_generation_as_a_table_and_as_json() {
+    let dir = history(&[8, 9, 10], true);
+    assert_eq!(
+        printed("list", dir.path(), &[]).stdout,
+        format!(
+            "layout numbered, 3 generations, 3.0 KiB\n\
+             seq     size  written               soundness\n \
+             10  1.1 KiB  TIME  damaged\n  \
+             9   1000 B  TIME  verified\n  \
+             8   1000 B  TIME  verified\n\
+             10: {PROBLEM}\n"
+        )
+    );
+    let generation =
+        |seq| format!("{{\"modified\":\"TIME\",\"seq\":{seq},\"size\":1000,\"soundness\":\"verified\"}}");
+    assert_eq!(
+        printed("list", dir.path(), &["--json"]),
+        done(
+            0,
+            &format!(
+                "{{\"generations\":[{{\"modified\":\"TIME\",\"problem\":\"{PROBLEM}\",\"seq\":10,\"size\":1108,\
+                 \"soundness\":\"damaged\"}},{},{}],\"layout\":\"numbered\"}}\n",
+                generation(9),
+                generation(8)
+            ),
+            ""
+        )
+    );
+    let restored = restore(dir.path());
+    assert_eq!((restored.code, restored.stdout.len()), (Some(0), 1000));
+    assert_eq!(
+        restored.stderr,
+        format!("warning: the snapshot 10 is damaged and was skipped: {PROBLEM}\nseq 9\n")
+    );
+    let [older, damaged, missing] =
+        ["8", "10", "7"].map(|seq| run(cli().arg("restore").arg(dir.path()).args(["--seq", seq]), ""));
+    assert_eq!((older.code, older.stderr.as_str()), (Some(0), "seq 8\n"));
+    assert_fails(&damaged, 6, PROBLEM);
+    assert_fails(
+        &missing,
+        1,
+        "there is no snapshot of this number\n  help: see which there are: minisnap list",
+    );
+}
+
+#[test]
+fn verify_reads_every_byte_of_every_generation() {
+    let dir = history(&[8, 9, 10], false);
+    let sound = printed("verify", dir.path(), &[]);
+    assert_eq!((sound.code, &sound.stdout), (Some(0), &printed("list", dir.path(), &[]).stdout));
+    let dir = history(&[8, 9, 10], true);
+    let damaged = printed("verify", dir.path(), &["--json"]);
+    assert_eq!(damaged.code, Some(6));
+    assert_eq!(damaged.stdout, printed("list", dir.path(), &["--json"]).stdout);
+    assert!(
+        damaged.stderr.contains(&format!("{PROBLEM}; `restore` returns the snapshot 9")),
+        "{}",
+        damaged.stderr
+    );
+
     let dir = dir_with_snapshot("[1]", "10");
-    let verify = || run(cli().arg("verify").arg(dir.path()), "");
-    assert_eq!(verify(), done(0, "seq 10, 7 bytes, verified: every byte is as it was written\n", ""));
     fs::write(dir.path().join("snapshot.json"), "[\n  2\n]").unwrap();
-    assert_fails(&verify(), 6, "`snapshot.json` is not what was written");
+    let damaged = printed("verify", dir.path(), &[]);
+    assert!(damaged.code == Some(6) && damaged.stderr.contains("`snapshot.json` is not what was written"));
     fs::remove_file(dir.path().join("snapshot.sum")).unwrap();
-    let unverified = verify();
-    assert_eq!(unverified.code, Some(0));
-    assert!(unverified.stdout.starts_with("seq 10, 7 bytes, unverified: another program wrote it"));
+    let unverified = printed("verify", dir.path(), &[]);
+    assert!(unverified.code == Some(0) && unverified.stdout.ends_with("unverified\n"), "{unverified:?}");
+}
+
+#[test]
+fn migrate_changes_the_layout_and_makes_no_directory() {
+    let dir = history(&[8, 9], false);
+    let migrate = |dir: &Path, to| run(cli().arg("migrate").arg(dir).args(["--to", to]), "");
+    assert_eq!(migrate(dir.path(), "pair"), done(0, "seq 9\n", ""));
+    assert!(printed("list", dir.path(), &[]).stdout.starts_with("layout pair, 1 generation, 1000 B\n"));
+    let missing = dir.path().join("missing");
+    assert_fails(&migrate(&missing, "pair"), 1, "there is no snapshot yet");
+    assert!(!missing.exists());
+    assert_fails(&migrate(dir.path(), "triple"), 2, "possible values: pair, numbered");
 }
 
 #[test]
@@ -135,7 +250,7 @@ fn component_writes_the_component_that_is_embedded() {
 
 #[test]
 fn every_verb_shows_an_example_and_help_lists_the_exit_codes() {
-    for verb in ["create", "restore", "info", "verify", "run", "component"] {
+    for verb in ["create", "restore", "list", "info", "verify", "migrate", "run", "component"] {
         let help = run(cli().args([verb, "--help"]), "");
         assert_eq!(help.code, Some(0));
         assert!(
@@ -156,7 +271,7 @@ fn verbose_tells_what_happens_and_not_the_state() {
     let dir = dir_with_snapshot("\"secret\"", "1");
     let told = run(cli().arg("-v").arg("info").arg(dir.path()), "");
     assert_eq!(told.code, Some(0));
-    assert!(told.stderr.contains("minisnap_host") && told.stderr.contains("info"), "{}", told.stderr);
+    assert!(told.stderr.contains("minisnap_host") && told.stderr.contains("list"), "{}", told.stderr);
     assert!(!told.stderr.contains("secret") && !told.stderr.contains('\x1b'));
 }
 
@@ -173,7 +288,7 @@ fn compiled_code_that_cannot_be_cached_only_takes_longer() {
 fn exit_code_1_there_is_no_snapshot() {
     let dir = tempdir().unwrap();
     for path in [dir.path().to_owned(), dir.path().join("missing")] {
-        for verb in ["restore", "info", "verify"] {
+        for verb in ["restore", "list", "info", "verify"] {
             assert_fails(&run(cli().arg(verb).arg(&path), ""), 1, "there is no snapshot yet");
         }
     }
@@ -187,8 +302,11 @@ fn exit_code_2_wrong_arguments() {
     {
         assert_eq!(run(cli().args(args).current_dir(dir.path()), "1").code, Some(2), "{args:?}");
     }
-    for (size, message) in [("much", "give a number of bytes"), ("100GiB", "the most is 4278190080 bytes")] {
-        assert_fails(&run(cli().args(["restore", "d", "--max-state", size]), ""), 2, message);
+    let much = run(cli().args(["restore", "d", "--max-state", "much"]), "");
+    assert_fails(&much, 2, "give a number of bytes");
+    for args in [["--keep", "0"], ["--layout", "triple"], ["--max-total", "much"]] {
+        let refused = run(cli().args(["create", "d", "--seq", "1"]).args(args).current_dir(dir.path()), "1");
+        assert_fails(&refused, 2, args[0]);
     }
     for seq in ["-1", "1.5", "18446744073709551616", ""] {
         assert_fails(&create(dir.path(), seq, "1"), 2, "--seq");
@@ -242,9 +360,12 @@ fn exit_code_6_the_snapshot_is_damaged() {
     for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
         let dir = dir_with_snapshot("1", "10");
         fs::write(dir.path().join(name), "").unwrap();
-        for verb in ["restore", "info", "verify"] {
+        for verb in ["restore", "info"] {
             assert_fails(&run(cli().arg(verb).arg(dir.path()), ""), 6, &format!("`{name}`"));
         }
+        let verified = run(cli().arg("verify").arg(dir.path()), "");
+        assert_eq!(verified.code, Some(6));
+        assert!(verified.stderr.contains(&format!("`{name}`")), "{}", verified.stderr);
     }
 }
 

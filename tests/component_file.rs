@@ -158,7 +158,10 @@ fn the_component_imports_files_streams_and_settings_and_nothing_else() {
     let mut imports = BTreeSet::new();
     for (_, component) in components() {
         let (imported, exports) = imports_and_exports(&component);
-        assert_eq!(exports, ["arcella:minisnap/snapshot-store@0.1.0"]);
+        assert_eq!(
+            exports,
+            ["arcella:minisnap/snapshot-store@0.1.0", "arcella:minisnap/snapshot-maintenance@0.1.0"]
+        );
         imports.extend(imported);
     }
     for import in imports {
@@ -210,5 +213,8 @@ fn the_manifest_beside_the_component_is_what_arcella_reads_and_what_the_componen
     assert_eq!(sorted(manifest.exports.keys().cloned().collect()), sorted(exports));
     assert_eq!(sorted(manifest.imports.keys().cloned().collect()), sorted(imports));
     assert_eq!(manifest.capabilities.filesystem, ["/snapshots"]);
-    assert_eq!(manifest.capabilities.environment, ["MINISNAP_DIR", "MINISNAP_MAX_STATE"]);
+    assert_eq!(
+        manifest.capabilities.environment,
+        ["MINISNAP_DIR", "MINISNAP_LAYOUT", "MINISNAP_KEEP", "MINISNAP_MAX_STATE", "MINISNAP_MAX_TOTAL"]
+    );
 }

@@ -113,12 +113,39 @@ fn a_setting_limits_the_state_and_must_be_a_number() {
 }
 
 #[test]
-fn a_directory_of_native_0_1_3_is_not_taken_for_an_empty_one() {
+fn settings_choose_the_layout_and_its_limits_and_must_be_ones() {
     let dir = tempdir().unwrap();
-    let name = "snapshot_00000000000000000007.json";
-    std::fs::write(dir.path().join(name), "{\n  \"seq\": 7,\n  \"state\": 1\n}").unwrap();
-    let settings = |wasi: &mut WasiCtxBuilder| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadWrite);
-    for problem in [create(settings, "1", 1).unwrap_err(), restore(settings).unwrap_err()] {
-        assert!(matches!(&problem, Error::Io(text) if text.contains(name)), "{problem:?}");
+    let path = dir.path();
+    let with = |settings: &'static [(&'static str, &'static str)]| {
+        move |wasi: &mut WasiCtxBuilder| {
+            preopen(wasi, path, "/snapshots", FsPerms::ReadWrite);
+            wasi.envs(settings);
+        }
+    };
+    for seq in 1..=5 {
+        create(with(&[("MINISNAP_LAYOUT", "numbered"), ("MINISNAP_KEEP", "2")]), "1", seq).unwrap();
     }
+    let names = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), ["snapshot_00000000000000000004.json", "snapshot_00000000000000000005.json"]);
+    let full = create(with(&[("MINISNAP_MAX_TOTAL", "200")]), "1", 6);
+    assert!(matches!(full, Err(Error::NoSpace)), "{full:?}");
+    for (name, value) in [("MINISNAP_LAYOUT", "triple"), ("MINISNAP_KEEP", "0"), ("MINISNAP_MAX_TOTAL", "-1")]
+    {
+        let settings = move |wasi: &mut WasiCtxBuilder| {
+            preopen(wasi, path, "/snapshots", FsPerms::ReadWrite);
+            wasi.env(name, value);
+        };
+        let Err(Error::Io(problem)) = create(settings, "1", 6) else { panic!() };
+        assert!(problem.contains(&format!("`{name}` is `{value}`")), "{problem}");
+    }
+    let (mut store, instance) = instance(with(&[]));
+    let maintenance = instance.arcella_minisnap_snapshot_maintenance();
+    let pair = exports::arcella::minisnap::snapshot_store::Layout::Pair;
+    assert_eq!(maintenance.call_migrate(&mut store, pair).unwrap().unwrap(), 5);
+    assert_eq!(names(), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
 }

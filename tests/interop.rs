@@ -31,7 +31,7 @@ fn assert_restores(dir: &Path, seq: u64, soundness: &str, state: &str) {
     let restored: serde_json::Value = serde_json::from_str(&restored.stdout).unwrap();
     assert_eq!(restored.to_string(), state);
     let info = run(cli().arg("info").arg(dir), "").stdout;
-    assert!(info.ends_with(&format!("soundness  {soundness}\n")), "{info}");
+    assert!(info.ends_with(&format!("soundness    {soundness}\n")), "{info}");
 }
 
 const STATE: &str = r#"{"counter":42,"list":[1,-2.5,"é\n",null,{}],"z":18446744073709551615}"#;

@@ -78,3 +78,26 @@ fn the_component_of_the_readme_is_the_one_that_counts() {
     }
     assert!(readme.contains("counted to 1\n"));
 }
+
+#[test]
+fn the_commands_of_the_history_print_what_the_readme_prints() {
+    let readme = readme();
+    let (_, console) = readme.split_once("```console\n$ for seq").expect("the README has a history");
+    let text = format!("$ for seq{}", console.split_once("```").unwrap().0);
+    let dir = tempdir().unwrap();
+    let (commands, output): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("$ "));
+    let script = commands.iter().map(|command| format!("{}\n", &command[2..])).collect::<String>();
+    let script = script
+        .replace("cargo run -q --", binary().to_str().unwrap())
+        .replace("/tmp/history", dir.path().to_str().unwrap());
+    let done = run(Command::new("sh").args(["-ec", &format!("exec 2>&1\n{script}")]), "");
+    // The number comes on standard error, after a line break that a terminal gets.
+    let printed = done.stdout.replace("}seq", "}\nseq");
+    let words = |line: &str| -> Vec<String> {
+        let is_time = |word: &str| word.len() == 20 && word.starts_with("20") && word.ends_with('Z');
+        line.split(' ').map(|word| if is_time(word) { "TIME" } else { word }.to_owned()).collect()
+    };
+    let printed: Vec<_> = printed.lines().map(words).collect();
+    let expected: Vec<_> = output.into_iter().map(words).collect();
+    assert_eq!((done.code, printed), (Some(0), expected));
+}

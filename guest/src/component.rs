@@ -1,7 +1,11 @@
-//! The component's edge: bindings and conversion, nothing else.
+//! The component's edge: bindings, settings and conversion, nothing else.
+
+use std::cell::{OnceCell, RefCell};
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
-use crate::store::{Info, Layout, Limits, Snapshot, Soundness, Store};
+use crate::store::{Info, Layout, Reader, Settings, Skipped, Snapshot, Soundness, Store, Writer};
 use crate::wasi::Preopen;
 
 mod bindings {
@@ -11,38 +15,155 @@ mod bindings {
     export!(Component);
 }
 
+use bindings::exports::arcella::minisnap::snapshot_maintenance as maintenance;
 use bindings::exports::arcella::minisnap::snapshot_store as wit;
 
 struct Component;
 
 impl wit::Guest for Component {
+    type SnapshotWriter = OpenWriter;
+    type SnapshotReader = OpenReader;
+
     fn create(state: String, seq: u64) -> Result<(), wit::Error> {
-        Ok(store()?.create(&state, seq)?)
+        answer(|store| store.create(&state, seq))
     }
 
     fn restore() -> Result<wit::Snapshot, wit::Error> {
-        Ok(store()?.restore()?.into())
+        answer(|store| store.restore())
+    }
+
+    fn restore_at(seq: u64) -> Result<wit::Snapshot, wit::Error> {
+        answer(|store| store.restore_at(seq))
     }
 
     fn exists() -> Result<bool, wit::Error> {
-        Ok(store()?.exists()?)
+        answer(|store| store.exists())
     }
 
     fn info() -> Result<wit::SnapshotInfo, wit::Error> {
-        Ok(store()?.info()?.into())
+        answer(|store| store.info())
+    }
+
+    fn list() -> Result<Vec<wit::SnapshotInfo>, wit::Error> {
+        answer(|store| Ok(store.list()?.into_iter().map(Into::into).collect::<Vec<_>>()))
+    }
+
+    fn oldest_kept() -> Result<u64, wit::Error> {
+        answer(|store| store.oldest_kept())
+    }
+
+    fn open_writer(seq: u64) -> Result<wit::SnapshotWriter, wit::Error> {
+        answer(|store| Ok(wit::SnapshotWriter::new(OpenWriter(RefCell::new(Ok(store.open_writer(seq)?))))))
+    }
+
+    fn open_reader() -> Result<wit::SnapshotReader, wit::Error> {
+        answer(|store| open_reader(store, None))
+    }
+
+    fn open_reader_at(seq: u64) -> Result<wit::SnapshotReader, wit::Error> {
+        answer(|store| open_reader(store, Some(seq)))
     }
 }
 
-/// The store that the host's settings describe.
+fn open_reader(store: &Store<Preopen>, seq: Option<u64>) -> Result<wit::SnapshotReader, Error> {
+    Ok(wit::SnapshotReader::new(OpenReader(RefCell::new(store.open_reader(seq)?))))
+}
+
+impl maintenance::Guest for Component {
+    fn migrate(to: wit::Layout) -> Result<u64, wit::Error> {
+        let to = match to {
+            wit::Layout::Pair => Layout::Pair,
+            wit::Layout::Numbered => Layout::Numbered,
+        };
+        answer(|store| store.migrate(to))
+    }
+}
+
+/// A writer, or the error after which there is none any more.
+struct OpenWriter(RefCell<Result<Writer<Preopen>, Error>>);
+
+impl wit::GuestSnapshotWriter for OpenWriter {
+    fn write(&self, chunk: Vec<u8>) -> Result<(), wit::Error> {
+        let writer = &mut *self.0.borrow_mut();
+        let written = match writer {
+            Ok(writer) => writer.write(&chunk),
+            Err(error) => Err(error.clone()),
+        };
+        if let Err(error) = &written {
+            *writer = Err(error.clone());
+        }
+        Ok(written?)
+    }
+
+    fn commit(writer: wit::SnapshotWriter) -> Result<(), wit::Error> {
+        let OpenWriter(writer) = writer.into_inner();
+        Ok(writer.into_inner()?.commit()?)
+    }
+}
+
+struct OpenReader(RefCell<Reader<Preopen>>);
+
+impl wit::GuestSnapshotReader for OpenReader {
+    fn info(&self) -> wit::SnapshotInfo {
+        self.0.borrow().info().clone().into()
+    }
+
+    fn skipped(&self) -> Vec<wit::SkippedSnapshot> {
+        self.0.borrow().skipped().iter().cloned().map(Into::into).collect()
+    }
+
+    fn read(&self, max: u64) -> Result<Vec<u8>, wit::Error> {
+        Ok(self.0.borrow_mut().read(max)?)
+    }
+}
+
+/// What the store that the host's settings describe, the same for all calls, answers.
+fn answer<T, W: From<T>>(call: impl FnOnce(&Store<Preopen>) -> Result<T, Error>) -> Result<W, wit::Error> {
+    match store().and_then(|store| call(&store)) {
+        Ok(answer) => Ok(answer.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn store() -> Result<Store<Preopen>, Error> {
+    thread_local! {
+        static STORE: OnceCell<Store<Preopen>> = const { OnceCell::new() };
+    }
+    STORE.with(|made| match made.get() {
+        Some(store) => Ok(store.clone()),
+        None => {
+            let store = open()?;
+            Ok(made.get_or_init(|| store).clone())
+        }
+    })
+}
+
+fn open() -> Result<Store<Preopen>, Error> {
     let dir = setting("MINISNAP_DIR")?.unwrap_or_else(|| "/snapshots".to_owned());
-    let max_state = match setting("MINISNAP_MAX_STATE")? {
-        None => Limits::default().max_state,
-        Some(text) => text.parse().map_err(|_| {
-            Error::Io(format!("`MINISNAP_MAX_STATE` is `{text}`: set it to a number of bytes, or not at all"))
-        })?,
+    let default = Settings::default();
+    let layout = match setting("MINISNAP_LAYOUT")?.as_deref() {
+        None => default.layout,
+        Some("pair") => Layout::Pair,
+        Some("numbered") => Layout::Numbered,
+        Some(other) => {
+            return Err(Error::Io(format!("`MINISNAP_LAYOUT` is `{other}`: set it to `pair` or `numbered`")));
+        }
     };
-    Ok(Store::new(Preopen::open(&dir)?).with_limits(Limits { max_state }))
+    let settings = Settings {
+        layout,
+        keep: number("MINISNAP_KEEP", "a number of generations, 1 at least")?.unwrap_or(default.keep),
+        max_state: number("MINISNAP_MAX_STATE", "a number of bytes")?.unwrap_or(default.max_state),
+        max_total: number("MINISNAP_MAX_TOTAL", "a number of bytes")?.unwrap_or(default.max_total),
+    };
+    Ok(Store::new(Preopen::open(&dir)?).with_settings(settings))
+}
+
+fn number<N: FromStr>(name: &str, what: &str) -> Result<Option<N>, Error> {
+    let parse = |text: String| {
+        let problem = |_| Error::Io(format!("`{name}` is `{text}`: set it to {what}, or not at all"));
+        text.parse().map_err(problem)
+    };
+    setting(name)?.map(parse).transpose()
 }
 
 fn setting(name: &str) -> Result<Option<String>, Error> {
@@ -54,6 +175,8 @@ fn setting(name: &str) -> Result<Option<String>, Error> {
 }
 
 impl From<Error> for wit::Error {
+    // Once in the component, and not in each of its functions.
+    #[cold]
     fn from(error: Error) -> Self {
         match error {
             Error::NotFound => wit::Error::NotFound,
@@ -69,21 +192,35 @@ impl From<Error> for wit::Error {
     }
 }
 
+impl From<Skipped> for wit::SkippedSnapshot {
+    fn from(Skipped { seq, problem }: Skipped) -> Self {
+        wit::SkippedSnapshot { seq, problem }
+    }
+}
+
 impl From<Snapshot> for wit::Snapshot {
-    fn from(Snapshot { state, seq }: Snapshot) -> Self {
-        wit::Snapshot { state, seq }
+    fn from(Snapshot { state, seq, skipped }: Snapshot) -> Self {
+        wit::Snapshot { state, seq, skipped: skipped.into_iter().map(Into::into).collect() }
     }
 }
 
 impl From<Info> for wit::SnapshotInfo {
-    fn from(Info { seq, size, layout, soundness }: Info) -> Self {
+    #[inline(never)]
+    fn from(Info { seq, size, modified, layout, soundness }: Info) -> Self {
         let layout = match layout {
             Layout::Pair => wit::Layout::Pair,
+            Layout::Numbered => wit::Layout::Numbered,
         };
         let soundness = match soundness {
             Soundness::Verified => wit::Soundness::Verified,
             Soundness::Unverified => wit::Soundness::Unverified,
+            Soundness::Damaged(problem) => wit::Soundness::Damaged(problem),
         };
-        wit::SnapshotInfo { seq, size, layout, soundness }
+        wit::SnapshotInfo { seq, size, modified: modified.and_then(milliseconds), layout, soundness }
     }
+}
+
+/// Since the epoch.
+fn milliseconds(time: SystemTime) -> Option<u64> {
+    u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }

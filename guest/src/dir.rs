@@ -4,15 +4,15 @@
 //! know the difference.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// One directory and what lies in it. Names are relative to it, with at most one `/`; the empty name
-/// is the directory itself.
-pub trait Dir {
+/// One directory and what lies in it; a clone is the same directory. Names are relative to it, with at
+/// most one `/`; the empty name is the directory itself.
+pub trait Dir: Clone {
     /// A file being read.
-    type Reader: Read;
+    type Reader: Read + Seek;
     /// A file being written.
     type Writer: Sync;
 
@@ -105,7 +105,7 @@ pub enum Kind {
 }
 
 /// A directory of the operating system, for what runs natively; the component has its preopened one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OsDir {
     root: PathBuf,
 }

@@ -20,7 +20,8 @@ pub enum Error {
     NoSpace,
     /// Writing, or any access, is not allowed.
     AccessDenied,
-    /// The snapshot was rewritten faster than it could be read.
+    /// A writer of this store is open, or too many readers are, or the snapshot was rewritten faster than it could be
+    /// read.
     Busy,
     /// Anything else the system said; names the operation and the file.
     Io(String),
@@ -31,6 +32,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// What the system answered to `operation` on `name`.
+    #[cold]
     pub(crate) fn io(operation: &str, name: &str, error: &io::Error) -> Error {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace,

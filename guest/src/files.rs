@@ -1,4 +1,4 @@
-//! The files of the pair layout: their names, and how they are opened.
+//! The files of both layouts: their names, and how they are opened.
 
 use std::io::{self, Read};
 
@@ -24,6 +24,13 @@ pub const COMMIT: &str = "snapshot.commit";
 pub const NATIVE_STATE_TMP: &str = "snapshot.json.tmp";
 /// Where native minisnap 0.1.2 makes the number.
 pub const NATIVE_SEQ_TMP: &str = "snapshot.seq.tmp";
+
+/// There while the rename of a commit may not be durable yet, in the numbered layout.
+pub const PENDING: &str = "snapshot.pending";
+/// There while the snapshot of a pair is put into the numbered layout.
+pub const TO_NUMBERED: &str = "snapshot.to-numbered";
+/// There while a generation is put into the pair layout.
+pub const TO_PAIR: &str = "snapshot.to-pair";
 
 /// How the directory itself is called in messages.
 pub const WHOLE: &str = ".";
@@ -115,6 +122,43 @@ impl Place {
     }
 }
 
+/// Makes the names in a directory durable; the empty name is the store's own.
+///
+/// # Errors
+///
+/// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+pub fn sync_dir<D: Dir>(dir: &D, name: &str) -> Result<()> {
+    let shown = if name.is_empty() { WHOLE } else { name };
+    dir.sync(name).map_err(|e| Error::io("sync", shown, &e))
+}
+
+/// Makes durable what was read, where its writer may not have: without this sync, a power cut could take back
+/// a snapshot that was already returned, and with it the log records that its caller dropped.
+///
+/// # Errors
+///
+/// As [`sync_dir`], but a file system that cannot be written has nothing that is pending.
+pub fn make_durable<D: Dir>(dir: &D) -> Result<()> {
+    match dir.sync("") {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        result => result.map_err(|e| Error::io("sync", WHOLE, &e)),
+    }
+}
+
+/// Removes a file.
+///
+/// # Errors
+///
+/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io), which says what to do if it is not a file.
+pub fn remove_file<D: Dir>(dir: &D, name: &str) -> Result<()> {
+    dir.remove_file(name).map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => {
+            Error::Io(format!("`{name}` is a directory, so it is not this store's: move it away"))
+        }
+        _ => Error::io("remove", name, &error),
+    })
+}
+
 /// Reads the contents of a number's file: decimal digits, with white space around them.
 ///
 /// # Errors
@@ -133,10 +177,54 @@ pub fn parse_seq(text: &[u8], name: &str) -> Result<u64> {
     Ok(seq)
 }
 
-/// Whether a file of this name is a snapshot in the layout of minisnap 0.1.3: a number of 20 digits.
-pub fn is_numbered(name: &str) -> bool {
-    let number = name.strip_prefix("snapshot_").and_then(|name| name.strip_suffix(".json"));
-    number.is_some_and(|digits| digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+/// The name of the generation `seq`, which is that of minisnap 0.1.3.
+pub fn generation(seq: u64) -> String {
+    format!("snapshot_{seq:020}.json")
+}
+
+/// The name under which the generation `seq` is made. Native minisnap does not take it for a generation.
+pub fn temporary(seq: u64) -> String {
+    format!("snapshot_{seq:020}.json.tmp")
+}
+
+/// The name that a damaged generation `seq` gets, the first or a further one. Native minisnap does not take it for a
+/// generation.
+pub fn set_aside(seq: u64, count: u32) -> String {
+    match count {
+        0 | 1 => format!("snapshot_{seq:020}.json.damaged"),
+        count => format!("snapshot_{seq:020}.json.damaged-{count}"),
+    }
+}
+
+/// What a file of the numbered layout is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbered {
+    /// A generation.
+    Generation(u64),
+    /// One that was being made.
+    Temporary,
+    /// One that was found damaged.
+    SetAside,
+}
+
+impl Numbered {
+    /// Only exactly the names that [`generation`], [`temporary`] and [`set_aside`] make are any of these.
+    pub fn parse(name: &str) -> Option<Numbered> {
+        let (number, end) = name.strip_prefix("snapshot_")?.split_at_checked(20)?;
+        // A sign would be accepted otherwise.
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit()).then_some(number)?;
+        let seq = digits.parse().ok()?;
+        match end {
+            ".json" => Some(Numbered::Generation(seq)),
+            ".json.tmp" => Some(Numbered::Temporary),
+            _ => {
+                let count = end.strip_prefix(".json.damaged")?;
+                let is_count = |count: &str| count.parse().is_ok_and(|parsed| set_aside(seq, parsed) == name);
+                (count.is_empty() || count.strip_prefix('-').is_some_and(is_count))
+                    .then_some(Numbered::SetAside)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -157,5 +245,38 @@ mod tests {
             parse_seq(format!("7{}9", " ".repeat(2000)).as_bytes(), SEQ),
             Err(Error::Corrupt(_))
         ));
+    }
+
+    #[test]
+    fn only_the_exact_names_are_generations() {
+        for seq in [0, 7, u64::MAX] {
+            assert_eq!(Numbered::parse(&generation(seq)), Some(Numbered::Generation(seq)));
+            assert_eq!(Numbered::parse(&temporary(seq)), Some(Numbered::Temporary));
+            assert_eq!(Numbered::parse(&set_aside(seq, 1)), Some(Numbered::SetAside));
+            assert_eq!(Numbered::parse(&set_aside(seq, 2)), Some(Numbered::SetAside));
+        }
+        for name in [
+            "snapshot_9.bak",
+            "snapshot_1.json",
+            "snapshot_00000000000000000007",
+            "snapshot_00000000000000000007.JSON",
+            "Snapshot_00000000000000000007.json",
+            "SNAPSHOT_00000000000000000007.json",
+            "snapshot_000000000000000000007.json",
+            "snapshot_0000000000000000007.json",
+            "snapshot_+0000000000000000007.json",
+            "snapshot_18446744073709551616.json",
+            "snapshot_000000000000000000٤.json",
+            "snapshot_00000000000000000007.json.bak",
+            "snapshot_00000000000000000007.bak",
+            "snapshot_00000000000000000007.json.damaged-1",
+            "snapshot_00000000000000000007.json.damaged-+2",
+            "snapshot_00000000000000000007.json.damaged.gz",
+            " snapshot_00000000000000000007.json",
+            "snapshot.json",
+            "",
+        ] {
+            assert_eq!(Numbered::parse(name), None, "{name}");
+        }
     }
 }

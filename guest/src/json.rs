@@ -16,7 +16,8 @@ use token::{Problem, Step, Token, plain_run};
 /// The deepest nesting of arrays and objects that is accepted.
 ///
 /// serde_json refuses the 128th level by default, so that nothing deeper could be restored by it, and
-/// a deeply nested input of a few kilobytes would indent into gigabytes.
+/// a deeply nested input of a few kilobytes would indent into gigabytes. Of a [nested](Formatter::nested)
+/// text, what it is nested in counts.
 pub const MAX_DEPTH: usize = 127;
 
 /// Text is collected up to this many bytes before it is handed on; longer tokens go around the buffer.
@@ -77,10 +78,18 @@ impl From<io::Error> for Error {
 /// ```
 pub struct Formatter<W> {
     out: W,
+    core: Core,
+}
+
+/// The formatter without its writer, so that one program serves for every kind of writer: it is asked to write a few
+/// times a megabyte.
+struct Core {
     buffer: Vec<u8>,
     state: State,
     /// The open arrays and objects.
     open: Containers,
+    /// How many levels the whole text is nested in something else.
+    outer: usize,
     /// Whether the string being read, or just read, is a member's name.
     is_name: bool,
     /// Bytes of earlier pieces.
@@ -141,16 +150,24 @@ impl Containers {
 impl<W: Write> Formatter<W> {
     /// A formatter at the start of a text, which writes to `out` in large pieces.
     pub fn new(out: W) -> Self {
-        Formatter {
-            out,
+        let core = Core {
             buffer: Vec::with_capacity(BUFFER),
             state: State::Value,
             open: Containers::default(),
+            outer: 0,
             is_name: false,
             consumed: 0,
             line: 1,
             line_start: 0,
-        }
+        };
+        Formatter { out, core }
+    }
+
+    /// The same formatter for a text that is to stand inside of `levels` arrays or objects: each of its lines but the
+    /// first is indented as much more.
+    pub fn nested(mut self, levels: usize) -> Self {
+        self.core.outer = levels.min(MAX_DEPTH);
+        self
     }
 
     /// Takes the next piece of the text; a token may go on in the next one.
@@ -160,19 +177,7 @@ impl<W: Write> Formatter<W> {
     /// [`Error::Invalid`] as soon as the text cannot become one JSON value any more, and
     /// [`Error::Write`] as the writer reports it. After an error the formatter is of no more use.
     pub fn push(&mut self, piece: &str) -> Result<(), Error> {
-        let text = piece.as_bytes();
-        let mut at = 0;
-        while at < text.len() {
-            at = match self.state {
-                State::Token(token) => self.copy(token, text, at, at)?,
-                _ => match self.skip_white_space(text, at) {
-                    at if at < text.len() => self.structure(text, at)?,
-                    end => end,
-                },
-            };
-        }
-        self.consumed += text.len() as u64;
-        Ok(())
+        self.core.push(&mut self.out, piece.as_bytes())
     }
 
     /// Takes the end of the text, and returns the writer once it has everything.
@@ -181,11 +186,37 @@ impl<W: Write> Formatter<W> {
     ///
     /// [`Error::Invalid`] if the value is not complete, [`Error::Write`] as the writer reports it.
     pub fn finish(mut self) -> Result<W, Error> {
+        self.core.finish(&mut self.out)?;
+        Ok(self.out)
+    }
+
+    /// An error at the end of what was pushed.
+    fn invalid(&self, problem: String) -> Error {
+        self.core.invalid(0, problem)
+    }
+}
+
+impl Core {
+    fn push(&mut self, out: &mut dyn Write, text: &[u8]) -> Result<(), Error> {
+        let mut at = 0;
+        while at < text.len() {
+            at = match self.state {
+                State::Token(token) => self.copy(out, token, text, at, at)?,
+                _ => match self.skip_white_space(text, at) {
+                    at if at < text.len() => self.structure(out, text, at)?,
+                    end => end,
+                },
+            };
+        }
+        self.consumed += text.len() as u64;
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> Result<(), Error> {
         if let Some(expected) = self.expected() {
             return Err(self.invalid(0, format!("the text ends where {expected} is expected")));
         }
-        self.flush()?;
-        Ok(self.out)
+        self.flush(out)
     }
 
     /// What must come next, or `None` if the text may end here.
@@ -220,78 +251,86 @@ impl<W: Write> Formatter<W> {
     }
 
     /// Takes the byte at `at`, which starts a token or is a token of its own.
-    fn structure(&mut self, text: &[u8], at: usize) -> Result<usize, Error> {
+    fn structure(&mut self, out: &mut dyn Write, text: &[u8], at: usize) -> Result<usize, Error> {
         let byte = text[at];
         match (self.state, byte) {
             (State::FirstElement, b']') | (State::FirstName, b'}') => {
                 self.open.pop();
                 self.state = State::AfterValue;
-                self.emit(&[byte])?;
+                self.emit(out, &[byte])?;
             }
             (State::FirstName | State::Name, b'"') => {
                 if self.state == State::FirstName {
-                    self.line_break()?;
+                    self.line_break(out)?;
                 }
                 self.is_name = true;
-                return self.copy(Token::String, text, at, at + 1);
+                return self.copy(out, Token::String, text, at, at + 1);
             }
-            (State::Value | State::FirstElement, _) => return self.value(text, at),
+            (State::Value | State::FirstElement, _) => return self.value(out, text, at),
             (State::Colon, b':') => {
                 self.state = State::Value;
-                self.emit(b": ")?;
+                self.emit(out, b": ")?;
             }
             (State::AfterValue, b',') if self.open.depth > 0 => {
                 self.state = if self.open.in_object() { State::Name } else { State::Value };
-                self.emit(b",")?;
-                self.line_break()?;
+                self.emit(out, b",")?;
+                self.line_break(out)?;
             }
-            (State::AfterValue, b']') if self.open.in_array() => self.close(byte)?,
-            (State::AfterValue, b'}') if self.open.in_object() => self.close(byte)?,
-            (State::Token(token), _) => return self.copy(token, text, at, at),
+            (State::AfterValue, b']') if self.open.in_array() => self.close(out, byte)?,
+            (State::AfterValue, b'}') if self.open.in_object() => self.close(out, byte)?,
+            (State::Token(token), _) => return self.copy(out, token, text, at, at),
             _ => return Err(self.unexpected(text, at)),
         }
         Ok(at + 1)
     }
 
     /// Takes the first byte of a value.
-    fn value(&mut self, text: &[u8], at: usize) -> Result<usize, Error> {
+    fn value(&mut self, out: &mut dyn Write, text: &[u8], at: usize) -> Result<usize, Error> {
         let byte = text[at];
         if let Some(token) = Token::start(byte) {
-            self.first_element()?;
+            self.first_element(out)?;
             self.is_name = false;
-            return self.copy(token, text, at, at + 1);
+            return self.copy(out, token, text, at, at + 1);
         }
         if !matches!(byte, b'[' | b'{') {
             return Err(self.unexpected(text, at));
         }
-        if self.open.depth == MAX_DEPTH {
-            let problem = format!("arrays and objects are nested deeper than {MAX_DEPTH}");
+        let deepest = MAX_DEPTH - self.outer;
+        if self.open.depth == deepest {
+            let problem = format!("arrays and objects are nested deeper than {deepest}");
             return Err(self.invalid(at, problem));
         }
-        self.first_element()?;
+        self.first_element(out)?;
         self.open.push(byte == b'{');
         self.state = if byte == b'{' { State::FirstName } else { State::FirstElement };
-        self.emit(&[byte])?;
+        self.emit(out, &[byte])?;
         Ok(at + 1)
     }
 
     /// Starts the line of the first element of an array.
-    fn first_element(&mut self) -> Result<(), Error> {
-        if self.state == State::FirstElement { self.line_break() } else { Ok(()) }
+    fn first_element(&mut self, out: &mut dyn Write) -> Result<(), Error> {
+        if self.state == State::FirstElement { self.line_break(out) } else { Ok(()) }
     }
 
-    fn close(&mut self, bracket: u8) -> Result<(), Error> {
+    fn close(&mut self, out: &mut dyn Write, bracket: u8) -> Result<(), Error> {
         self.open.pop();
-        self.line_break()?;
-        self.emit(&[bracket])
+        self.line_break(out)?;
+        self.emit(out, &[bracket])
     }
 
-    fn line_break(&mut self) -> Result<(), Error> {
-        self.emit(&LINE[..1 + 2 * self.open.depth])
+    fn line_break(&mut self, out: &mut dyn Write) -> Result<(), Error> {
+        self.emit(out, &LINE[..1 + 2 * (self.outer + self.open.depth)])
     }
 
     /// Goes on with `token` at `at`, until it or the piece ends, and hands on what lies from `start`.
-    fn copy(&mut self, mut token: Token, text: &[u8], start: usize, mut at: usize) -> Result<usize, Error> {
+    fn copy(
+        &mut self,
+        out: &mut dyn Write,
+        mut token: Token,
+        text: &[u8],
+        start: usize,
+        mut at: usize,
+    ) -> Result<usize, Error> {
         loop {
             if token == Token::String {
                 at += plain_run(&text[at..]);
@@ -318,23 +357,23 @@ impl<W: Write> Formatter<W> {
             }
             at += 1;
         }
-        self.emit(&text[start..at])?;
+        self.emit(out, &text[start..at])?;
         Ok(at)
     }
 
-    fn emit(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn emit(&mut self, out: &mut dyn Write, bytes: &[u8]) -> Result<(), Error> {
         if bytes.len() > BUFFER - self.buffer.len() {
-            self.flush()?;
+            self.flush(out)?;
             if bytes.len() >= BUFFER {
-                return Ok(self.out.write_all(bytes)?);
+                return Ok(out.write_all(bytes)?);
             }
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
-        self.out.write_all(&self.buffer)?;
+    fn flush(&mut self, out: &mut dyn Write) -> Result<(), Error> {
+        out.write_all(&self.buffer)?;
         self.buffer.clear();
         Ok(())
     }

@@ -18,17 +18,20 @@
 //! ```
 //!
 //! `DESIGN.md` beside the manifest gives the layout on the disk, the order of the commit, and the reason
-//! of each step. A `create` passes each module once: [`store`], [`pair`] with [`json`] and [`sum`] as
+//! of each step. A `create` passes each module once: [`store`], [`pair`] or [`numbered`] with [`json`] and [`sum`] as
 //! the state goes by, [`dir`]. Nothing below knows anything above.
 
 #![deny(missing_docs)]
 
+pub mod body;
 pub mod dir;
 pub mod error;
 pub mod files;
 pub mod json;
+pub mod layout;
+pub mod limits;
+pub mod numbered;
 pub mod pair;
-pub mod read;
 pub mod store;
 pub mod sum;
 

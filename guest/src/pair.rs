@@ -6,34 +6,41 @@
 
 use std::io::{self, Write};
 
+pub mod read;
+
 use crate::dir::{Dir, Sync};
 use crate::error::{Error, Result};
-use crate::files::{self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Place, SEQ, STATE, SUMS, TMP};
-use crate::read;
+use crate::files::{
+    self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Place, SEQ, STATE, SUMS, TMP, remove_file, sync_dir,
+};
+use crate::limits::Allowance;
 use crate::sum::{self, Summing, Sums};
 
 /// A snapshot that is being made: [`Write`] takes its state, [`commit`](Self::commit) finishes it, and
 /// dropping it undoes everything.
-pub struct Draft<'d, D: Dir> {
-    dir: &'d D,
+pub struct Draft<D: Dir> {
+    dir: D,
     state: Summing<D::Writer>,
-    max_size: u64,
+    allowance: Allowance,
     /// Whether `snapshot.tmp/` is still this draft's to remove.
-    undo: Undo<'d, D>,
+    undo: Undo<D>,
 }
 
-impl<'d, D: Dir> Draft<'d, D> {
-    /// Starts a snapshot with a state of at most `max_size` bytes, in a directory that is
-    /// [settled](settle).
+impl<D: Dir> Draft<D> {
+    /// The most bytes that the files beside the state take.
+    pub const BESIDE_STATE: u64 = 256;
+
+    /// Starts a snapshot, in a directory that is [settled](settle).
     ///
     /// # Errors
     ///
     /// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
-    pub fn begin(dir: &'d D, max_size: u64) -> Result<Self> {
+    pub fn begin(dir: &D, allowance: Allowance) -> Result<Self> {
+        let allowance = allowance.without(Self::BESIDE_STATE)?;
         dir.make_dir(TMP).map_err(|e| Error::io("make", TMP, &e))?;
-        let undo = Undo { dir, armed: true };
+        let undo = Undo { dir: dir.clone(), armed: true };
         let state = create(dir, STATE)?;
-        Ok(Draft { dir, state: Summing::new(state), max_size, undo })
+        Ok(Draft { dir: dir.clone(), state: Summing::new(state), allowance, undo })
     }
 
     /// Makes the snapshot the stored one, with the number `seq`; it is durable when this returns `Ok`.
@@ -49,16 +56,16 @@ impl<'d, D: Dir> Draft<'d, D> {
 
         // Without the syncs of the three files, a committed file may be empty after a power cut.
         sync(self.state.inner_mut(), STATE)?;
-        write_synced(self.dir, SEQ, seq.as_bytes())?;
-        write_synced(self.dir, SUMS, sums.to_text().as_bytes())?;
+        write_synced(&self.dir, SEQ, seq.as_bytes())?;
+        write_synced(&self.dir, SUMS, sums.to_text().as_bytes())?;
         // Without this one, a committed directory may lack a file.
-        sync_dir(self.dir, TMP)?;
+        sync_dir(&self.dir, TMP)?;
 
         // The commit point. It cannot be undone safely from here on: of the steps back, a power cut
         // might keep the removal of a file and lose the rename.
         self.dir.rename(TMP, COMMIT).map_err(|e| Error::io("rename", TMP, &e))?;
         self.undo.armed = false;
-        move_into_place(self.dir).map_err(|error| {
+        move_into_place(&self.dir).map_err(|error| {
             Error::Io(format!(
                 "{error}; the new snapshot is in place, but may not be durable: create it again"
             ))
@@ -66,11 +73,9 @@ impl<'d, D: Dir> Draft<'d, D> {
     }
 }
 
-impl<D: Dir> Write for Draft<'_, D> {
+impl<D: Dir> Write for Draft<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() as u64 > self.max_size - self.state.size() {
-            return Err(io::Error::other(Error::TooLarge(self.max_size)));
-        }
+        self.allowance.check(self.state.size() + bytes.len() as u64).map_err(io::Error::other)?;
         self.state.write(bytes)
     }
 
@@ -80,16 +85,16 @@ impl<D: Dir> Write for Draft<'_, D> {
 }
 
 /// Removes `snapshot.tmp/` when a draft ends before its commit point.
-struct Undo<'d, D: Dir> {
-    dir: &'d D,
+struct Undo<D: Dir> {
+    dir: D,
     armed: bool,
 }
 
-impl<D: Dir> Drop for Undo<'_, D> {
+impl<D: Dir> Drop for Undo<D> {
     fn drop(&mut self) {
         if self.armed {
             // What cannot be removed now is removed by the next settling.
-            let _ = remove_tmp(self.dir);
+            let _ = remove_tmp(&self.dir);
         }
     }
 }
@@ -172,7 +177,11 @@ fn move_into_place<D: Dir>(dir: &D) -> Result<()> {
 }
 
 /// Removes `snapshot.tmp/` and what is in it, if it is there.
-fn remove_tmp<D: Dir>(dir: &D) -> Result<()> {
+///
+/// # Errors
+///
+/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+pub fn remove_tmp<D: Dir>(dir: &D) -> Result<()> {
     if !Place::look(dir, TMP)?.is_dir()? {
         return Ok(());
     }
@@ -197,24 +206,10 @@ fn sync(file: &mut impl Sync, name: &str) -> Result<()> {
     file.sync().map_err(|e| Error::io("sync", &format!("{TMP}/{name}"), &e))
 }
 
-fn sync_dir<D: Dir>(dir: &D, name: &str) -> Result<()> {
-    let shown = if name.is_empty() { files::WHOLE } else { name };
-    dir.sync(name).map_err(|e| Error::io("sync", shown, &e))
-}
-
 fn remove_dir<D: Dir>(dir: &D, name: &str) -> Result<()> {
     dir.remove_dir(name).map_err(|error| match error.kind() {
         io::ErrorKind::DirectoryNotEmpty => {
             Error::Io(format!("`{name}` holds what is not this store's: move that away"))
-        }
-        _ => Error::io("remove", name, &error),
-    })
-}
-
-fn remove_file<D: Dir>(dir: &D, name: &str) -> Result<()> {
-    dir.remove_file(name).map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => {
-            Error::Io(format!("`{name}` is a directory, so it is not this store's: move it away"))
         }
         _ => Error::io("remove", name, &error),
     })

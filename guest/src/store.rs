@@ -1,13 +1,31 @@
-//! The rules that hold in every layout: what is refused, and what is checked.
+//! The rules that hold in every layout: what is refused, what is checked, and what a call returns.
 
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+mod migrate;
+mod reader;
+mod writer;
+
+pub use reader::{MAX_READERS, Reader};
+pub use writer::Writer;
+
+use crate::body::{Body, Scanned, State};
 use crate::dir::{Dir, Kind};
 use crate::error::{Error, Result};
-use crate::files::{self, STATE};
-use crate::json::{self, Formatter};
-use crate::pair::{self, Draft};
-use crate::read;
+use crate::files::{self, PENDING, Place, STATE};
+use crate::json;
+use crate::layout::{ATTEMPTS, Contents};
+use crate::numbered::read::Generation;
+use crate::numbered::{self, Condition, Known};
+use crate::pair;
+use crate::pair::read::Damage;
 
-/// A directory with at most one snapshot.
+pub use crate::layout::Layout;
+
+/// A directory of snapshots. Clones are the same store: they share its one writer.
 ///
 /// ```
 /// use minisnap_component::{dir::OsDir, error::Error, store::Store};
@@ -23,24 +41,49 @@ use crate::read;
 /// assert_eq!(store.create("{}", 6), Err(Error::Stale(7)));
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store<D> {
     dir: D,
-    limits: Limits,
+    settings: Settings,
+    shared: Rc<Shared>,
 }
 
-/// What the grant allows.
+/// What the grant says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct Settings {
+    /// The layout of a directory that holds no snapshot; another keeps the one it has.
+    pub layout: Layout,
+    /// How many generations to keep in the numbered layout, the newest included.
+    pub keep: NonZeroU32,
     /// The largest state in bytes, as given and as stored.
     pub max_state: u64,
+    /// The most that the directory may hold in bytes.
+    ///
+    /// A new snapshot must fit beside the newest one; older generations are removed once it is durable. Until then,
+    /// the directory may hold those as well.
+    pub max_total: u64,
 }
 
-impl Default for Limits {
-    /// No limit but the memory.
+impl Settings {
+    /// How many generations are kept if the host does not say.
+    pub const KEEP: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+}
+
+impl Default for Settings {
+    /// The pair layout, five generations of the other, and no limit but the memory and the disk.
     fn default() -> Self {
-        Limits { max_state: u64::MAX }
+        Settings { layout: Layout::Pair, keep: Self::KEEP, max_state: u64::MAX, max_total: u64::MAX }
     }
+}
+
+/// What the clones of a store have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Whether there is a writer.
+    writing: Cell<bool>,
+    /// The numbers of the generations that readers have open, one for each reader.
+    reading: RefCell<Vec<u64>>,
+    known: Known,
 }
 
 /// One committed pair.
@@ -50,81 +93,109 @@ pub struct Snapshot {
     pub state: String,
     /// The number of the last log record that the state contains.
     pub seq: u64,
+    /// The newer generations that are damaged, newest first.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A generation that could not be returned, since it is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its sequence number.
+    pub seq: u64,
+    /// What is wrong, with the name of the file.
+    pub problem: String,
 }
 
 /// What is known of a snapshot without its state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
     /// The sequence number.
     pub seq: u64,
-    /// The size of the state on the disk in bytes.
+    /// The size in bytes of the state, as it is restored; of the file, if it is damaged.
     pub size: u64,
+    /// When it was written, where the file system has that.
+    pub modified: Option<SystemTime>,
     /// The layout of the directory.
     pub layout: Layout,
     /// What the sums said.
     pub soundness: Soundness,
 }
 
-/// How a snapshot is laid out on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// The files of minisnap 0.1.0 to 0.1.2, with their sums.
-    Pair,
-}
-
-/// What the sums said of a snapshot that can be restored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is known of the contents of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Soundness {
     /// Every byte is as this store wrote it.
     Verified,
     /// Another program wrote it, and there is no sum to check it by.
     Unverified,
+    /// It cannot be restored; what is wrong, with the name of the file.
+    Damaged(String),
+}
+
+/// A snapshot that was read whole and is sound.
+struct Found<R> {
+    info: Info,
+    skipped: Vec<Skipped>,
+    state: Scanned,
+    body: Body<R>,
 }
 
 impl<D: Dir> Store<D> {
-    /// A store on `dir`, with no limits.
+    /// A store on `dir`, with the default settings.
     pub fn new(dir: D) -> Self {
-        Store { dir, limits: Limits::default() }
+        Store { dir, settings: Settings::default(), shared: Rc::default() }
     }
 
-    /// The same store, within `limits`.
-    pub fn with_limits(self, limits: Limits) -> Self {
-        Store { limits, ..self }
+    /// The same store, with these settings.
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Store { settings, ..self }
     }
 
-    /// Makes `state` with `seq` the stored snapshot, durably.
+    /// Makes `state` with `seq` the newest snapshot, durably.
     ///
     /// # Errors
     ///
-    /// Any but [`NotFound`](Error::NotFound) and [`Busy`](Error::Busy); the WIT says what each means.
+    /// Any but [`NotFound`](Error::NotFound); the WIT says what each means. [`Busy`](Error::Busy) while there is a
+    /// [`Writer`].
     pub fn create(&self, state: &str, seq: u64) -> Result<()> {
-        let max_state = self.limits.max_state;
-        if state.len() as u64 > max_state {
-            return Err(Error::TooLarge(max_state));
+        if state.len() as u64 > self.settings.max_state {
+            return Err(Error::TooLarge(self.settings.max_state));
         }
-        self.check_dir()?;
-        pair::settle(&self.dir)?;
-        match read::newest_seq(&self.dir)? {
-            Some(newest) if seq < newest => return Err(Error::Stale(newest)),
-            _ => {}
-        }
-        let mut formatter = Formatter::new(Draft::begin(&self.dir, max_state)?);
-        formatter.push(state)?;
-        formatter.finish()?.commit(seq)
+        let mut writer = self.open_writer(seq)?;
+        writer.write_text(state)?;
+        writer.commit()
     }
 
-    /// Returns the stored snapshot.
+    /// Returns the newest sound snapshot.
     ///
     /// # Errors
     ///
     /// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt), [`TooLarge`](Error::TooLarge),
     /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
     pub fn restore(&self) -> Result<Snapshot> {
-        self.check_dir()?;
-        let found = read::snapshot(&self.dir, read::State::Keep { max_size: self.limits.max_state })?;
-        let state = String::from_utf8(found.state)
-            .map_err(|error| Error::Corrupt(format!("`{STATE}` is not UTF-8: {}", error.utf8_error())))?;
-        Ok(Snapshot { state, seq: found.seq })
+        self.restore_any(None)
+    }
+
+    /// Returns the generation with the number `seq`.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore`](Self::restore).
+    pub fn restore_at(&self, seq: u64) -> Result<Snapshot> {
+        self.restore_any(Some(seq))
+    }
+
+    fn restore_any(&self, seq: Option<u64>) -> Result<Snapshot> {
+        let Found { info, skipped, state, .. } =
+            self.find(seq, State::Keep { max_size: self.settings.max_state })?;
+        let state = String::from_utf8(state.kept).map_err(|error| {
+            let name = match info.layout {
+                Layout::Pair => STATE.to_owned(),
+                Layout::Numbered => files::generation(info.seq),
+            };
+            Error::Corrupt(format!("`{name}` is not UTF-8: {}", error.utf8_error()))
+        })?;
+        Ok(Snapshot { state, seq: info.seq, skipped })
     }
 
     /// Whether there is a snapshot, sound or not.
@@ -133,22 +204,256 @@ impl<D: Dir> Store<D> {
     ///
     /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
     pub fn exists(&self) -> Result<bool> {
-        self.check_dir()?;
-        read::exists(&self.dir)
+        let found = self.look(|_, layout| {
+            let exists = match layout {
+                None => return Err(Error::NotFound),
+                Some(Layout::Pair) => pair::read::exists(&self.dir)?,
+                Some(Layout::Numbered) => true,
+            };
+            Ok(exists.then_some(()))
+        });
+        match found {
+            // Who wrote it was not read, and may not have synced it.
+            Ok(()) => files::make_durable(&self.dir).map(|()| true),
+            Err(Error::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Reads the stored snapshot whole and says what is known of it; of the state, only a piece is in
-    /// memory at a time.
+    /// Reads the snapshot that [`restore`](Self::restore) returns and says what is known of it; of the state, only a
+    /// piece is in memory at a time.
     ///
     /// # Errors
     ///
     /// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt), [`AccessDenied`](Error::AccessDenied),
     /// [`Busy`](Error::Busy) or [`Io`](Error::Io).
     pub fn info(&self) -> Result<Info> {
+        Ok(self.find(None, State::Sum)?.info)
+    }
+
+    /// Reads every generation, and says what is known of each, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](Error::Corrupt) if a damaged pair has no number that can be trusted,
+    /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
+    pub fn list(&self) -> Result<Vec<Info>> {
+        self.look(|contents, layout| match layout {
+            None => Ok(Some(Vec::new())),
+            Some(Layout::Pair) => self.list_pair(contents),
+            Some(Layout::Numbered) => self.list_numbered(contents),
+        })
+    }
+
+    fn list_pair(&self, contents: &Contents) -> Result<Option<Vec<Info>>> {
+        match pair::read::examine(&self.dir, State::Sum) {
+            Ok(Ok(found)) => self.sound_pair(contents, found).map(|found| Some(vec![found.info])),
+            // A number that can be trusted still tells which snapshot it was.
+            Ok(Err(Damage { problem, entry, seq: Some(seq) })) => {
+                let (size, modified) = entry.map_or((0, None), |entry| (entry.size, entry.modified));
+                let soundness = Soundness::Damaged(problem);
+                Ok(Some(vec![Info { seq, size, modified, layout: Layout::Pair, soundness }]))
+            }
+            Ok(Err(Damage { problem, seq: None, .. })) => Err(Error::Corrupt(problem)),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list_numbered(&self, contents: &Contents) -> Result<Option<Vec<Info>>> {
+        let mut infos = Vec::new();
+        for &seq in &contents.generations {
+            match numbered::read::read(&self.dir, seq, State::Sum)? {
+                Generation::Sound(found) => infos.push(self.sound(found).info),
+                Generation::Damaged(numbered::read::Damage { problem, entry, .. }) => {
+                    self.shared.known.remove(seq);
+                    infos.push(Info {
+                        seq,
+                        size: entry.size,
+                        modified: entry.modified,
+                        layout: Layout::Numbered,
+                        soundness: Soundness::Damaged(problem),
+                    });
+                }
+                // There are newer ones by now.
+                Generation::Gone if infos.is_empty() => return Ok(None),
+                Generation::Gone => {}
+            }
+        }
+        match infos.iter().find(|info| !matches!(info.soundness, Soundness::Damaged(_))) {
+            None if infos.is_empty() => Err(no_sound_generation(&[], contents)),
+            None => Ok(Some(infos)),
+            Some(newest) => {
+                self.settle_for_reading(contents, newest.soundness == Soundness::Verified)?;
+                Ok(Some(infos))
+            }
+        }
+    }
+
+    /// The number of the oldest sound generation.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt), [`AccessDenied`](Error::AccessDenied),
+    /// [`Busy`](Error::Busy) or [`Io`](Error::Io).
+    pub fn oldest_kept(&self) -> Result<u64> {
+        self.look(|contents, layout| match layout {
+            None => Err(Error::NotFound),
+            Some(Layout::Pair) => {
+                let found = self.find_pair(contents, None, State::Sum)?;
+                Ok(found.map(|found| found.info.seq))
+            }
+            Some(Layout::Numbered) => {
+                // Without this sync, a power cut could bring back an older generation that was pruned.
+                files::make_durable(&self.dir)?;
+                for &seq in contents.generations.iter().rev() {
+                    match self.shared.known.check(&self.dir, seq)? {
+                        // What may be readable again must still find its log records.
+                        Condition::Sound(_) | Condition::Unreadable => return Ok(Some(seq)),
+                        Condition::Damaged => {}
+                        // Its removal may not be durable.
+                        Condition::Gone => return Ok(None),
+                    }
+                }
+                // Which says what is wrong with each.
+                self.find_numbered(contents, None, State::Sum).map(|found| found.map(|found| found.info.seq))
+            }
+        })
+    }
+
+    /// Starts a snapshot that is written piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// [`Stale`](Error::Stale), [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied),
+    /// [`Busy`](Error::Busy), [`Corrupt`](Error::Corrupt) or [`Io`](Error::Io).
+    pub fn open_writer(&self, seq: u64) -> Result<Writer<D>> {
+        Writer::open(self, seq)
+    }
+
+    /// Opens the newest sound snapshot, or the generation with the number `seq`, to read it piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt), [`AccessDenied`](Error::AccessDenied),
+    /// [`Busy`](Error::Busy) or [`Io`](Error::Io).
+    pub fn open_reader(&self, seq: Option<u64>) -> Result<Reader<D>> {
+        Reader::open(self, seq)
+    }
+
+    /// Reads the newest sound snapshot, or the generation with the number `seq`.
+    fn find(&self, seq: Option<u64>, wanted: State) -> Result<Found<D::Reader>> {
+        self.look(|contents, layout| match layout {
+            None => Err(Error::NotFound),
+            Some(Layout::Pair) => self.find_pair(contents, seq, wanted),
+            Some(Layout::Numbered) => self.find_numbered(contents, seq, wanted),
+        })
+    }
+
+    /// Looks what the directory holds until `read` finds in it what was seen.
+    fn look<T>(&self, read: impl Fn(&Contents, Option<Layout>) -> Result<Option<T>>) -> Result<T> {
         self.check_dir()?;
-        let found = read::snapshot(&self.dir, read::State::Sum)?;
-        let soundness = if found.verified { Soundness::Verified } else { Soundness::Unverified };
-        Ok(Info { seq: found.seq, size: found.size, layout: Layout::Pair, soundness })
+        let mut before = None;
+        for _ in 0..ATTEMPTS {
+            let contents = Contents::look(&self.dir)?;
+            self.shared.known.retain(&contents);
+            match read(&contents, contents.layout()?) {
+                Ok(Some(found)) => return Ok(found),
+                // What was listed is not there, and still listed: an empty `snapshot.commit/`, say.
+                Ok(None) if before.as_ref() == Some(&contents) => return Err(Error::NotFound),
+                // Files that were being removed, since the snapshot is in the other layout now.
+                Err(Error::Corrupt(_)) if before.as_ref() != Some(&contents) => {}
+                Ok(None) => {}
+                Err(error) => return Err(error),
+            }
+            before = Some(contents);
+        }
+        Err(Error::Busy)
+    }
+
+    /// Reads the snapshot of the pair layout, or `None` if it has gone away.
+    fn find_pair(
+        &self,
+        contents: &Contents,
+        seq: Option<u64>,
+        wanted: State,
+    ) -> Result<Option<Found<D::Reader>>> {
+        let found = match pair::read::snapshot(&self.dir, wanted) {
+            Err(Error::NotFound) => return Ok(None),
+            found => found?,
+        };
+        if seq.is_some_and(|seq| seq != found.seq) {
+            return Err(Error::NotFound);
+        }
+        self.sound_pair(contents, found).map(Some)
+    }
+
+    fn sound_pair<R>(&self, contents: &Contents, found: pair::read::Found<R>) -> Result<Found<R>> {
+        self.settle_for_reading(contents, found.verified)?;
+        let info = Info {
+            seq: found.seq,
+            size: found.state.size,
+            modified: found.modified,
+            layout: Layout::Pair,
+            soundness: soundness(found.verified),
+        };
+        Ok(Found { info, skipped: Vec::new(), state: found.state, body: found.body })
+    }
+
+    /// Reads a generation of the numbered layout, or `None` if it has gone away.
+    fn find_numbered(
+        &self,
+        contents: &Contents,
+        seq: Option<u64>,
+        wanted: State,
+    ) -> Result<Option<Found<D::Reader>>> {
+        let mut skipped = Vec::new();
+        for &candidate in &contents.generations {
+            if seq.is_some_and(|seq| seq != candidate) {
+                continue;
+            }
+            match numbered::read::read(&self.dir, candidate, wanted)? {
+                Generation::Sound(found) => {
+                    self.settle_for_reading(contents, found.verified)?;
+                    return Ok(Some(Found { skipped, ..self.sound(found) }));
+                }
+                Generation::Damaged(damage) => {
+                    self.shared.known.remove(candidate);
+                    skipped.push(Skipped { seq: candidate, problem: damage.problem });
+                }
+                Generation::Gone => return Ok(None),
+            }
+        }
+        match (seq, skipped.first()) {
+            (Some(_), None) => Err(Error::NotFound),
+            (Some(_), Some(Skipped { problem, .. })) => Err(Error::Corrupt(format!(
+                "{problem}: take it from a backup, or restore another generation"
+            ))),
+            (None, _) => Err(no_sound_generation(&skipped, contents)),
+        }
+    }
+
+    fn sound<R>(&self, found: numbered::read::Found<R>) -> Found<R> {
+        self.shared.known.insert(found.seq, found.entry);
+        let info = Info {
+            seq: found.seq,
+            size: found.state.size,
+            modified: found.entry.modified,
+            layout: Layout::Numbered,
+            soundness: soundness(found.verified),
+        };
+        Found { info, skipped: Vec::new(), state: found.state, body: found.body }
+    }
+
+    /// Makes durable what was read of the numbered layout, or in the middle of a migration, where its writer may not
+    /// have: of another program's files, nothing tells.
+    fn settle_for_reading(&self, contents: &Contents, is_ours: bool) -> Result<()> {
+        // Looked at after what was read was found: if it is gone, the directory has been synced since.
+        let pending = Place::look(&self.dir, PENDING)?;
+        if !is_ours || !contents.migrating.is_empty() || !pending.is_empty() {
+            files::make_durable(&self.dir)?;
+        }
+        Ok(())
     }
 
     /// A missing directory must not be taken for an empty one: a host that forgot to grant it would
@@ -164,6 +469,21 @@ impl<D: Dir> Store<D> {
             Err(error) => Err(Error::io("look at", files::WHOLE, &error)),
         }
     }
+}
+
+fn soundness(verified: bool) -> Soundness {
+    if verified { Soundness::Verified } else { Soundness::Unverified }
+}
+
+/// Says what is wrong with each generation, of which none is sound.
+fn no_sound_generation(skipped: &[Skipped], contents: &Contents) -> Error {
+    let damaged = skipped.iter().map(|skipped| skipped.problem.clone());
+    let set_aside = contents.set_aside.iter().map(|name| format!("`{name}` was set aside as damaged"));
+    let problems: Vec<String> = damaged.chain(set_aside).collect();
+    Error::Corrupt(format!(
+        "{}; no generation is sound: take one from a backup, or move all of them away to start with none",
+        problems.join("; ")
+    ))
 }
 
 impl From<json::Error> for Error {

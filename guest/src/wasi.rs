@@ -3,7 +3,8 @@
 //! The standard library could open it too; but its writes go through streams, of which it only tells that they
 //! failed: a full disk arrives as an input/output error. WASI's own calls say what happened.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use wasip2::filesystem::preopens::get_directories;
@@ -18,7 +19,8 @@ use crate::error::{Error, Result};
 const PIECE: usize = 1 << 20;
 
 /// A directory that the host has preopened.
-pub struct Preopen(Descriptor);
+#[derive(Clone)]
+pub struct Preopen(Rc<Descriptor>);
 
 impl Preopen {
     /// The preopened directory of this name.
@@ -30,7 +32,7 @@ impl Preopen {
         let preopens = get_directories();
         let names: Vec<String> = preopens.iter().map(|(_, name)| format!("`{name}`")).collect();
         match preopens.into_iter().find(|(_, preopen)| preopen == name) {
-            Some((descriptor, _)) => Ok(Preopen(descriptor)),
+            Some((descriptor, _)) => Ok(Preopen(Rc::new(descriptor))),
             None => {
                 let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
                 Err(Error::Io(format!(
@@ -113,7 +115,7 @@ impl Dir for Preopen {
     }
 }
 
-/// A file that is read from its start.
+/// A file that is being read.
 pub struct Reader {
     file: Descriptor,
     at: u64,
@@ -127,6 +129,18 @@ impl Read for Reader {
         buffer[..read].copy_from_slice(&bytes[..read]);
         self.at += read as u64;
         Ok(read)
+    }
+}
+
+impl Seek for Reader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.file.stat().map_err(to_io)?.size.checked_add_signed(by),
+        };
+        self.at = at.ok_or(ErrorKind::InvalidInput)?;
+        Ok(self.at)
     }
 }
 
@@ -168,6 +182,7 @@ fn entry(stat: &DescriptorStat) -> Entry {
 }
 
 /// What WASI says, as the kind that the logic knows, with WASI's own words.
+#[cold]
 fn to_io(error: ErrorCode) -> io::Error {
     let kind = match error {
         ErrorCode::Access | ErrorCode::NotPermitted => ErrorKind::PermissionDenied,
@@ -209,6 +224,5 @@ fn to_io(error: ErrorCode) -> io::Error {
     };
     // Of "Not a directory, similar to `ENOTDIR` in POSIX.", what a user needs.
     let message = error.message();
-    let message = message.split_once(", similar to").map_or(message, |(message, _)| message);
-    io::Error::new(kind, message.trim_end_matches('.'))
+    io::Error::new(kind, message.split([',', '.']).next().unwrap_or(message))
 }

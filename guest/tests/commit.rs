@@ -9,7 +9,7 @@ use std::path::Path;
 
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
-use minisnap_component::store::{Limits, Snapshot, Store};
+use minisnap_component::store::{Settings, Snapshot, Store};
 use proptest::prelude::*;
 use seam::{Fault, FaultyDir, copy_of};
 
@@ -18,7 +18,7 @@ fn store(dir: &Path) -> Store<OsDir> {
 }
 
 fn snapshot(state: &str, seq: u64) -> Snapshot {
-    Snapshot { state: state.to_owned(), seq }
+    Snapshot { state: state.to_owned(), seq, skipped: Vec::new() }
 }
 
 fn names(dir: &Path) -> BTreeSet<String> {
@@ -247,13 +247,16 @@ fn a_refused_create_leaves_the_stored_snapshot_and_nothing_else() {
     store(path).create("[1]", 5).unwrap();
     assert_eq!(store(path).create("[2]", 4), Err(Error::Stale(5)));
     assert!(matches!(store(path).create("[2", 6), Err(Error::InvalidState(_))));
-    let limited = store(path).with_limits(Limits { max_state: 7 });
+    let limited = store(path).with_settings(Settings { max_state: 7, ..Settings::default() });
     assert_eq!(limited.create("[1,2,3,4]", 6), Err(Error::TooLarge(7)), "as given");
     assert_eq!(limited.create("[1,2]", 6), Err(Error::TooLarge(7)), "as it would be stored");
     assert_eq!(names(path), FILES.map(str::to_owned).into());
     assert_eq!(store(path).restore(), Ok(snapshot("[\n  1\n]", 5)));
     assert_eq!(limited.restore(), Ok(snapshot("[\n  1\n]", 5)));
-    assert_eq!(store(path).with_limits(Limits { max_state: 6 }).restore(), Err(Error::TooLarge(6)));
+    assert_eq!(
+        store(path).with_settings(Settings { max_state: 6, ..Settings::default() }).restore(),
+        Err(Error::TooLarge(6))
+    );
 }
 
 #[test]

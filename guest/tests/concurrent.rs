@@ -5,22 +5,24 @@ mod seam;
 use std::cell::Cell;
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use minisnap_component::dir::{Dir, Entry, OsDir};
 use minisnap_component::error::Error;
-use minisnap_component::store::{Snapshot, Store};
+use minisnap_component::store::{Layout, Settings, Snapshot, Store};
 use seam::copy_of;
 
 /// A directory that asks before each operation.
+#[derive(Clone)]
 struct Asking<F> {
     dir: OsDir,
     ask: F,
 }
 
-impl<F: Fn()> Dir for Asking<F> {
+impl<F: Fn() + Clone> Dir for Asking<F> {
     type Reader = fs::File;
     type Writer = fs::File;
 
@@ -70,7 +72,7 @@ struct Stepped {
 }
 
 impl Stepped {
-    fn create(path: &Path, state: &'static str, seq: u64) -> Self {
+    fn act(path: &Path, act: Act) -> Self {
         let (tell, told) = channel();
         let (say_done, done) = channel();
         let dir = OsDir::new(path);
@@ -83,7 +85,9 @@ impl Stepped {
                 // When nobody tells any more, it goes on to its end.
                 let _ = told.recv();
             };
-            Store::new(Asking { dir, ask }).create(state, seq).unwrap();
+            // Of the numbered layout, the old generation is pruned at once.
+            let settings = Settings { keep: NonZeroU32::MIN, ..Settings::default() };
+            act(&Store::new(Asking { dir, ask }).with_settings(settings));
         });
         Stepped { tell, done }
     }
@@ -94,11 +98,38 @@ impl Stepped {
     }
 }
 
+/// What a writer does.
+type Act = fn(&dyn Acting);
+
+trait Acting {
+    fn create(&self);
+    fn migrate(&self, to: Layout);
+}
+
+impl<D: Dir> Acting for Store<D> {
+    fn create(&self) {
+        Store::create(self, "\"new\"", 2).unwrap();
+    }
+
+    fn migrate(&self, to: Layout) {
+        Store::migrate(self, to).unwrap();
+    }
+}
+
 /// What the directory holds before the writer comes.
 fn prepare(before: &str, path: &Path) {
     match before {
         "nothing" => {}
         "ours" => Store::new(OsDir::new(path)).create("\"old\"", 1).unwrap(),
+        "numbered" => {
+            let numbered = Settings { layout: Layout::Numbered, ..Settings::default() };
+            Store::new(OsDir::new(path)).with_settings(numbered).create("\"old\"", 1).unwrap();
+        }
+        "native, numbered" => fs::write(
+            path.join("snapshot_00000000000000000001.json"),
+            "{\n  \"seq\": 1,\n  \"state\": \"old\"\n}",
+        )
+        .unwrap(),
         "native" | "native, killed" => {
             fs::write(path.join("snapshot.json"), "\"old\"").unwrap();
             fs::write(path.join("snapshot.seq"), if before == "native" { "1" } else { "0" }).unwrap();
@@ -120,9 +151,11 @@ fn prepare(before: &str, path: &Path) {
 
 #[test]
 fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot_and_never_goes_back() {
-    let old = Snapshot { state: "\"old\"".to_owned(), seq: 1 };
-    let new = Snapshot { state: "\"new\"".to_owned(), seq: 2 };
-    for before in ["nothing", "ours", "native", "native, killed", "ours, killed"] {
+    let old = Snapshot { state: "\"old\"".to_owned(), seq: 1, skipped: Vec::new() };
+    let new = Snapshot { state: "\"new\"".to_owned(), seq: 2, skipped: Vec::new() };
+    for before in
+        ["nothing", "ours", "native", "native, killed", "ours, killed", "numbered", "native, numbered"]
+    {
         let template = tempfile::tempdir().unwrap();
         prepare(before, template.path());
         let mut interleavings = 0;
@@ -132,7 +165,7 @@ fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot
         for stride in [1, 2, 3, 100] {
             for ahead in (0..60).chain(101..130) {
                 let tmp = copy_of(template.path());
-                let writer = Stepped::create(tmp.path(), "\"new\"", 2);
+                let writer = Stepped::act(tmp.path(), |store| store.create());
                 let behind = if ahead > 100 { ahead - 100 } else { 0 };
                 if behind == 0 && (0..ahead).any(|_| !writer.step()) {
                     // It has fewer.
@@ -173,9 +206,53 @@ fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot
             }
         }
         assert!(
-            interleavings > 200 && seen.iter().all(|&count| count > 100),
+            interleavings > 100 && seen.iter().all(|&count| count > 50),
             "{before}: {interleavings}, {seen:?}"
         );
+    }
+}
+
+#[test]
+fn a_read_between_any_operations_of_a_migration_returns_the_snapshot() {
+    let migrations: [(&str, Act); 3] = [
+        ("ours", |store| store.migrate(Layout::Numbered)),
+        ("native", |store| store.migrate(Layout::Numbered)),
+        ("numbered", |store| store.migrate(Layout::Pair)),
+    ];
+    for (before, migrate) in migrations {
+        let template = tempfile::tempdir().unwrap();
+        prepare(before, template.path());
+        let mut reads = 0;
+        for stride in [1, 2, 3, 100] {
+            for ahead in (0..70).chain(101..140) {
+                let tmp = copy_of(template.path());
+                let writer = Stepped::act(tmp.path(), migrate);
+                let behind = if ahead > 100 { ahead - 100 } else { 0 };
+                if behind == 0 && (0..ahead).any(|_| !writer.step()) {
+                    continue;
+                }
+                let count = Cell::new(0);
+                let reader = Store::new(Asking {
+                    dir: OsDir::new(tmp.path()),
+                    ask: || {
+                        count.set(count.get() + 1);
+                        if count.get() > behind {
+                            let _ = (0..stride).all(|_| writer.step());
+                        }
+                    },
+                });
+                let context = format!("{before}, {ahead} ahead, {stride} a step");
+                match ahead % 4 {
+                    0 => assert_eq!(reader.restore().map(|found| found.seq), Ok(1), "{context}"),
+                    1 => assert_eq!(reader.exists(), Ok(true), "{context}"),
+                    2 => assert_eq!(reader.list().map(|infos| infos[0].seq), Ok(1), "{context}"),
+                    _ => assert_eq!(reader.oldest_kept(), Ok(1), "{context}"),
+                }
+                while writer.step() {}
+                reads += 1;
+            }
+        }
+        assert!(reads > 100, "{before}: {reads}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! Power cuts: every state of the disk that the syncs of a create leave possible is recovered, and none is a mixed pair.
+//! Power cuts: every state of the disk that the syncs of a create or a migration leave possible is recovered, in both
+//! layouts, and none is a mixed pair.
 //!
 //! The directory is a model in memory, which knows what is durable and what is not: an edit of a directory until that
 //! directory is synced, the contents of a file until the file is. After every operation, every subset of what need not
@@ -11,26 +12,74 @@ mod model;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use minisnap_component::dir::Dir;
 use minisnap_component::error::Error;
-use minisnap_component::store::{Snapshot, Store};
+use minisnap_component::store::{Layout, Settings, Store};
 use model::{Disk, Machine, ModelDir, Visible};
 
-/// What may be restored.
-type Possible = Vec<Option<Snapshot>>;
+/// A state and its number, or that there is no snapshot.
+type Pair = Option<(String, u64)>;
 
-fn restore(disk: &Disk) -> Result<Option<Snapshot>, Error> {
-    match Store::new(ModelDir::plain(disk)).restore() {
-        Ok(snapshot) => Ok(Some(snapshot)),
+/// What may be restored.
+type Possible = Vec<Pair>;
+
+fn pair(state: &str, seq: u64) -> Pair {
+    Some((state.to_owned(), seq))
+}
+
+fn restore<D: Dir>(store: &Store<D>) -> Result<Pair, Error> {
+    match store.restore() {
+        Ok(snapshot) => Ok(Some((snapshot.state, snapshot.seq))),
         Err(Error::NotFound) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn snapshot(state: &str, seq: u64) -> Option<Snapshot> {
-    Some(Snapshot { state: state.to_owned(), seq })
+/// What is done to a directory while the power is cut.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    /// Makes the snapshot 2.
+    Create,
+    Migrate(Layout),
+}
+
+/// A directory, and what is done to it.
+#[derive(Clone)]
+struct Scenario {
+    name: String,
+    layout: Layout,
+    disk: Disk,
+    act: Act,
+}
+
+impl Scenario {
+    fn store(&self, dir: ModelDir) -> Store<ModelDir> {
+        let keep = NonZeroU32::new(2).unwrap();
+        Store::new(dir).with_settings(Settings { layout: self.layout, keep, ..Settings::default() })
+    }
+
+    fn restore(&self, disk: &Disk) -> Result<Pair, Error> {
+        restore(&self.store(ModelDir::plain(disk)))
+    }
+
+    /// Does it, and returns what is to be restored afterwards.
+    fn act(&self, store: &Store<ModelDir>) -> Result<(), Error> {
+        match self.act {
+            Act::Create => store.create("\"new\"", 2),
+            Act::Migrate(to) => store.migrate(to).map(|_| ()),
+        }
+    }
+
+    /// What is restored after it, where `before` was restored before.
+    fn after(&self, before: &Possible) -> Possible {
+        match self.act {
+            Act::Create => vec![pair("\"new\"", 2)],
+            Act::Migrate(_) => before.clone(),
+        }
+    }
 }
 
 /// What was tried, and what was wrong.
@@ -42,12 +91,19 @@ struct Findings {
 
 impl Findings {
     /// Cuts the power, and recovers; cuts it again during the recovery if `twice`.
-    fn cut_power(self: &Rc<Self>, machine: &Machine, possible: &Possible, has_returned: bool, twice: bool) {
+    fn cut_power(
+        self: &Rc<Self>,
+        scenario: &Scenario,
+        machine: &Machine,
+        possible: &Possible,
+        has_returned: bool,
+        twice: bool,
+    ) {
         for disk in machine.after_power_cut() {
             if !self.disks.borrow_mut().insert((disk.visible(), has_returned)) {
                 continue;
             }
-            let restored = match restore(&disk) {
+            let restored = match scenario.restore(&disk) {
                 Ok(restored) if possible.contains(&restored) => restored,
                 other => {
                     self.violations.borrow_mut().push(format!("{other:?} on {:?}", disk.visible()));
@@ -55,71 +111,119 @@ impl Findings {
                 }
             };
             let findings = Rc::new(Findings::default());
+            let next = pair("\"next\"", 9);
             let look = |possible: Possible| -> Rc<dyn Fn(&Machine)> {
-                let findings = findings.clone();
+                let (findings, scenario) = (findings.clone(), scenario.clone());
                 if twice {
-                    Rc::new(move |machine| findings.cut_power(machine, &possible, false, false))
+                    Rc::new(move |machine| findings.cut_power(&scenario, machine, &possible, false, false))
                 } else {
                     Rc::new(|_| {})
                 }
             };
-            let dir =
-                ModelDir::new(Machine::new(disk.clone()), look(vec![restored, snapshot("\"next\"", 9)]));
-            if let Err(error) = Store::new(dir).create("\"next\"", 9) {
+            let dir = ModelDir::new(Machine::new(disk.clone()), look(vec![restored, next.clone()]));
+            let store = scenario.store(dir);
+            if let Err(error) = store.create("\"next\"", 9) {
                 self.violations.borrow_mut().push(format!("no create: {error} on {:?}", disk.visible()));
+            } else if restore(&store) != Ok(next) {
+                self.violations.borrow_mut().push(format!("not the next on {:?}", disk.visible()));
             }
             self.violations.borrow_mut().append(&mut findings.violations.borrow_mut());
         }
     }
 }
 
-/// Creates the snapshot 2 on `machine`, where `before` is restored, and cuts the power after every operation.
-fn create_with_power_cuts(
+/// Does what the scenario says on `machine`, where `before` is restored, and cuts the power after every operation.
+fn act_with_power_cuts(
+    scenario: &Scenario,
     machine: &Machine,
     before: &Possible,
     without_sync: Option<usize>,
     twice: bool,
 ) -> Findings {
     let findings = Rc::new(Findings::default());
-    let new = snapshot("\"new\"", 2);
-    let mut possible = before.clone();
-    possible.push(new.clone());
-    let look = findings.clone();
-    let mut dir =
-        ModelDir::new(machine.clone(), Rc::new(move |now| look.cut_power(now, &possible, false, twice)));
+    let after = scenario.after(before);
+    let possible = [before.clone(), after.clone()].concat();
+    let (look, looks_at) = (findings.clone(), scenario.clone());
+    let mut dir = ModelDir::new(
+        machine.clone(),
+        Rc::new(move |now| look.cut_power(&looks_at, now, &possible, false, twice)),
+    );
     dir.without_sync = without_sync;
-    Store::new(dir.clone()).create("\"new\"", 2).unwrap();
-    findings.cut_power(&dir.machine.borrow(), &vec![new], true, twice);
+    scenario.act(&scenario.store(dir.clone())).unwrap();
+    findings.cut_power(scenario, &dir.machine.borrow(), &after, true, twice);
     drop(dir);
     Rc::try_unwrap(findings).unwrap_or_else(|_| panic!("nobody looks any more"))
 }
 
-/// The disks that a create starts from, and what is restored from each.
-fn starts() -> Vec<(&'static str, Disk)> {
-    let ours = ModelDir::plain(&Disk::with(&[]));
-    Store::new(ours.clone()).create("\"old\"", 1).unwrap();
-    let ours = ours.machine.borrow().now.clone();
+/// A directory in which these snapshots were created, in this order.
+fn created(layout: Layout, snapshots: &[(&str, u64)]) -> Disk {
+    let dir = ModelDir::plain(&Disk::with(&[]));
+    let store = Store::new(dir.clone()).with_settings(Settings { layout, ..Settings::default() });
+    for (state, seq) in snapshots {
+        store.create(state, *seq).unwrap();
+    }
+    dir.machine.borrow().now.clone()
+}
+
+fn scenarios() -> Vec<Scenario> {
+    use Layout::{Numbered, Pair};
+
+    let ours = created(Pair, &[("\"old\"", 1)]);
     let native = [("snapshot.json", "\"old\""), ("snapshot.seq", "1")];
     let native_killed = [("snapshot.json", "\"old\""), ("snapshot.seq", "0"), ("snapshot.seq.tmp", "1")];
     let native_early = [&native[..], &[("snapshot.json.tmp", "\"x\""), ("snapshot.seq.tmp", "5")]].concat();
-    vec![
-        ("nothing", Disk::with(&[])),
-        ("ours", ours),
-        ("native", Disk::with(&native)),
-        ("native, killed between its renames", Disk::with(&native_killed)),
-        ("native, killed before its renames", Disk::with(&native_early)),
+
+    let generation = created(Numbered, &[("\"old\"", 1)]);
+    let generations = created(Numbered, &[("\"oldest\"", 0), ("\"old\"", 1)]);
+    let same_number = created(Numbered, &[("\"oldest\"", 0), ("\"old\"", 2)]);
+    let mut damaged = created(Numbered, &[("\"old\"", 1), ("\"lost\"", 2)]);
+    let newest = damaged.find("snapshot_00000000000000000002.json").unwrap();
+    damaged.files.get_mut(&newest).unwrap()[30] ^= 1;
+    let native_numbered =
+        [("snapshot_00000000000000000001.json", "{\n  \"seq\": 1,\n  \"state\": \"old\"\n}")];
+    let leftovers = [
+        &native_numbered[..],
+        &[("snapshot_00000000000000000005.json.tmp", "{\n"), ("snapshot.pending", "")],
     ]
+    .concat();
+
+    [
+        ("nothing", Pair, Disk::with(&[]), Act::Create),
+        ("ours", Pair, ours.clone(), Act::Create),
+        ("native", Pair, Disk::with(&native), Act::Create),
+        ("native, killed between its renames", Pair, Disk::with(&native_killed), Act::Create),
+        ("native, killed before its renames", Pair, Disk::with(&native_early), Act::Create),
+        ("nothing, numbered", Numbered, Disk::with(&[]), Act::Create),
+        ("a generation", Numbered, generation.clone(), Act::Create),
+        ("as many generations as are kept", Numbered, generations.clone(), Act::Create),
+        ("a generation of the same number", Numbered, same_number, Act::Create),
+        ("a damaged generation of the same number", Numbered, damaged, Act::Create),
+        ("native, numbered", Numbered, Disk::with(&native_numbered), Act::Create),
+        ("what a numbered create left", Numbered, Disk::with(&leftovers), Act::Create),
+        ("ours, to numbered", Pair, ours, Act::Migrate(Numbered)),
+        ("native, to numbered", Pair, Disk::with(&native), Act::Migrate(Numbered)),
+        ("a generation, to pair", Numbered, generation, Act::Migrate(Pair)),
+        ("generations, to pair", Numbered, generations, Act::Migrate(Pair)),
+        ("native, to pair", Numbered, Disk::with(&native_numbered), Act::Migrate(Pair)),
+    ]
+    .map(|(name, layout, disk, act)| Scenario { name: name.to_owned(), layout, disk, act })
+    .into()
+}
+
+fn scenario(name: &str) -> Scenario {
+    scenarios().into_iter().find(|scenario| scenario.name == name).unwrap()
 }
 
 #[test]
 fn a_power_cut_at_any_operation_leaves_the_old_or_the_new_snapshot() {
-    for (start, disk) in starts() {
-        let before = vec![restore(&disk).unwrap()];
-        let findings = create_with_power_cuts(&Machine::new(disk), &before, None, true);
+    for scenario in scenarios() {
+        let before = vec![scenario.restore(&scenario.disk).unwrap()];
+        let machine = Machine::new(scenario.disk.clone());
+        let findings = act_with_power_cuts(&scenario, &machine, &before, None, true);
         let disks = findings.disks.borrow().len();
-        assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{start}");
-        assert!(disks >= 30, "{start}: only {disks} disks were tried");
-        println!("{start}: {disks} disks");
+        assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{}", scenario.name);
+        assert!(disks >= 10, "{}: only {disks} disks were tried", scenario.name);
+        println!("{}: {disks} disks", scenario.name);
     }
 }
 
@@ -128,17 +232,26 @@ fn a_power_cut_at_any_operation_leaves_the_old_or_the_new_snapshot() {
 #[test]
 fn a_power_cut_after_a_kill_leaves_what_was_read_since_or_a_snapshot_that_was_created() {
     let mut machines = Vec::new();
-    for (start, disk) in starts() {
-        let before = restore(&disk).unwrap();
+    for scenario in scenarios() {
+        let before = vec![scenario.restore(&scenario.disk).unwrap()];
         for killed_at in 0.. {
-            let mut dir = ModelDir::new(Machine::new(disk.clone()), Rc::new(|_| {}));
+            let mut dir = ModelDir::new(Machine::new(scenario.disk.clone()), Rc::new(|_| {}));
             dir.killed_at = Some(killed_at);
-            if Store::new(dir.clone()).create("\"killed\"", 2).is_ok() {
+            let was_killed = match scenario.act {
+                Act::Create => scenario.store(dir.clone()).create("\"killed\"", 2).is_err(),
+                Act::Migrate(_) => scenario.act(&scenario.store(dir.clone())).is_err(),
+            };
+            // What comes after the commit is tried again by the next create, and not reported.
+            if !was_killed && dir.changes.get() <= killed_at {
                 break;
             }
             let machine = dir.machine.borrow().clone();
-            let possible = vec![before.clone(), snapshot("\"killed\"", 2)];
-            machines.push((format!("{start}, killed at {killed_at}"), machine, possible));
+            let mut possible = before.clone();
+            if matches!(scenario.act, Act::Create) {
+                possible.push(pair("\"killed\"", 2));
+            }
+            let name = format!("{}, killed at {killed_at}", scenario.name);
+            machines.push((Scenario { name, ..scenario.clone() }, machine, possible));
         }
     }
     // Native minisnap renames and syncs no directory.
@@ -146,63 +259,84 @@ fn a_power_cut_after_a_kill_leaves_what_was_read_since_or_a_snapshot_that_was_cr
     let temporaries = [("snapshot.json.tmp", "\"old\""), ("snapshot.seq.tmp", "1")];
     let native = ModelDir::plain(&Disk::with(&[files, temporaries].concat()));
     native.rename("snapshot.json.tmp", "snapshot.json").unwrap();
-    let possible = vec![snapshot("\"older\"", 0), snapshot("\"old\"", 1)];
-    machines.push(("native, killed just now".to_owned(), native.machine.borrow().clone(), possible));
+    let possible = vec![pair("\"older\"", 0), pair("\"old\"", 1)];
+    let killed_just_now = Scenario { name: "native, killed just now".to_owned(), ..scenario("native") };
+    machines.push((killed_just_now, native.machine.borrow().clone(), possible));
 
-    for (killed, machine, possible) in machines {
-        let findings = create_with_power_cuts(&machine, &possible, None, false);
-        assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{killed}");
+    for (scenario, machine, possible) in machines {
+        // The next process makes a snapshot, whatever the one before was about.
+        for act in [Act::Create, scenario.act] {
+            let scenario = Scenario { act, ..scenario.clone() };
+            let killed = &scenario.name;
+            let findings = act_with_power_cuts(&scenario, &machine, &possible, None, false);
+            assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{killed}");
 
-        let dir = ModelDir::new(machine, Rc::new(|_| {}));
-        let read = match Store::new(dir.clone()).restore() {
-            Ok(snapshot) => Some(snapshot),
-            Err(error) => {
-                assert_eq!(error, Error::NotFound, "{killed}");
-                None
+            let dir = ModelDir::new(machine.clone(), Rc::new(|_| {}));
+            let read = restore(&scenario.store(dir.clone())).unwrap();
+            let machine = dir.machine.borrow().clone();
+            let at_once = Rc::new(Findings::default());
+            at_once.cut_power(&scenario, &machine, &vec![read.clone()], false, false);
+            let later = act_with_power_cuts(&scenario, &machine, &vec![read], None, false);
+            for violations in [&at_once.violations, &later.violations] {
+                assert_eq!(*violations.borrow(), Vec::<String>::new(), "{killed}, and read since");
             }
-        };
-        let machine = dir.machine.borrow().clone();
-        let at_once = Rc::new(Findings::default());
-        at_once.cut_power(&machine, &vec![read.clone()], false, false);
-        let later = create_with_power_cuts(&machine, &vec![read], None, false);
-        for violations in [&at_once.violations, &later.violations] {
-            assert_eq!(*violations.borrow(), Vec::<String>::new(), "{killed}, and read since");
         }
     }
 }
 
 #[test]
 fn without_any_one_of_its_syncs_a_create_loses_or_mixes_a_snapshot() {
-    let (_, ours) = starts().remove(1);
-    let before = vec![restore(&ours).unwrap()];
-    let machine = Machine::new(ours);
-    for sync in 0..6 {
-        let findings = create_with_power_cuts(&machine, &before, Some(sync), false);
-        assert!(!findings.violations.borrow().is_empty(), "sync {sync} can be left out");
+    for (name, syncs) in [("ours", 6), ("a generation", 2), ("as many generations as are kept", 2)] {
+        let scenario = scenario(name);
+        let before = vec![scenario.restore(&scenario.disk).unwrap()];
+        let machine = Machine::new(scenario.disk.clone());
+        for sync in 0..syncs {
+            let findings = act_with_power_cuts(&scenario, &machine, &before, Some(sync), false);
+            assert!(!findings.violations.borrow().is_empty(), "{name}: sync {sync} can be left out");
+        }
+        let findings = act_with_power_cuts(&scenario, &machine, &before, Some(syncs), false);
+        assert!(findings.violations.borrow().is_empty(), "{name}: there are more than {syncs} syncs");
     }
-    let findings = create_with_power_cuts(&machine, &before, Some(6), false);
-    assert!(findings.violations.borrow().is_empty(), "there are more than six syncs");
+}
+
+/// Of the syncs at the end of the commit and before the old layout is removed, one is enough here: the others are for a
+/// commit that another process was killed in. The last one is for what another program puts there later.
+#[test]
+fn without_any_one_of_its_syncs_a_migration_loses_a_snapshot() {
+    for (name, syncs, needed) in
+        [("ours, to numbered", 7, &[0, 1, 5][..]), ("generations, to pair", 10, &[0, 1, 2, 3, 4, 5, 6, 8])]
+    {
+        let scenario = scenario(name);
+        let before = vec![scenario.restore(&scenario.disk).unwrap()];
+        let machine = Machine::new(scenario.disk.clone());
+        let is_needed = |sync: &usize| {
+            let findings = act_with_power_cuts(&scenario, &machine, &before, Some(*sync), false);
+            !findings.violations.into_inner().is_empty()
+        };
+        assert_eq!((0..=syncs).filter(is_needed).collect::<Vec<_>>(), needed, "{name}");
+    }
 }
 
 #[test]
 fn without_its_first_sync_a_settling_mixes_a_snapshot() {
     // Killed after its commit point and before its sync: on the machine, the commit is there.
-    let native = Disk::with(&[("snapshot.json", "\"old\""), ("snapshot.seq", "1")]);
+    let scenario = scenario("native");
     let machine = (0..)
         .find_map(|killed_at| {
-            let mut dir = ModelDir::new(Machine::new(native.clone()), Rc::new(|_| {}));
+            let mut dir = ModelDir::new(Machine::new(scenario.disk.clone()), Rc::new(|_| {}));
             dir.killed_at = Some(killed_at);
             let _ = Store::new(dir.clone()).create("\"killed\"", 2);
             let machine = dir.machine.borrow().clone();
             machine.now.find("snapshot.commit").is_some().then_some(machine)
         })
         .unwrap();
-    let possible = vec![snapshot("\"old\"", 1), snapshot("\"killed\"", 2)];
-    assert!(create_with_power_cuts(&machine, &possible, None, false).violations.borrow().is_empty());
-    let without = create_with_power_cuts(&machine, &possible, Some(0), false);
+    let possible = vec![pair("\"old\"", 1), pair("\"killed\"", 2)];
+    let with = act_with_power_cuts(&scenario, &machine, &possible, None, false);
+    assert!(with.violations.borrow().is_empty());
+    let without = act_with_power_cuts(&scenario, &machine, &possible, Some(0), false);
     let violations = without.violations.borrow();
     assert!(
-        violations.iter().any(|v| v.contains("\\\"killed\\\"\", seq: 1")),
+        violations.iter().any(|v| v.contains("(\"\\\"killed\\\"\", 1)")),
         "no mixed pair: {violations:?}"
     );
 }

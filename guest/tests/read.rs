@@ -8,7 +8,7 @@ use std::path::Path;
 
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
-use minisnap_component::store::{Snapshot, Soundness, Store};
+use minisnap_component::store::{Layout, Snapshot, Soundness, Store};
 use seam::{Fault, FaultyDir};
 use tempfile::TempDir;
 
@@ -17,7 +17,7 @@ fn store(dir: &Path) -> Store<OsDir> {
 }
 
 fn snapshot(state: &str, seq: u64) -> Snapshot {
-    Snapshot { state: state.to_owned(), seq }
+    Snapshot { state: state.to_owned(), seq, skipped: Vec::new() }
 }
 
 fn dir() -> TempDir {
@@ -336,19 +336,43 @@ fn a_native_pair_of_which_one_file_is_ours_is_corrupt_until_the_sums_are_removed
 }
 
 #[test]
-fn a_directory_of_native_0_1_3_is_not_taken_for_an_empty_one() {
-    let name = "snapshot_00000000000000000007.json";
-    let dir = dir_with(&[(name, "{\n  \"seq\": 7,\n  \"state\": 1\n}")]);
-    let problems = [
-        store(dir.path()).restore().unwrap_err(),
-        store(dir.path()).info().unwrap_err(),
-        store(dir.path()).exists().unwrap_err(),
-        store(dir.path()).create("1", 1).unwrap_err(),
-    ];
-    for problem in problems {
-        assert!(matches!(&problem, Error::Io(text) if text.contains(&format!("`{name}`"))), "{problem:?}");
+fn a_pair_of_another_program_is_synced_before_it_is_returned() {
+    let dir = dir_with(&[("snapshot.json", "1"), ("snapshot.seq", "7")]);
+    for exists in [false, true] {
+        let faulty = FaultyDir::new(dir.path(), Fault::None);
+        let store = Store::new(faulty.clone());
+        if exists {
+            assert_eq!(store.exists(), Ok(true));
+        } else {
+            assert_eq!(store.restore(), Ok(snapshot("1", 7)));
+        }
+        assert!(faulty.log().contains(&"sync /".to_owned()));
     }
-    assert_eq!(contents(dir.path()).len(), 1);
+}
+
+#[test]
+fn a_directory_that_holds_both_layouts_is_an_error_that_names_them() {
+    let name = "snapshot_00000000000000000007.json";
+    for pair in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
+        let dir = dir_with(&[(name, "{\n  \"seq\": 7,\n  \"state\": 1\n}"), (pair, "1")]);
+        let store = store(dir.path());
+        let problems = [
+            store.restore().unwrap_err(),
+            store.restore_at(7).unwrap_err(),
+            store.info().unwrap_err(),
+            store.list().unwrap_err(),
+            store.oldest_kept().unwrap_err(),
+            store.exists().unwrap_err(),
+            store.create("1", 9).unwrap_err(),
+            store.migrate(Layout::Pair).unwrap_err(),
+            store.open_reader(None).err().unwrap(),
+        ];
+        for problem in problems {
+            let Error::Io(text) = &problem else { panic!("{problem:?}") };
+            assert!(text.contains(&format!("`{name}`")) && text.contains(&format!("`{pair}`")), "{text}");
+        }
+        assert_eq!(contents(dir.path()).len(), 2);
+    }
 }
 
 #[test]

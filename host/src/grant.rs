@@ -2,19 +2,31 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::snapshot::Layout;
 
-/// The largest state that any grant allows, in bytes: a component's memory is addressed by 32 bits.
-pub const MAX_STATE_CEILING: u64 = (4 << 30) - (16 << 20);
+/// What an instance needs in memory beside one state, in bytes.
+const MEMORY_BESIDE_STATE: u64 = 16 << 20;
+
+/// The most memory that any instance may have, in bytes: it is addressed by 32 bits.
+const MEMORY_CEILING: u64 = u32::MAX as u64;
+
+/// How many generations are kept in the numbered layout if the grant does not say.
+const KEEP: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
 
 /// Which directory a store works in, and what it may do there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     dir: PathBuf,
     access: Access,
+    layout: Layout,
+    keep: NonZeroU32,
     max_state: u64,
+    max_total: Option<u64>,
+    max_memory: Option<u64>,
 }
 
 /// What a store may do in its directory.
@@ -31,7 +43,15 @@ impl Grant {
     ///
     /// If there is no such directory, opening a store on it makes it, durably.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Grant { dir: dir.into(), access: Access::ReadWrite, max_state: 256 << 20 }
+        Grant {
+            dir: dir.into(),
+            access: Access::ReadWrite,
+            layout: Layout::Pair,
+            keep: KEEP,
+            max_state: 256 << 20,
+            max_total: None,
+            max_memory: None,
+        }
     }
 
     /// The same directory, for reading only. It is not made if there is none: it has no snapshot then.
@@ -39,11 +59,36 @@ impl Grant {
         Grant { access: Access::ReadOnly, ..self }
     }
 
-    /// Sets the largest state in bytes, as given and as stored, at most [`MAX_STATE_CEILING`].
-    ///
-    /// The memory of the store's instance is capped at this and 16 MiB.
+    /// Sets the layout of a directory that holds no snapshot; another keeps the one it has. [`Layout::Pair`] unless set.
+    pub fn layout(self, layout: Layout) -> Self {
+        Grant { layout, ..self }
+    }
+
+    /// Sets how many generations are kept in the numbered layout, the newest included. 5 unless set.
+    pub fn keep(self, generations: NonZeroU32) -> Self {
+        Grant { keep: generations, ..self }
+    }
+
+    /// Sets the largest state in bytes, as given and as stored. 256 MiB unless set.
     pub fn max_state(self, bytes: u64) -> Self {
-        Grant { max_state: bytes.min(MAX_STATE_CEILING), ..self }
+        Grant { max_state: bytes, ..self }
+    }
+
+    /// Sets the most that the directory may hold in bytes. Not limited unless set.
+    ///
+    /// A new snapshot must fit beside the newest one, or it is refused as [`Error::NoSpace`]. Older generations that do
+    /// not fit any more are removed once it is durable; until then, the directory holds them as well.
+    pub fn max_total(self, bytes: u64) -> Self {
+        Grant { max_total: Some(bytes), ..self }
+    }
+
+    /// Sets the most memory that the store's instance may have in bytes. 16 MiB more than the largest state unless set,
+    /// and 4 GiB at most.
+    ///
+    /// Creating a state, and reading one in pieces, needs less than 8 MiB whatever its size; restoring one as a whole
+    /// needs its size beside that.
+    pub fn max_memory(self, bytes: u64) -> Self {
+        Grant { max_memory: Some(bytes), ..self }
     }
 
     /// The directory.
@@ -59,6 +104,27 @@ impl Grant {
     /// The largest state in bytes.
     pub fn max_state_bytes(&self) -> u64 {
         self.max_state
+    }
+
+    /// The most memory that the store's instance may have in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let bytes = self.max_memory.unwrap_or(self.max_state.saturating_add(MEMORY_BESIDE_STATE));
+        usize::try_from(bytes.min(MEMORY_CEILING)).unwrap_or(usize::MAX)
+    }
+
+    /// What the component is told, as its environment.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let layout = match self.layout {
+            Layout::Pair => "pair",
+            Layout::Numbered => "numbered",
+        };
+        let mut settings = vec![
+            ("MINISNAP_LAYOUT", layout.to_owned()),
+            ("MINISNAP_KEEP", self.keep.to_string()),
+            ("MINISNAP_MAX_STATE", self.max_state.to_string()),
+        ];
+        settings.extend(self.max_total.map(|bytes| ("MINISNAP_MAX_TOTAL", bytes.to_string())));
+        settings
     }
 
     /// The same grant with an absolute path: what the process does to its working directory later changes nothing.

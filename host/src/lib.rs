@@ -3,7 +3,7 @@
 //! Each [`Store`] is one directory, granted to one instance of the component, which sees nothing else.
 //!
 //! ```
-//! use minisnap_host::{Grant, Minisnap};
+//! use minisnap_host::{Grant, Minisnap, Snapshot};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Serialize, Deserialize, PartialEq, Debug)]
@@ -18,8 +18,27 @@
 //! let mut store = minisnap.open(Grant::new(&dir))?;
 //! store.create(&State { counter: 42 }, 10)?; // durable when this returns
 //!
-//! let (state, seq): (State, u64) = store.restore()?;
+//! let Snapshot { state, seq, .. } = store.restore::<State>()?;
 //! assert_eq!((state, seq), (State { counter: 42 }, 10));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! States larger than memory go through a [`Writer`] and a [`Reader`], in chunks:
+//!
+//! ```
+//! # use minisnap_host::{Grant, Layout, Minisnap};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let tmp = tempfile::tempdir()?;
+//! # let mut store = Minisnap::new()?.open(Grant::new(tmp.path()).layout(Layout::Numbered))?;
+//! let mut writer = store.open_writer(11)?;
+//! writer.write_chunk(br#"{"counter""#)?;
+//! writer.write_chunk(b":43}")?;
+//! writer.commit()?; // dropping it instead undoes everything
+//!
+//! let mut reader = store.open_reader()?;
+//! let state: serde_json::Value = serde_json::from_reader(&mut reader)?;
+//! assert_eq!(state["counter"], 43);
 //! # Ok(())
 //! # }
 //! ```
@@ -35,10 +54,14 @@ mod component;
 mod error;
 mod grant;
 mod linker;
+mod snapshot;
 mod store;
+mod stream;
 
 pub use component::{COMPONENT, Minisnap};
 pub use error::{Error, Result};
-pub use grant::{Access, Grant, MAX_STATE_CEILING};
+pub use grant::{Access, Grant};
 pub use linker::{SnapshotView, add_to_linker};
-pub use store::{Info, Layout, Soundness, Store};
+pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness};
+pub use store::Store;
+pub use stream::{Reader, Writer};

@@ -1,14 +1,34 @@
 //! The import `arcella:minisnap/snapshot-store` for components that keep their state in snapshots.
 
-use wasmtime::component::{HasData, Linker};
+use wasmtime::component::{HasData, Linker, Resource};
 
 use crate::error::Error;
-use crate::store::{Info, Layout, Soundness, Store};
-use bindings::arcella::minisnap::snapshot_store as wit;
+use crate::snapshot::{Info, Skipped};
+use crate::store::Store;
+use crate::stream::Handle;
+pub(crate) use bindings::arcella::minisnap::snapshot_store as wit;
 
 mod bindings {
     #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
-    wasmtime::component::bindgen!({ path: "../wit", world: "consumer" });
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "consumer",
+        with: {
+            "arcella:minisnap/snapshot-store.snapshot-writer": super::ConsumerWriter,
+            "arcella:minisnap/snapshot-store.snapshot-reader": super::ConsumerReader,
+        },
+        imports: { default: trappable },
+    });
+}
+
+/// A writer that a consumer component has open.
+pub struct ConsumerWriter(Handle);
+
+/// A reader that a consumer component has open.
+pub struct ConsumerReader {
+    handle: Handle,
+    info: Info,
+    skipped: Vec<Skipped>,
 }
 
 /// What a linker's data must give: the store that its component's snapshots go to.
@@ -37,22 +57,108 @@ pub fn add_to_linker<T: SnapshotView + 'static>(linker: &mut Linker<T>) -> wasmt
     wit::add_to_linker::<T, View>(linker, T::snapshots)
 }
 
+/// What a function of the import returns: an answer, or a trap of the consumer.
+type Answer<R> = wasmtime::Result<Result<R, wit::Error>>;
+
+fn answer<T, R: From<T>>(result: Result<T, Error>) -> Answer<R> {
+    Ok(result.map(Into::into).map_err(Into::into))
+}
+
 impl wit::Host for Store {
-    fn create(&mut self, state: String, seq: u64) -> Result<(), wit::Error> {
-        Ok(self.create_text(&state, seq)?)
+    fn create(&mut self, state: String, seq: u64) -> Answer<()> {
+        answer(self.create_text(&state, seq))
     }
 
-    fn restore(&mut self) -> Result<wit::Snapshot, wit::Error> {
-        let (state, seq) = self.restore_text()?;
-        Ok(wit::Snapshot { state, seq })
+    fn restore(&mut self) -> Answer<wit::Snapshot> {
+        answer(self.restore_text())
     }
 
-    fn exists(&mut self) -> Result<bool, wit::Error> {
-        Ok(Store::exists(self)?)
+    fn restore_at(&mut self, seq: u64) -> Answer<wit::Snapshot> {
+        answer(self.restore_text_at(seq))
     }
 
-    fn info(&mut self) -> Result<wit::SnapshotInfo, wit::Error> {
-        Ok(Store::info(self)?.into())
+    fn exists(&mut self) -> Answer<bool> {
+        answer(Store::exists(self))
+    }
+
+    fn info(&mut self) -> Answer<wit::SnapshotInfo> {
+        answer(Store::info(self))
+    }
+
+    fn list(&mut self) -> Answer<Vec<wit::SnapshotInfo>> {
+        let infos = Store::list(self);
+        answer(infos.map(|infos| infos.into_iter().map(Into::into).collect::<Vec<_>>()))
+    }
+
+    fn oldest_kept(&mut self) -> Answer<u64> {
+        answer(Store::oldest_kept(self))
+    }
+
+    fn open_writer(&mut self, seq: u64) -> Answer<Resource<ConsumerWriter>> {
+        match self.stream_to(seq) {
+            Ok(handle) => Ok(Ok(self.table.push(ConsumerWriter(handle))?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    fn open_reader(&mut self) -> Answer<Resource<ConsumerReader>> {
+        self.reader_for_consumer(None)
+    }
+
+    fn open_reader_at(&mut self, seq: u64) -> Answer<Resource<ConsumerReader>> {
+        self.reader_for_consumer(Some(seq))
+    }
+}
+
+impl Store {
+    fn reader_for_consumer(&mut self, seq: Option<u64>) -> Answer<Resource<ConsumerReader>> {
+        match self.stream_from(seq) {
+            Ok((handle, info, skipped)) => {
+                Ok(Ok(self.table.push(ConsumerReader { handle, info, skipped })?))
+            }
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+}
+
+impl wit::HostSnapshotWriter for Store {
+    fn write(&mut self, writer: Resource<ConsumerWriter>, chunk: Vec<u8>) -> Answer<()> {
+        let ConsumerWriter(handle) = *self.table.get(&writer)?;
+        answer(Store::write(self, handle, &chunk))
+    }
+
+    fn commit(&mut self, writer: Resource<ConsumerWriter>) -> Answer<()> {
+        let ConsumerWriter(handle) = self.table.delete(writer)?;
+        answer(Store::commit(self, handle))
+    }
+
+    fn drop(&mut self, writer: Resource<ConsumerWriter>) -> wasmtime::Result<()> {
+        let ConsumerWriter(handle) = self.table.delete(writer)?;
+        self.end(handle);
+        Ok(())
+    }
+}
+
+impl wit::HostSnapshotReader for Store {
+    fn info(&mut self, reader: Resource<ConsumerReader>) -> wasmtime::Result<wit::SnapshotInfo> {
+        let ConsumerReader { info, .. } = self.table.get(&reader)?;
+        Ok(info.clone().into())
+    }
+
+    fn skipped(&mut self, reader: Resource<ConsumerReader>) -> wasmtime::Result<Vec<wit::SkippedSnapshot>> {
+        let ConsumerReader { skipped, .. } = self.table.get(&reader)?;
+        Ok(skipped.iter().cloned().map(Into::into).collect())
+    }
+
+    fn read(&mut self, reader: Resource<ConsumerReader>, max: u64) -> Answer<Vec<u8>> {
+        let ConsumerReader { handle, .. } = *self.table.get(&reader)?;
+        answer(Store::read(self, handle, max))
+    }
+
+    fn drop(&mut self, reader: Resource<ConsumerReader>) -> wasmtime::Result<()> {
+        let ConsumerReader { handle, .. } = self.table.delete(reader)?;
+        self.end(handle);
+        Ok(())
     }
 }
 
@@ -70,18 +176,5 @@ impl From<Error> for wit::Error {
             Error::Io(what) => wit::Error::Io(what),
             error @ (Error::OtherType(_) | Error::Component(_)) => wit::Error::Io(error.to_string()),
         }
-    }
-}
-
-impl From<Info> for wit::SnapshotInfo {
-    fn from(Info { seq, size, layout, soundness }: Info) -> Self {
-        let layout = match layout {
-            Layout::Pair => wit::Layout::Pair,
-        };
-        let soundness = match soundness {
-            Soundness::Verified => wit::Soundness::Verified,
-            Soundness::Unverified => wit::Soundness::Unverified,
-        };
-        wit::SnapshotInfo { seq, size, layout, soundness }
     }
 }

@@ -6,14 +6,16 @@ use std::time::Instant;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasmtime::ResourceLimiter;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{ResourceAny, ResourceTable};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 use crate::component::Minisnap;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
-use bindings::exports::arcella::minisnap::snapshot_store as wit;
+use crate::snapshot::{Info, Layout, Skipped, Snapshot};
+use crate::stream::{Handle, Reader, Writer};
+pub(crate) use bindings::exports::arcella::minisnap::snapshot_store as wit;
 
 pub(crate) mod bindings {
     #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
@@ -23,29 +25,41 @@ pub(crate) mod bindings {
 /// Where the component finds its directory.
 const GUEST_DIR: &str = "/snapshots";
 
-/// What an instance needs in memory beside one state, in bytes, [`KEPT_MEMORY`] included.
-const MEMORY_BESIDE_STATE: u64 = 16 << 20;
-
-/// An instance that has grown beyond this many bytes does not outlive its call: its memory goes back to the system,
-/// and what is left between its allocations cannot keep the next large state from fitting.
+/// An instance that has grown beyond this many bytes does not outlive its call, unless a stream is open: its memory goes
+/// back to the system, and what is left between its allocations cannot keep the next large state from fitting.
 const KEPT_MEMORY: usize = 8 << 20;
+
+/// What one call hands over of a stream, in bytes.
+const CHUNK: usize = 256 << 10;
+
+/// What a call of the component answers, unless it traps.
+type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
 
 /// What an instance may print in bytes: only a panic prints anything.
 const MAX_OUTPUT: usize = 64 << 10;
 
 /// A snapshot store on one directory.
 ///
-/// The component's instance is made on first use and serves every call. After a trap, or a call with a large state, it
-/// is thrown away, and the next call makes another. Dropping the store lets go of the directory.
+/// The component's instance is made on first use and serves every call. After a trap, or a call that returned a large
+/// state, it is thrown away, and the next call makes another. Dropping the store undoes what is being written, and lets
+/// go of the directory.
 pub struct Store {
     minisnap: Minisnap,
     grant: Grant,
     held: Option<Held>,
     instance: Option<Instance>,
+    /// How many instances were made.
+    instances: u64,
     peak_memory: usize,
+    /// The streams that a consumer component has open.
+    pub(crate) table: ResourceTable,
 }
 
 struct Instance {
+    /// Which of the store's instances it is, from 1.
+    number: u64,
+    /// The readers and writers that are open.
+    streams: Vec<ResourceAny>,
     /// The directory that it has open.
     dir: Identity,
     store: wasmtime::Store<Guest>,
@@ -66,40 +80,19 @@ struct Memory {
     peak: usize,
 }
 
-/// What is known of a snapshot without its state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Info {
-    /// The sequence number.
-    pub seq: u64,
-    /// The size of the state on the disk in bytes.
-    pub size: u64,
-    /// The layout of the directory.
-    pub layout: Layout,
-    /// What the sums said, after every byte was read.
-    pub soundness: Soundness,
-}
-
-/// How a snapshot is laid out on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// The files of minisnap 0.1.0 to 0.1.2, with their sums.
-    Pair,
-}
-
-/// What the sums said of a snapshot that can be restored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Soundness {
-    /// Every byte is as the store wrote it.
-    Verified,
-    /// Another program wrote it, and there is no sum to check it by.
-    Unverified,
-}
-
 impl Store {
     pub(crate) fn new(minisnap: Minisnap, grant: Grant) -> Result<Self> {
         let grant = grant.absolute()?;
         let held = grant.hold()?;
-        Ok(Store { minisnap, grant, held, instance: None, peak_memory: 0 })
+        Ok(Store {
+            minisnap,
+            grant,
+            held,
+            instance: None,
+            instances: 0,
+            peak_memory: 0,
+            table: ResourceTable::new(),
+        })
     }
 
     /// Makes `state` with `seq` the stored snapshot; it is durable when this returns.
@@ -119,42 +112,48 @@ impl Store {
     /// [`Error::InvalidState`], [`Error::Stale`], [`Error::TooLarge`], [`Error::Corrupt`] if the stored number cannot
     /// be trusted, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`], [`Error::Component`].
     pub fn create_text(&mut self, state: &str, seq: u64) -> Result<()> {
-        if self.grant.access() == Access::ReadOnly {
-            return Err(Error::AccessDenied);
-        }
-        // What does not fit into the instance's memory could not even be handed over.
+        self.check_access()?;
+        // Before anything is written.
         if state.len() as u64 > self.grant.max_state_bytes() {
             return Err(Error::TooLarge(self.grant.max_state_bytes()));
         }
-        match self.call("create", |guest, store| guest.call_create(store, state, seq)) {
-            // What the component cannot tell apart: a file system that has become read-only since.
-            Err(Error::Io(problem)) => match self.grant.check_writable() {
-                Err(Error::AccessDenied) => Err(Error::AccessDenied),
-                _ => Err(Error::Io(problem)),
-            },
-            result => result,
+        if state.len() > CHUNK {
+            let mut writer = self.open_writer(seq)?;
+            writer.write_chunk(state.as_bytes())?;
+            return writer.commit();
         }
+        let result = self.call("create", |guest, store| guest.call_create(store, state, seq));
+        self.explain(result)
     }
 
-    /// Returns the stored state and its sequence number.
+    /// Returns the newest sound state and its sequence number.
     ///
     /// # Errors
     ///
     /// [`Error::OtherType`] if the state cannot be read as a `S`, and as [`restore_text`](Self::restore_text).
-    pub fn restore<S: DeserializeOwned>(&mut self) -> Result<(S, u64)> {
-        let (state, seq) = self.restore_text()?;
-        Ok((serde_json::from_str(&state).map_err(Error::OtherType)?, seq))
+    pub fn restore<S: DeserializeOwned>(&mut self) -> Result<Snapshot<S>> {
+        let Snapshot { state, seq, skipped } = self.restore_text()?;
+        Ok(Snapshot { state: serde_json::from_str(&state).map_err(Error::OtherType)?, seq, skipped })
     }
 
-    /// Returns the stored state, exactly as it is on the disk, and its sequence number.
+    /// Returns the newest sound state, laid out as serde_json pretty-prints, and its sequence number.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::Corrupt`], [`Error::TooLarge`], [`Error::AccessDenied`], [`Error::Busy`] if it
-    /// was rewritten faster than it could be read, [`Error::Io`], [`Error::Component`].
-    pub fn restore_text(&mut self) -> Result<(String, u64)> {
-        let snapshot = self.call("restore", |guest, store| guest.call_restore(store))?;
-        Ok((snapshot.state, snapshot.seq))
+    /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::TooLarge`],
+    /// [`Error::AccessDenied`], [`Error::Busy`] if it was rewritten faster than it could be read, [`Error::Io`],
+    /// [`Error::Component`].
+    pub fn restore_text(&mut self) -> Result<Snapshot> {
+        Ok(self.call("restore", |guest, store| guest.call_restore(store))?.into())
+    }
+
+    /// Returns the generation with the number `seq`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is none, and as [`restore_text`](Self::restore_text).
+    pub fn restore_text_at(&mut self, seq: u64) -> Result<Snapshot> {
+        Ok(self.call("restore-at", |guest, store| guest.call_restore_at(store, seq))?.into())
     }
 
     /// Whether there is a snapshot, sound or not.
@@ -170,7 +169,7 @@ impl Store {
         }
     }
 
-    /// Reads and checks the whole stored snapshot, and says what is known of it.
+    /// Reads and checks the snapshot that [`restore`](Self::restore) returns, and says what is known of it.
     ///
     /// # Errors
     ///
@@ -178,6 +177,78 @@ impl Store {
     /// [`Error::Component`].
     pub fn info(&mut self) -> Result<Info> {
         Ok(self.call("info", |guest, store| guest.call_info(store))?.into())
+    }
+
+    /// Reads and checks every generation, the damaged ones included, and says what is known of each, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the number of a damaged pair cannot be trusted, [`Error::AccessDenied`],
+    /// [`Error::Busy`], [`Error::Io`], [`Error::Component`].
+    pub fn list(&mut self) -> Result<Vec<Info>> {
+        match self.call("list", |guest, store| guest.call_list(store)) {
+            Ok(infos) => Ok(infos.into_iter().map(Into::into).collect()),
+            // A directory that is not there, which only a reader leaves at that.
+            Err(Error::NotFound) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The number of the oldest sound generation: every log record up to it can go, and each generation that is kept
+    /// can still be rolled forward.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::AccessDenied`], [`Error::Busy`],
+    /// [`Error::Io`], [`Error::Component`].
+    pub fn oldest_kept(&mut self) -> Result<u64> {
+        self.call("oldest-kept", |guest, store| guest.call_oldest_kept(store))
+    }
+
+    /// Starts a snapshot with the number `seq` that is written in chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`], [`Error::Corrupt`] if the stored number cannot be trusted, [`Error::NoSpace`],
+    /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
+    pub fn open_writer(&mut self, seq: u64) -> Result<Writer<'_>> {
+        Writer::open(self, seq)
+    }
+
+    /// Opens the newest sound snapshot, all of it checked, to read it in chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::AccessDenied`], [`Error::Busy`],
+    /// [`Error::Io`], [`Error::Component`].
+    pub fn open_reader(&mut self) -> Result<Reader<'_>> {
+        Reader::open(self, None)
+    }
+
+    /// Opens the generation with the number `seq`, as [`open_reader`](Self::open_reader) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is none, and as [`open_reader`](Self::open_reader).
+    pub fn open_reader_at(&mut self, seq: u64) -> Result<Reader<'_>> {
+        Reader::open(self, Some(seq))
+    }
+
+    /// Rewrites the newest sound snapshot in another layout, with no moment in which a crash loses it, and returns its
+    /// number. Older generations have no place in the pair layout, and are removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::InvalidState`] if the state is
+    /// nested too deep, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`],
+    /// [`Error::Component`].
+    pub fn migrate(&mut self, to: Layout) -> Result<u64> {
+        self.check_access()?;
+        let result = self.with_instance("migrate", |instance| {
+            let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
+            maintenance.call_migrate(&mut instance.store, to.into())
+        });
+        self.explain(result)
     }
 
     /// What was granted.
@@ -190,23 +261,66 @@ impl Store {
         self.peak_memory
     }
 
+    /// Ends every reader and writer that a component has left open, before the store is given to another one.
+    pub fn end_streams(&mut self) {
+        self.table = ResourceTable::new();
+        if let Some(instance) = self.instance.take() {
+            instance.close();
+        }
+    }
+
+    fn check_access(&self) -> Result<()> {
+        match self.grant.access() {
+            Access::ReadWrite => Ok(()),
+            Access::ReadOnly => Err(Error::AccessDenied),
+        }
+    }
+
+    /// Says what the component cannot tell apart: a file system that has become read-only since.
+    fn explain<R>(&self, result: Result<R>) -> Result<R> {
+        match result {
+            Err(Error::Io(problem)) => match self.grant.check_writable() {
+                Err(Error::AccessDenied) => Err(Error::AccessDenied),
+                _ => Err(Error::Io(problem)),
+            },
+            result => result,
+        }
+    }
+
     fn call<R>(
         &mut self,
         name: &'static str,
-        call: impl FnOnce(
-            &wit::Guest,
-            &mut wasmtime::Store<Guest>,
-        ) -> wasmtime::Result<std::result::Result<R, wit::Error>>,
+        call: impl FnOnce(&wit::Guest, &mut wasmtime::Store<Guest>) -> Answer<R>,
     ) -> Result<R> {
-        let mut instance = self.instance()?;
+        self.with_instance(name, |instance| {
+            call(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store)
+        })
+    }
+
+    fn with_instance<R>(
+        &mut self,
+        name: &'static str,
+        call: impl FnOnce(&mut Instance) -> Answer<R>,
+    ) -> Result<R> {
+        let instance = self.instance()?;
+        self.call_on(instance, name, call)
+    }
+
+    /// Calls an instance, and keeps it if it can serve other calls.
+    fn call_on<R>(
+        &mut self,
+        mut instance: Instance,
+        name: &'static str,
+        call: impl FnOnce(&mut Instance) -> Answer<R>,
+    ) -> Result<R> {
         let started = Instant::now();
-        let answer = call(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store);
+        let answer = call(&mut instance);
         tracing::debug!(call = name, dir = %self.grant.dir().display(), elapsed = ?started.elapsed(), "called");
         let peak = instance.store.data().memory.peak;
         self.peak_memory = self.peak_memory.max(peak);
         match answer {
             Ok(answer) => {
-                if peak <= KEPT_MEMORY {
+                if peak <= KEPT_MEMORY || !instance.streams.is_empty() {
                     self.instance = Some(instance);
                 }
                 Ok(answer?)
@@ -221,18 +335,135 @@ impl Store {
         }
     }
 
+    /// Opens a stream to a new snapshot.
+    pub(crate) fn stream_to(&mut self, seq: u64) -> Result<Handle> {
+        self.check_access()?;
+        let result = self.open_stream("open-writer", |guest, store| guest.call_open_writer(store, seq));
+        self.explain(result)
+    }
+
+    /// Opens a stream from the newest sound snapshot, or from the generation with the number `seq`; says what is known
+    /// of it, and which generations were skipped to find it.
+    pub(crate) fn stream_from(&mut self, seq: Option<u64>) -> Result<(Handle, Info, Vec<Skipped>)> {
+        let handle = self.open_stream("open-reader", |guest, store| match seq {
+            None => guest.call_open_reader(store),
+            Some(seq) => guest.call_open_reader_at(store, seq),
+        })?;
+        let known = self.call_stream(handle, "info", |instance| {
+            let guest = instance.bindings.arcella_minisnap_snapshot_store();
+            let reader = guest.snapshot_reader();
+            let info = reader.call_info(&mut instance.store, handle.stream)?;
+            Ok(Ok((info, reader.call_skipped(&mut instance.store, handle.stream)?)))
+        });
+        let (info, skipped) = known.inspect_err(|_| self.end(handle))?;
+        Ok((handle, info.into(), skipped.into_iter().map(Into::into).collect()))
+    }
+
+    fn open_stream(
+        &mut self,
+        name: &'static str,
+        open: impl FnOnce(&wit::Guest, &mut wasmtime::Store<Guest>) -> Answer<ResourceAny>,
+    ) -> Result<Handle> {
+        let mut number = 0;
+        let stream = self.with_instance(name, |instance| {
+            number = instance.number;
+            let opened = open(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store);
+            if let Ok(Ok(stream)) = &opened {
+                instance.streams.push(*stream);
+            }
+            opened
+        })?;
+        Ok(Handle { instance: number, stream })
+    }
+
+    /// Writes a chunk of any size to a stream.
+    pub(crate) fn write(&mut self, handle: Handle, chunk: &[u8]) -> Result<()> {
+        // An empty chunk, too, learns of an earlier error.
+        for at in (0..chunk.len().max(1)).step_by(CHUNK) {
+            let piece = &chunk[at..chunk.len().min(at + CHUNK)];
+            let result = self.call_stream(handle, "write", |instance| {
+                let guest = instance.bindings.arcella_minisnap_snapshot_store();
+                guest.snapshot_writer().call_write(&mut instance.store, handle.stream, piece)
+            });
+            self.explain(result)?;
+        }
+        Ok(())
+    }
+
+    /// Commits what was written to a stream, which ends it.
+    pub(crate) fn commit(&mut self, handle: Handle) -> Result<()> {
+        // What was written lies in the directory that the instance has open.
+        if let Err(error) = self.dir() {
+            self.end(handle);
+            return Err(error);
+        }
+        let result = self.call_stream(handle, "commit", |instance| {
+            instance.streams.retain(|stream| *stream != handle.stream);
+            let guest = instance.bindings.arcella_minisnap_snapshot_store();
+            guest.snapshot_writer().call_commit(&mut instance.store, handle.stream)
+        });
+        self.explain(result)
+    }
+
+    /// Reads the next chunk from a stream.
+    pub(crate) fn read(&mut self, handle: Handle, max: u64) -> Result<Vec<u8>> {
+        self.call_stream(handle, "read", |instance| {
+            let guest = instance.bindings.arcella_minisnap_snapshot_store();
+            guest.snapshot_reader().call_read(&mut instance.store, handle.stream, max)
+        })
+    }
+
+    /// Ends a stream: one that was written to is undone.
+    pub(crate) fn end(&mut self, handle: Handle) {
+        let ended = self.call_stream(handle, "end", |instance| {
+            instance.streams.retain(|stream| *stream != handle.stream);
+            handle.stream.resource_drop(&mut instance.store).map(Ok)
+        });
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a stream ended after its instance");
+        }
+    }
+
+    fn call_stream<R>(
+        &mut self,
+        handle: Handle,
+        name: &'static str,
+        call: impl FnOnce(&mut Instance) -> Answer<R>,
+    ) -> Result<R> {
+        match self.instance.take() {
+            Some(instance) if instance.number == handle.instance => self.call_on(instance, name, call),
+            other => {
+                self.instance = other;
+                Err(Error::Io(
+                    "the stream has ended: its directory was replaced, or the store's component trapped; \
+                     open it again"
+                        .to_owned(),
+                ))
+            }
+        }
+    }
+
     /// An instance on the directory that lies under the grant's path now: one that is open still, or another one.
     fn instance(&mut self) -> Result<Instance> {
         let dir = self.dir()?;
         let instance = match self.instance.take() {
             Some(instance) if instance.dir == dir => instance,
-            _ => self.instantiate(dir)?,
+            other => {
+                if let Some(instance) = other {
+                    instance.close();
+                }
+                self.instances += 1;
+                self.instantiate(dir)?
+            }
         };
         // The path was opened once more for a new instance.
-        if self.dir()? != dir {
-            return Err(self.replaced());
+        match self.dir() {
+            Ok(now) if now == dir => Ok(instance),
+            now => {
+                instance.close();
+                Err(now.err().unwrap_or_else(|| self.replaced()))
+            }
         }
-        Ok(instance)
     }
 
     /// The directory that lies under the grant's path; for a writer, only if it is the one that it holds.
@@ -266,15 +497,14 @@ impl Store {
         wasi.allow_blocking_current_thread(true)
             .stderr(output.clone())
             .env("MINISNAP_DIR", GUEST_DIR)
-            .env("MINISNAP_MAX_STATE", grant.max_state_bytes().to_string())
+            .envs(&grant.settings())
             .preopened_dir(grant.dir(), GUEST_DIR, perms)
             .map_err(|error| match error.downcast_ref::<std::io::Error>() {
                 Some(error) => Error::io("open", grant.dir(), error),
                 None => Error::Io(format!("cannot open `{}`: {error:#}", grant.dir().display())),
             })?;
 
-        // `max_state` is at most MAX_STATE_CEILING, so this fits 32 bits.
-        let limit = (grant.max_state_bytes() + MEMORY_BESIDE_STATE) as usize;
+        let limit = grant.memory();
         let guest =
             Guest { wasi: wasi.build(), table: ResourceTable::new(), memory: Memory { limit, peak: 0 } };
         let mut store = wasmtime::Store::new(self.minisnap.pre.engine(), guest);
@@ -282,7 +512,28 @@ impl Store {
         // What one call may bring back: its default would refuse a state above 128 MiB.
         store.set_hostcall_fuel(limit);
         let bindings = self.minisnap.pre.instantiate(&mut store).map_err(Error::Component)?;
-        Ok(Instance { dir, store, bindings, output })
+        Ok(Instance { number: self.instances, streams: Vec::new(), dir, store, bindings, output })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            instance.close();
+        }
+    }
+}
+
+impl Instance {
+    /// Ends the streams that are still open: what was written to one must not stay on the disk.
+    fn close(mut self) {
+        for stream in self.streams.drain(..) {
+            if let Err(error) = stream.resource_drop(&mut self.store) {
+                // What is left is removed by the next settling.
+                tracing::debug!(%error, "a stream was not undone");
+                return;
+            }
+        }
     }
 }
 
@@ -309,18 +560,5 @@ impl ResourceLimiter for Memory {
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= 10_000)
-    }
-}
-
-impl From<wit::SnapshotInfo> for Info {
-    fn from(wit::SnapshotInfo { seq, size, layout, soundness }: wit::SnapshotInfo) -> Self {
-        let layout = match layout {
-            wit::Layout::Pair => Layout::Pair,
-        };
-        let soundness = match soundness {
-            wit::Soundness::Verified => Soundness::Verified,
-            wit::Soundness::Unverified => Soundness::Unverified,
-        };
-        Info { seq, size, layout, soundness }
     }
 }

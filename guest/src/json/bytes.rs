@@ -14,7 +14,16 @@ pub struct Bytes<W> {
 impl<W: Write> Bytes<W> {
     /// As [`Formatter::new`].
     pub fn new(out: W) -> Self {
-        Bytes { formatter: Formatter::new(out), begun: Vec::with_capacity(4) }
+        Formatter::new(out).into()
+    }
+
+    /// Takes the next piece of the text, which is known to be UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn push_text(&mut self, piece: &str) -> Result<(), Error> {
+        if self.begun.is_empty() { self.formatter.push(piece) } else { self.push(piece.as_bytes()) }
     }
 
     /// Takes the next piece of the text.
@@ -62,6 +71,12 @@ impl<W: Write> Bytes<W> {
 
     /// What was taken last is not UTF-8, or not all of it.
     fn not_utf8(&self) -> Error {
-        self.formatter.invalid(0, "a byte is not UTF-8".to_owned())
+        self.formatter.invalid("a byte is not UTF-8".to_owned())
+    }
+}
+
+impl<W> From<Formatter<W>> for Bytes<W> {
+    fn from(formatter: Formatter<W>) -> Self {
+        Bytes { formatter, begun: Vec::with_capacity(4) }
     }
 }

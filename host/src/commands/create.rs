@@ -1,23 +1,30 @@
 //! `minisnap create`
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::{Error, Grant};
 
-use super::{Failure, Limit, minisnap};
+use super::progress::Progress;
+use super::{Failure, Settings, minisnap};
 
-const EXAMPLE: &str = "Example:
-  echo '{\"counter\":42}' | minisnap create ./snapshots --seq 10";
+const EXAMPLE: &str = "Examples:
+  echo '{\"counter\":42}' | minisnap create ./snapshots --seq 10
+  minisnap create ./history --seq 10 --layout numbered --keep 3 state.json";
 
-/// Make a state the stored snapshot, durably
+/// The state is read and stored in chunks of this many bytes.
+const CHUNK: usize = 256 << 10;
+
+/// Make a state the newest snapshot, durably
+///
+/// It is streamed, so that it may be larger than the memory.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Create {
-    /// The directory of the snapshot; it is made if it does not exist
+    /// The directory of the snapshots; it is made if it does not exist
     dir: PathBuf,
     /// The number of the last log record that the state contains
     #[arg(long, value_name = "N")]
@@ -26,44 +33,64 @@ pub struct Create {
     #[arg(default_value = "-")]
     file: PathBuf,
     #[command(flatten)]
-    limit: Limit,
+    settings: Settings,
 }
 
 impl Create {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let about_dir = Failure::about(&self.dir);
-        // The state first: what cannot be read shows before a directory is made.
-        let state = self.read_state()?;
+        // The first chunk before all else: what cannot be read shows before a directory is made.
+        let (mut source, size) = self.open()?;
+        let typed = self.is_stdin() && io::stdin().is_terminal();
+        let progress = if typed { Progress::none() } else { Progress::new("storing", size) };
+        let mut chunk = vec![0; CHUNK];
+        let mut filled = self.fill(&mut source, &mut chunk)?;
+        // What is known to be too large is refused before anything is written.
+        if size.is_some_and(|size| size > self.settings.max_state) {
+            return Err(Failure::about(self.source())(Error::TooLarge(self.settings.max_state)));
+        }
+
         let minisnap = minisnap().map_err(&about_dir)?;
-        let mut store = minisnap.open(self.limit.apply(Grant::new(&self.dir))).map_err(&about_dir)?;
-        store.create_text(&state, self.seq).map_err(|error| match error {
-            Error::InvalidState(_) => Failure::about(self.source())(error),
+        let mut store = minisnap.open(self.settings.apply(Grant::new(&self.dir))).map_err(&about_dir)?;
+        let about_state = |error| match error {
+            Error::InvalidState(_) | Error::TooLarge(_) => Failure::about(self.source())(error),
             error => about_dir(error),
-        })?;
+        };
+        let mut writer = store.open_writer(self.seq).map_err(about_state)?;
+        while filled > 0 {
+            writer.write_chunk(&chunk[..filled]).map_err(about_state)?;
+            progress.advance(filled as u64);
+            filled = self.fill(&mut source, &mut chunk)?;
+        }
+        writer.commit().map_err(about_state)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn read_state(&self) -> Result<String, Failure> {
-        let failed = |error: &io::Error| Failure::file("read", self.source(), error);
-        let limit = self.limit.max_state;
-        let mut bytes = Vec::new();
-        let read = if self.is_stdin() {
-            io::stdin().lock().take(limit.saturating_add(1)).read_to_end(&mut bytes)
+    /// The source of the state, and its size in bytes if that is known.
+    fn open(&self) -> Result<(Box<dyn Read>, Option<u64>), Failure> {
+        let (file, metadata) = if self.is_stdin() {
+            (Box::new(io::stdin().lock()) as Box<dyn Read>, fs::metadata("/dev/stdin").ok())
         } else {
-            let file = fs::File::open(&self.file).map_err(|error| failed(&error))?;
-            file.take(limit.saturating_add(1)).read_to_end(&mut bytes)
+            let file =
+                fs::File::open(&self.file).map_err(|error| Failure::file("read", self.source(), &error))?;
+            let metadata = file.metadata().ok();
+            (Box::new(file) as Box<dyn Read>, metadata)
         };
-        read.map_err(|error| failed(&error))?;
-        if bytes.len() as u64 > limit {
-            return Err(Failure::about(self.source())(Error::TooLarge(limit)));
+        Ok((file, metadata.filter(fs::Metadata::is_file).map(|metadata| metadata.len())))
+    }
+
+    /// Reads as much as there is, up to a whole chunk.
+    fn fill(&self, source: &mut dyn Read, chunk: &mut [u8]) -> Result<usize, Failure> {
+        let mut filled = 0;
+        while filled < chunk.len() {
+            match source.read(&mut chunk[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::file("read", self.source(), &error)),
+            }
         }
-        String::from_utf8(bytes).map_err(|error| {
-            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-            let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
-            let problem = format!("line {line} column {column}: a byte is not UTF-8");
-            Failure::about(self.source())(Error::InvalidState(problem))
-        })
+        Ok(filled)
     }
 
     fn is_stdin(&self) -> bool {

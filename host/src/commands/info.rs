@@ -4,52 +4,74 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::{Layout, Soundness};
 use serde_json::json;
 
-use super::{Failure, reader, write_out};
+use super::list::generations;
+use super::{Failure, reader, table, write_out};
 
 const EXAMPLE: &str = "Example:
   minisnap info ./snapshots --json";
 
-/// Show the stored snapshot's number, size, layout and soundness
+/// Show the layout, and the number, size, time and soundness of the snapshot that restore would print
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Info {
-    /// The directory of the snapshot
+    /// The directory of the snapshots
     dir: PathBuf,
-    /// Print {"layout":"pair","seq":N,"size":BYTES,"soundness":"verified"|"unverified"}
+    /// Print {"layout":"pair"|"numbered","generations":N,"damaged":N,"oldest":N,"seq":N,"size":BYTES,
+    /// "modified":"RFC 3339"|null,"soundness":"verified"|"unverified"}
     #[arg(long)]
     json: bool,
 }
 
 impl Info {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let info = reader(&self.dir, None)?.info().map_err(Failure::about(&self.dir))?;
-        let (layout, soundness) = (layout(info.layout), soundness(info.soundness));
-        let text = if self.json {
-            json!({ "layout": layout, "seq": info.seq, "size": info.size, "soundness": soundness })
-                .to_string()
-        } else {
-            format!(
-                "layout     {layout}\nseq        {}\nsize       {} bytes\nsoundness  {soundness}",
-                info.seq, info.size
-            )
+        let infos = generations(&self.dir)?;
+        let sound: Vec<_> = infos.iter().filter(table::is_sound).collect();
+        let [newest, .., oldest] = sound[..] else {
+            return match sound[..] {
+                [only] => self.show(only, only, &infos),
+                // Which says what is wrong.
+                _ => reader(&self.dir)?.info().map(|_| ExitCode::SUCCESS).map_err(Failure::about(&self.dir)),
+            };
         };
-        write_out(None, format!("{text}\n").as_bytes())?;
+        self.show(newest, oldest, &infos)
+    }
+
+    fn show(
+        &self,
+        newest: &minisnap_host::Info,
+        oldest: &minisnap_host::Info,
+        infos: &[minisnap_host::Info],
+    ) -> Result<ExitCode, Failure> {
+        let layout = table::layout(newest.layout);
+        let damaged = infos.len() - infos.iter().filter(table::is_sound).count();
+        let text = if self.json {
+            let mut value = table::json(newest);
+            value["layout"] = layout.into();
+            value["generations"] = json!(infos.len());
+            value["damaged"] = json!(damaged);
+            value["oldest"] = json!(oldest.seq);
+            format!("{value}\n")
+        } else {
+            let mut rows = vec![
+                ("layout", layout.to_owned()),
+                ("generations", infos.len().to_string()),
+                ("seq", newest.seq.to_string()),
+                ("size", format!("{} ({} bytes)", table::size(newest.size), newest.size)),
+                ("written", table::time(newest.modified).unwrap_or_else(|| "unknown".to_owned())),
+                ("soundness", table::soundness(&newest.soundness).to_owned()),
+            ];
+            if damaged > 0 {
+                rows.insert(2, ("damaged", damaged.to_string()));
+            }
+            if oldest.seq != newest.seq {
+                rows.push(("oldest", oldest.seq.to_string()));
+            }
+            let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+            table::aligned(&rows, &[])
+        };
+        write_out(None, text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn layout(layout: Layout) -> &'static str {
-    match layout {
-        Layout::Pair => "pair",
-    }
-}
-
-fn soundness(soundness: Soundness) -> &'static str {
-    match soundness {
-        Soundness::Verified => "verified",
-        Soundness::Unverified => "unverified",
     }
 }

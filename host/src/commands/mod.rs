@@ -3,18 +3,23 @@
 mod component;
 mod create;
 mod info;
+mod list;
+mod migrate;
+mod progress;
 mod restore;
 mod run;
+mod table;
 mod verify;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand};
-use minisnap_host::{Error, Grant, MAX_STATE_CEILING, Minisnap, Store};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use minisnap_host::{Error, Grant, Layout, Minisnap, Skipped, Store};
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
 const EXIT_CODES: &str = "\
@@ -44,8 +49,10 @@ pub struct Cli {
 enum Verb {
     Create(create::Create),
     Restore(restore::Restore),
+    List(list::List),
     Info(info::Info),
     Verify(verify::Verify),
+    Migrate(migrate::Migrate),
     Run(run::Run),
     Component(component::Component),
 }
@@ -69,25 +76,58 @@ impl Cli {
         match self.verb {
             Verb::Create(verb) => verb.run(),
             Verb::Restore(verb) => verb.run(),
+            Verb::List(verb) => verb.run(),
             Verb::Info(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
+            Verb::Migrate(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Component(verb) => verb.run(),
         }
     }
 }
 
-/// The limit that several verbs take.
+/// What the verbs that write say of the directory.
 #[derive(Args)]
-struct Limit {
+struct Settings {
+    /// The layout of a directory that holds no snapshot yet; another keeps the one it has
+    #[arg(long, value_enum, default_value = "pair")]
+    layout: LayoutName,
+    /// How many generations to keep in the layout `numbered`
+    #[arg(long, value_name = "N", default_value = "5")]
+    keep: NonZeroU32,
     /// The largest state to accept, as given and as stored
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = max_state)]
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     max_state: u64,
+    /// The most that the directory may hold; older generations make room, the newest does not
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_total: Option<u64>,
 }
 
-impl Limit {
+impl Settings {
     fn apply(&self, grant: Grant) -> Grant {
-        grant.max_state(self.max_state)
+        let grant = grant.layout(self.layout.into()).keep(self.keep).max_state(self.max_state);
+        match self.max_total {
+            Some(bytes) => grant.max_total(bytes),
+            None => grant,
+        }
+    }
+}
+
+/// A layout, as it is written on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum LayoutName {
+    /// The newest snapshot, as minisnap 0.1.0 to 0.1.2 keep it
+    Pair,
+    /// The newest generations, a file each, as minisnap 0.1.3 keeps them
+    Numbered,
+}
+
+impl From<LayoutName> for Layout {
+    fn from(layout: LayoutName) -> Self {
+        match layout {
+            LayoutName::Pair => Layout::Pair,
+            LayoutName::Numbered => Layout::Numbered,
+        }
     }
 }
 
@@ -97,13 +137,6 @@ fn size(text: &str) -> Result<u64, String> {
         .parse::<ByteSize>()
         .map_err(|_| "give a number of bytes, or one such as 64KiB or 1GiB".to_owned())?;
     Ok(size.as_u64())
-}
-
-fn max_state(text: &str) -> Result<u64, String> {
-    match size(text)? {
-        size if size > MAX_STATE_CEILING => Err(format!("the most is {MAX_STATE_CEILING} bytes")),
-        size => Ok(size),
-    }
 }
 
 /// An engine whose compiled code is kept in the user's cache folder, so that only the first run compiles.
@@ -125,10 +158,20 @@ fn minisnap() -> Result<Minisnap, Error> {
 }
 
 /// A store that only reads `dir`.
-fn reader(dir: &Path, limit: Option<&Limit>) -> Result<Store, Failure> {
+fn reader(dir: &Path) -> Result<Store, Failure> {
     let grant = Grant::new(dir).read_only();
-    let grant = limit.map_or(grant.clone(), |limit| limit.apply(grant));
     minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(dir))
+}
+
+/// Tells on standard error which generations were damaged.
+fn warn_of(skipped: &[Skipped]) -> Result<(), Failure> {
+    let warnings: Vec<String> = skipped
+        .iter()
+        .map(|Skipped { seq, problem }| {
+            format!("warning: the snapshot {seq} is damaged and was skipped: {problem}\n")
+        })
+        .collect();
+    write_to(&mut io::stderr(), "standard error", warnings.concat().as_bytes())
 }
 
 /// A verb that failed: what to print and what to exit with.
@@ -136,16 +179,18 @@ pub struct Failure {
     error: Error,
     /// What it was about: the snapshot directory, mostly.
     subject: PathBuf,
+    /// Whether it asked for one of several snapshots.
+    has_others: bool,
 }
 
 impl Failure {
     fn about(subject: &Path) -> impl Fn(Error) -> Failure + '_ {
-        move |error| Failure { error, subject: subject.to_owned() }
+        move |error| Failure { error, subject: subject.to_owned(), has_others: false }
     }
 
     /// A file, other than a snapshot's, that could not be read or written.
     fn file(operation: &str, path: &Path, error: &io::Error) -> Failure {
-        Failure { error: Error::Io(format!("cannot {operation}: {error}")), subject: path.to_owned() }
+        Failure::about(path)(Error::Io(format!("cannot {operation}: {error}")))
     }
 
     /// The design's table, which is the README's and `--help`'s.
@@ -168,12 +213,14 @@ impl Failure {
     fn advice(&self) -> Option<String> {
         let dir = self.subject.display();
         Some(match &self.error {
+            Error::NotFound if self.has_others => format!("see which there are: minisnap list {dir}"),
             Error::NotFound => format!("make one: minisnap create {dir} --seq 0 state.json"),
             Error::InvalidState(_) => "correct the state there, and create it again".to_owned(),
             Error::Stale(newest) => format!("give --seq {newest} to replace that snapshot, or a higher one"),
             Error::TooLarge(_) => "give --max-state with a larger size".to_owned(),
             Error::NoSpace => {
-                "make room on that disk, and create it again; the stored snapshot is unharmed".to_owned()
+                "make room on that disk, or give a larger --max-total; the stored snapshot is unharmed"
+                    .to_owned()
             }
             Error::AccessDenied => format!("see who may write what: ls -la {dir}"),
             Error::Busy { holder: Some(pid) } => format!("wait for it, or see what it is: ps -p {pid}"),
@@ -192,7 +239,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (subject, error) = (self.subject.display().to_string(), self.error.to_string());
+        let subject = self.subject.display().to_string();
+        let error = match &self.error {
+            Error::NotFound if self.has_others => "there is no snapshot of this number".to_owned(),
+            error => error.to_string(),
+        };
         if error.contains(&subject) {
             write!(f, "error: {error}")?;
         } else {
@@ -207,10 +258,40 @@ impl fmt::Display for Failure {
 
 /// Writes all of `bytes` to standard output, or to `output`, atomically.
 fn write_out(output: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
-    match output.filter(|path| *path != Path::new("-")) {
-        None => write_to(&mut io::stdout().lock(), "standard output", bytes),
-        Some(path) => replace(path, bytes).map_err(|error| Failure::file("write", path, &error)),
+    write_out_with(output, |to| to.write_all(bytes).map_err(Unwritten::Output))
+}
+
+/// Why something was not written out.
+enum Unwritten {
+    /// It could not be written.
+    Output(io::Error),
+    /// It could not be made.
+    Source(Failure),
+}
+
+impl From<io::Error> for Unwritten {
+    fn from(error: io::Error) -> Self {
+        Unwritten::Output(error)
     }
+}
+
+/// Has `write` write to standard output, or to `output`, atomically: if it fails, the file stays what it was.
+fn write_out_with(
+    output: Option<&Path>,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Unwritten>,
+) -> Result<(), Failure> {
+    let (written, path) = match output.filter(|path| *path != Path::new("-")) {
+        None => {
+            let mut stdout = io::stdout().lock();
+            let written = write(&mut stdout).and_then(|()| Ok(stdout.flush()?));
+            (written, Path::new("standard output"))
+        }
+        Some(path) => (replace(path, write), path),
+    };
+    written.map_err(|problem| match problem {
+        Unwritten::Output(error) => Failure::file("write", path, &error),
+        Unwritten::Source(failure) => failure,
+    })
 }
 
 fn write_to(stream: &mut impl Write, name: &str, bytes: &[u8]) -> Result<(), Failure> {
@@ -218,13 +299,16 @@ fn write_to(stream: &mut impl Write, name: &str, bytes: &[u8]) -> Result<(), Fai
     written.map_err(|error| Failure::file("write", Path::new(name), &error))
 }
 
-/// Gives `path` the contents `bytes` so that, whatever happens, it has all of them or what it had before.
+/// Gives `path` the contents that `write` writes so that, whatever happens, it has all of them or what it had before.
 ///
 /// A link stays, and what it leads to is replaced; a device or a pipe is written to.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Unwritten>,
+) -> Result<(), Unwritten> {
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if path.exists() && !path.is_file() {
-        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
+        return write(&mut std::fs::OpenOptions::new().write(true).open(path)?);
     }
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -237,8 +321,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Its error would name the temporary file, which is nobody's business.
     let mut file =
         builder.prefix(".minisnap-").tempfile_in(dir).map_err(|error| io::Error::from(error.kind()))?;
-    file.write_all(bytes)?;
+    write(&mut file)?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
-    std::fs::File::open(dir)?.sync_all()
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(std::fs::File::open(dir)?.sync_all()?)
 }

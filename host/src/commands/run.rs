@@ -10,7 +10,7 @@ use wasmtime::{Engine, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use super::{Failure, Limit, engine, size};
+use super::{Failure, Settings, engine, size};
 
 const EXAMPLE: &str = "Example:
   minisnap run counter.wasm --grant ./snapshots -- increment
@@ -37,7 +37,7 @@ pub struct Run {
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
     max_memory: u64,
     #[command(flatten)]
-    limit: Limit,
+    settings: Settings,
     /// Arguments for the component
     #[arg(last = true)]
     args: Vec<String>,
@@ -57,7 +57,7 @@ impl Run {
         let engine = engine().map_err(&about_component)?;
         let command = self.load(&engine).map_err(&about_component)?;
 
-        let mut grant = self.limit.apply(Grant::new(&self.grant));
+        let mut grant = self.settings.apply(Grant::new(&self.grant));
         if self.read_only {
             grant = grant.read_only();
         }
@@ -95,7 +95,8 @@ impl Run {
         let mut store = wasmtime::Store::new(command.engine(), consumer);
         store.limiter(|consumer| &mut consumer.limits);
         // A state in one call, of strings that may be UTF-16, which counts twice.
-        let fuel = 2 * store.data().snapshots.grant().max_state_bytes() + (1 << 20);
+        let state = store.data().snapshots.grant().max_state_bytes();
+        let fuel = state.saturating_mul(2).saturating_add(1 << 20);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
 
         let run = |store: &mut wasmtime::Store<Consumer>| {

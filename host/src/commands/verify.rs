@@ -4,33 +4,41 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::Soundness;
+use minisnap_host::{Error, Info};
 
-use super::{Failure, reader, write_out};
+use super::list::generations;
+use super::{Failure, table, write_out};
 
 const EXAMPLE: &str = "Example:
-  minisnap verify ./snapshots";
+  minisnap verify ./snapshots && echo sound";
 
-/// Read every byte of the stored snapshot and compare the sums
+/// Read every byte of every generation, compare the sums, and fail if any is damaged
 ///
-/// A snapshot that another program wrote has none: its number and its JSON are checked, and that is said.
+/// A snapshot that another program wrote has no sum: its number and its JSON are checked, and it is unverified.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Verify {
-    /// The directory of the snapshot
+    /// The directory of the snapshots
     dir: PathBuf,
+    /// Print what `minisnap list --json` prints
+    #[arg(long)]
+    json: bool,
 }
 
 impl Verify {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let info = reader(&self.dir, None)?.info().map_err(Failure::about(&self.dir))?;
-        let found = match info.soundness {
-            Soundness::Verified => "verified: every byte is as it was written",
-            Soundness::Unverified => {
-                "unverified: another program wrote it, without sums; its JSON and number can be read"
-            }
+        let infos = generations(&self.dir)?;
+        let text = if self.json { table::json_list(&infos) } else { table::list(&infos, false) };
+        write_out(None, text.as_bytes())?;
+        let problems: Vec<&str> = infos.iter().filter_map(table::problem).collect();
+        if problems.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let restored = infos.iter().find(table::is_sound);
+        let rest = match restored {
+            Some(Info { seq, .. }) => format!("; `restore` returns the snapshot {seq}"),
+            None => String::new(),
         };
-        write_out(None, format!("seq {}, {} bytes, {found}\n", info.seq, info.size).as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        Err(Failure::about(&self.dir)(Error::Corrupt(format!("{}{rest}", problems.join("; ")))))
     }
 }

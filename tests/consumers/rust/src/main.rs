@@ -4,7 +4,7 @@ use std::io::Read;
 
 wit_bindgen::generate!({ path: "../../../wit", world: "consumer" });
 
-use arcella::minisnap::snapshot_store::{self as store, Error};
+use arcella::minisnap::snapshot_store::{self as store, Error, SnapshotWriter, Soundness};
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -30,6 +30,62 @@ fn main() {
                 Ok(snapshot) => format!("{} {}", snapshot.seq, snapshot.state.replace(['\n', ' '], "")),
                 Err(error) => describe(error),
             },
+            "restore-at" => match store::restore_at(next().parse().expect("a sequence number")) {
+                Ok(snapshot) => format!("{} {}", snapshot.seq, snapshot.state.replace(['\n', ' '], "")),
+                Err(error) => describe(error),
+            },
+            "list" => match store::list() {
+                Ok(infos) => {
+                    let infos = infos.iter().map(|info| match &info.soundness {
+                        Soundness::Damaged(_) => format!("{} damaged", info.seq),
+                        soundness => format!("{} {soundness:?}", info.seq),
+                    });
+                    infos.collect::<Vec<_>>().join(", ")
+                }
+                Err(error) => describe(error),
+            },
+            "oldest-kept" => match store::oldest_kept() {
+                Ok(seq) => seq.to_string(),
+                Err(error) => describe(error),
+            },
+            "stream" => {
+                let seq = next().parse().expect("a sequence number");
+                let size = next().parse().expect("a chunk's size");
+                match stream(seq, size, next().as_bytes()) {
+                    Ok(()) => "ok".to_owned(),
+                    Err(error) => describe(error),
+                }
+            }
+            // A writer that is open keeps every other away, until it is dropped.
+            "abandon" => {
+                let seq = next().parse().expect("a sequence number");
+                let writer = store::open_writer(seq).expect("a writer");
+                writer.write(b"[1, 2").expect("a chunk");
+                let second = store::open_writer(seq).map(|_| ()).map_err(describe);
+                let create = store::create("1", seq).map_err(describe);
+                drop(writer);
+                format!("{second:?} {create:?}")
+            }
+            "open-many" => {
+                let count = next().parse().expect("a count");
+                let readers: Vec<_> = (0..count).map_while(|_| store::open_reader().ok()).collect();
+                let state = readers.iter().map(|reader| reader.read(99).expect("a chunk").len());
+                format!("{} readers, {} bytes", readers.len(), state.sum::<usize>())
+            }
+            "read-in" => {
+                let size = next().parse().expect("a chunk's size");
+                match read_in(size) {
+                    Ok(read) => read,
+                    Err(error) => describe(error),
+                }
+            }
+            "hold" => {
+                let writer =
+                    store::open_writer(next().parse().expect("a sequence number")).expect("a writer");
+                writer.write(b"[").expect("a chunk");
+                std::mem::forget(writer);
+                "held".to_owned()
+            }
             "exists" => match store::exists() {
                 Ok(exists) => exists.to_string(),
                 Err(error) => describe(error),
@@ -58,6 +114,31 @@ fn main() {
         };
         println!("{line}");
     }
+}
+
+fn stream(seq: u64, size: usize, state: &[u8]) -> Result<(), Error> {
+    let writer = store::open_writer(seq)?;
+    for chunk in state.chunks(size) {
+        writer.write(chunk)?;
+    }
+    SnapshotWriter::commit(writer)
+}
+
+fn read_in(size: u64) -> Result<String, Error> {
+    let reader = store::open_reader()?;
+    let mut state = Vec::new();
+    loop {
+        let chunk = reader.read(size)?;
+        if chunk.is_empty() {
+            break;
+        }
+        assert!(chunk.len() as u64 <= size);
+        state.extend(chunk);
+    }
+    let info = reader.info();
+    assert_eq!(info.size, state.len() as u64);
+    let state = String::from_utf8(state).expect("UTF-8").replace(['\n', ' '], "");
+    Ok(format!("{} {state}, {} skipped", info.seq, reader.skipped().len()))
 }
 
 fn describe(error: Error) -> String {

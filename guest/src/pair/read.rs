@@ -1,47 +1,33 @@
 //! Reading the pair layout without a lock and without changing anything.
 //!
-//! What a crash left is read as [`settle`](crate::pair::settle) would settle it. A snapshot whose sums
+//! What a crash left is read as [`settle`](super::settle) would settle it. A snapshot whose sums
 //! match is right whatever happened meanwhile, since one file holds both sums. Anything else is only
 //! believed when nothing changed while it was read.
 
-use std::io::{self, Read};
+use std::io;
+use std::time::SystemTime;
 
+use crate::body::{Body, Extent, Failure, Scanned, State};
 use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
 use crate::files::{self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Place, SEQ, STATE, SUMS};
 use crate::json;
-use crate::sum::{self, Hash, Sums, Verdict};
-
-/// How often a snapshot that changes while it is read is read again.
-const ATTEMPTS: usize = 100;
-
-/// A file is read and summed in pieces of this many bytes: what a WASI host gives at most, and what fits
-/// into a processor's cache.
-const PIECE: usize = 64 * 1024;
+use crate::layout::ATTEMPTS;
+use crate::sum::{self, Sums, Verdict};
 
 /// A stored snapshot, as far as it was asked for.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Found {
+#[derive(Debug)]
+pub struct Found<R> {
     /// The sequence number.
     pub seq: u64,
-    /// The size of the state in bytes.
-    pub size: u64,
     /// Whether the sums vouch for it; otherwise another program wrote it.
     pub verified: bool,
-    /// The state, if it was to be kept.
-    pub state: Vec<u8>,
-}
-
-/// What to do with the state while it is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Keep it, unless it is larger than a limit in bytes.
-    Keep {
-        /// The limit.
-        max_size: u64,
-    },
-    /// Only sum it.
-    Sum,
+    /// When the state was written, where the file system has that.
+    pub modified: Option<SystemTime>,
+    /// The state as it was read.
+    pub state: Scanned,
+    /// The same state, to be read again.
+    pub body: Body<R>,
 }
 
 /// Reads the stored snapshot and checks all of it.
@@ -50,19 +36,45 @@ pub enum State {
 ///
 /// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt), [`TooLarge`](Error::TooLarge),
 /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
-pub fn snapshot<D: Dir>(dir: &D, wanted: State) -> Result<Found> {
+pub fn snapshot<D: Dir>(dir: &D, wanted: State) -> Result<Found<D::Reader>> {
+    examine(dir, wanted)?.map_err(|damage| Error::Corrupt(damage.problem))
+}
+
+/// What is wrong with a snapshot.
+#[derive(Debug)]
+pub struct Damage {
+    /// What it is, with the name of the file.
+    pub problem: String,
+    /// The number, if the sums vouch for it.
+    pub seq: Option<u64>,
+    /// The file of the state, if there is one.
+    pub entry: Option<Entry>,
+}
+
+/// The same, for whoever wants to know more of a snapshot that is damaged.
+///
+/// # Errors
+///
+/// As [`snapshot`], but [`Corrupt`](Error::Corrupt).
+pub fn examine<D: Dir>(dir: &D, wanted: State) -> Result<std::result::Result<Found<D::Reader>, Damage>> {
     for _ in 0..ATTEMPTS {
         let before = Stamp::take(dir)?;
-        let state = wanted.read(dir, &before);
+        let state = Text::read(dir, &before, wanted);
         let verified = matches!(&state, Ok(Some(state)) if before.judge(state).1 == Verdict::Verified);
         if verified || before == Stamp::take(dir)? {
             if !before.places.anything() {
-                check_no_other_layout(dir)?;
                 return Err(Error::NotFound);
             }
-            let found = conclude(&before, state?)?;
+            let found = match state.and_then(|state| conclude(&before, state)) {
+                Err(Error::Corrupt(problem)) => {
+                    let seq = before.seq.as_deref().filter(|_| before.vouches());
+                    let seq = seq.and_then(|seq| files::parse_seq(seq, SEQ).ok());
+                    return Ok(Err(Damage { problem, seq, entry: before.places.state.entry }));
+                }
+                found => found?,
+            };
             before.places.make_durable(dir)?;
-            return Ok(found);
+            return Ok(Ok(found));
         }
     }
     Err(Error::Busy)
@@ -81,7 +93,6 @@ pub fn exists<D: Dir>(dir: &D) -> Result<bool> {
             return Ok(true);
         }
         if before == Places::look(dir)? {
-            check_no_other_layout(dir)?;
             return Ok(false);
         }
     }
@@ -101,7 +112,6 @@ pub fn newest_seq<D: Dir>(dir: &D) -> Result<Option<u64>> {
     let stamp = Stamp::take(dir)?;
     let places = &stamp.places;
     if !places.anything() {
-        check_no_other_layout(dir)?;
         return Ok(None);
     }
     // What is not a file could not be replaced either.
@@ -110,8 +120,8 @@ pub fn newest_seq<D: Dir>(dir: &D) -> Result<Option<u64>> {
     if let Some(sums) = &stamp.sums {
         let Some(written) = Sums::parse(sums) else { return Err(unreadable_sums(places)) };
         if written.seq != sum::of(text) {
-            let state = State::Sum.read(dir, &stamp)?;
-            if state.is_some_and(|state| state.sum == written.state) {
+            let state = Text::read(dir, &stamp, State::Sum)?;
+            if state.is_some_and(|state| state.scanned.sum == written.state) {
                 return Err(differs(&places.seq, &places.state, places));
             }
         }
@@ -128,7 +138,7 @@ pub fn newest_seq<D: Dir>(dir: &D) -> Result<Option<u64>> {
 /// [`Io`](Error::Io).
 pub fn waiting_number_belongs<D: Dir>(dir: &D) -> Result<bool> {
     let stamp = Stamp::take(dir)?;
-    let (Some(state), Some(waiting)) = (State::Sum.read(dir, &stamp)?, &stamp.waiting) else {
+    let (Some(state), Some(waiting)) = (Text::read(dir, &stamp, State::Sum)?, &stamp.waiting) else {
         return Ok(false);
     };
     if stamp.judge(&state).1 == Verdict::Verified {
@@ -172,17 +182,8 @@ impl Places {
         Ok(Places { state, seq, sums, waiting, unsettled })
     }
 
-    /// Makes durable what was read, where its writer may not have: without this sync, a power cut could take back
-    /// a snapshot that was already returned, and with it the log records that its caller dropped.
     fn make_durable<D: Dir>(&self, dir: &D) -> Result<()> {
-        if !self.unsettled {
-            return Ok(());
-        }
-        match dir.sync("") {
-            // Nothing is pending on a file system that cannot be written.
-            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
-            result => result.map_err(|e| Error::io("sync", files::WHOLE, &e)),
-        }
+        if self.unsettled { files::make_durable(dir) } else { Ok(()) }
     }
 
     fn anything(&self) -> bool {
@@ -212,9 +213,10 @@ impl Stamp {
     }
 
     /// The number that goes with `state`, where it lies, and what the sums say of the two.
-    fn judge(&self, state: &Text) -> (Option<(&[u8], &Place)>, Verdict) {
-        let judge =
-            |seq: &[u8]| sum::judge(self.sums.as_deref(), Sums { state: state.sum, seq: sum::of(seq) });
+    fn judge<R>(&self, state: &Text<R>) -> (Option<(&[u8], &Place)>, Verdict) {
+        let judge = |seq: &[u8]| {
+            sum::judge(self.sums.as_deref(), Sums { state: state.scanned.sum, seq: sum::of(seq) })
+        };
         let in_place = self.seq.as_deref().map(|seq| ((seq, &self.places.seq), judge(seq)));
         if let Some((seq, Verdict::Verified)) = in_place {
             return (Some(seq), Verdict::Verified);
@@ -234,75 +236,30 @@ impl Stamp {
 }
 
 /// A state that was read.
-struct Text {
-    sum: Hash,
-    size: u64,
-    kept: Vec<u8>,
-    /// Whether it is JSON, unless the sums show what it is.
-    json: std::result::Result<(), json::Error>,
+struct Text<R> {
+    scanned: Scanned,
+    body: Body<R>,
 }
 
-impl State {
-    /// Reads the state that belongs to `stamp`, or `None` if there is none.
-    fn read<D: Dir>(self, dir: &D, stamp: &Stamp) -> Result<Option<Text>> {
+impl<R: io::Read + io::Seek> Text<R> {
+    /// Reads the state that belongs to `stamp`, or `None` if there is none; checks that it is JSON unless the sums show
+    /// what it is.
+    fn read<D: Dir<Reader = R>>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Option<Self>> {
         let place = &stamp.places.state;
-        let name = &place.name;
-        let Some(mut file) = place.open(dir)? else { return Ok(None) };
+        let Some(file) = place.open(dir)? else { return Ok(None) };
+        let failed = |error: &io::Error| Error::io("read", &place.name, error);
+        let mut body = Body::new(file, Extent::WHOLE).map_err(|error| failed(&error))?;
         let expected = place.entry.map_or(0, |entry| entry.size);
-        let mut kept = Vec::new();
-        self.make_room(&mut kept, expected, name)?;
-
-        let mut hasher = blake3::Hasher::new();
-        let mut checker = if stamp.vouches() { None } else { Some(json::Bytes::new(io::sink())) };
-        let mut json = Ok(());
-        let mut size = 0;
-        let mut piece = vec![0; PIECE];
-        loop {
-            let read = match file.read(&mut piece) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io("read", name, &error)),
-            };
-            let bytes = &piece[..read];
-            size += read as u64;
-            hasher.update(bytes);
-            if json.is_ok()
-                && let Some(checker) = &mut checker
-            {
-                json = checker.push(bytes);
-            }
-            if self != State::Sum {
-                self.make_room(&mut kept, size, name)?;
-                kept.extend_from_slice(bytes);
-            }
-        }
-        if json.is_ok()
-            && let Some(checker) = checker
-        {
-            json = checker.finish().map(|_| ());
-        }
-        Ok(Some(Text { sum: hasher.finalize(), size, kept, json }))
-    }
-
-    /// Makes room for a state of `size` bytes, if it is to be kept.
-    fn make_room(self, kept: &mut Vec<u8>, size: u64, name: &str) -> Result<()> {
-        let State::Keep { max_size } = self else { return Ok(()) };
-        if size > max_size {
-            return Err(Error::TooLarge(max_size));
-        }
-        let more = usize::try_from(size).map(|size| size.saturating_sub(kept.len()));
-        match more.is_ok_and(|more| kept.try_reserve_exact(more).is_ok()) {
-            true => Ok(()),
-            false => Err(Error::Io(format!(
-                "cannot read `{name}`: its {size} bytes do not fit into the memory that the host allows"
-            ))),
+        match body.scan(wanted, expected, !stamp.vouches()) {
+            Ok(scanned) => Ok(Some(Text { scanned, body })),
+            Err(Failure::Read(error)) => Err(failed(&error)),
+            Err(Failure::Refused(error)) => Err(error),
         }
     }
 }
 
 /// Judges what was read while nothing changed, or what the sums vouch for.
-fn conclude(stamp: &Stamp, state: Option<Text>) -> Result<Found> {
+fn conclude<R>(stamp: &Stamp, state: Option<Text<R>>) -> Result<Found<R>> {
     let places = &stamp.places;
     let Some(state) = state else { return Err(missing(STATE)) };
     let (seq, verdict) = stamp.judge(&state);
@@ -316,28 +273,17 @@ fn conclude(stamp: &Stamp, state: Option<Text>) -> Result<Found> {
     };
     let seq = files::parse_seq(seq, &seq_place.name)?;
     // Without sums, that it can be read at all is all that shows damage.
-    if let (false, Err(error)) = (verified, state.json) {
+    if let (false, Err(error)) = (verified, &state.scanned.json) {
         let name = &places.state.name;
         return Err(match error {
             json::Error::Invalid(invalid) => Error::Corrupt(format!(
                 "`{name}` is not valid JSON: {invalid}; take it and `{SEQ}` from a backup"
             )),
-            json::Error::Write(error) => Error::io("check", name, &error),
+            json::Error::Write(error) => Error::io("check", name, error),
         });
     }
-    Ok(Found { seq, size: state.size, verified, state: state.kept })
-}
-
-/// A directory of minisnap 0.1.3 must not be taken for one without a snapshot.
-fn check_no_other_layout<D: Dir>(dir: &D) -> Result<()> {
-    let names = dir.list("").map_err(|e| Error::io("list", files::WHOLE, &e))?;
-    match names.iter().find(|name| files::is_numbered(name)) {
-        None => Ok(()),
-        Some(name) => Err(Error::Io(format!(
-            "`{name}` is a snapshot in the layout of minisnap 0.1.3, which this store does not read: \
-             grant another directory"
-        ))),
-    }
+    let modified = places.state.entry.and_then(|entry| entry.modified);
+    Ok(Found { seq, verified, modified, state: state.scanned, body: state.body })
 }
 
 fn missing(name: &str) -> Error {

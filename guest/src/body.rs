@@ -1,0 +1,275 @@
+//! The state within an open file, in pieces: what is read is summed, and the indentation that the state's surroundings
+//! gave it is taken away.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use crate::error::{Error, Result};
+use crate::json;
+use crate::sum::Hash;
+
+/// A file is read and summed in pieces of this many bytes: what a WASI host gives at most, and what fits
+/// into a processor's cache.
+const PIECE: usize = 64 * 1024;
+
+/// Where the state lies in its file, in bytes from the file's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Where the state starts.
+    pub start: u64,
+    /// Where it ends.
+    pub stop: u64,
+    /// Where what is summed ends; it starts with the file. A file that is shorter than this ends it, too.
+    pub end: u64,
+    /// Whether each line of the state is indented by one level more than it is to be returned with.
+    pub indented: bool,
+}
+
+impl Extent {
+    /// A file that is a state and nothing else.
+    pub const WHOLE: Extent = Extent { start: 0, stop: u64::MAX, end: u64::MAX, indented: false };
+}
+
+/// What to do with the state while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Keep it, unless it is larger than a limit in bytes.
+    Keep {
+        /// The limit.
+        max_size: u64,
+    },
+    /// Only sum it.
+    Sum,
+}
+
+/// What a state turned out to be once all of it was read.
+#[derive(Debug)]
+pub struct Scanned {
+    /// The sum of what is summed.
+    pub sum: Hash,
+    /// The size of the state in bytes.
+    pub size: u64,
+    /// The state, if it was to be kept.
+    pub kept: Vec<u8>,
+    /// Whether it is JSON, if that was to be checked.
+    pub json: std::result::Result<(), json::Error>,
+}
+
+/// Why a state was not read to its end.
+#[derive(Debug)]
+pub enum Failure {
+    /// The file cannot be read.
+    Read(io::Error),
+    /// It is not to be read, or not now.
+    Refused(Error),
+}
+
+/// A state that is read from the start of its file.
+#[derive(Debug)]
+pub struct Body<R> {
+    file: R,
+    extent: Extent,
+    at: u64,
+    hasher: Box<blake3::Hasher>,
+    /// How many more spaces belong to the indentation to be taken away.
+    spaces: u8,
+    piece: Vec<u8>,
+}
+
+impl<R: Read + Seek> Body<R> {
+    /// The state that lies in `file` at `extent`.
+    ///
+    /// # Errors
+    ///
+    /// As the file's start is sought.
+    pub fn new(mut file: R, extent: Extent) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(0))?;
+        Ok(Body {
+            file,
+            extent,
+            at: 0,
+            hasher: Box::new(blake3::Hasher::new()),
+            spaces: 0,
+            piece: Vec::new(),
+        })
+    }
+
+    /// The same from its start again.
+    ///
+    /// # Errors
+    ///
+    /// As the file's start is sought.
+    pub fn rewind(self) -> io::Result<Self> {
+        Self::new(self.file, self.extent)
+    }
+
+    /// The sum of what was read so far.
+    pub fn sum(&self) -> Hash {
+        self.hasher.finalize()
+    }
+
+    /// Reads a piece of the file, and appends what of it belongs to the state to `out`, which may be nothing.
+    /// Returns false at the end.
+    ///
+    /// # Errors
+    ///
+    /// As the file is read.
+    pub fn read(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        let left = usize::try_from(self.extent.end - self.at).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(false);
+        }
+        self.piece.resize(PIECE, 0);
+        let buffer = &mut self.piece[..left.min(PIECE)];
+        let read = loop {
+            match self.file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        let bytes = &buffer[..read];
+        self.hasher.update(bytes);
+        let within = |offset: u64| {
+            usize::try_from(offset.saturating_sub(self.at)).map_or(bytes.len(), |at| at.min(bytes.len()))
+        };
+        let state = &bytes[within(self.extent.start)..within(self.extent.stop)];
+        if self.extent.indented {
+            self.spaces = outdent(state, self.spaces, out);
+        } else {
+            out.extend_from_slice(state);
+        }
+        self.at += read as u64;
+        Ok(read > 0)
+    }
+
+    /// Reads all of it; checks that it is JSON if `check_json`. `expected` is the size to make room for.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, [`TooLarge`](Error::TooLarge), or [`Io`](Error::Io) if the state does not fit into
+    /// the memory.
+    pub fn scan(
+        &mut self,
+        state: State,
+        expected: u64,
+        check_json: bool,
+    ) -> std::result::Result<Scanned, Failure> {
+        let mut checker = check_json.then(|| {
+            let levels = usize::from(self.extent.indented);
+            json::Bytes::from(json::Formatter::new(io::sink()).nested(levels))
+        });
+        let mut json = Ok(());
+        let mut kept = Vec::new();
+        let mut size = 0;
+        state.make_room(&mut kept, expected).map_err(Failure::Refused)?;
+        loop {
+            state.make_room(&mut kept, 0).map_err(Failure::Refused)?;
+            let start = kept.len();
+            if !self.read(&mut kept).map_err(Failure::Read)? {
+                break;
+            }
+            let new = &kept[start..];
+            size += new.len() as u64;
+            if json.is_ok()
+                && let Some(checker) = &mut checker
+            {
+                json = checker.push(new);
+            }
+            match state {
+                State::Sum => kept.clear(),
+                State::Keep { max_size } if size > max_size => {
+                    return Err(Failure::Refused(Error::TooLarge(max_size)));
+                }
+                State::Keep { .. } => {}
+            }
+        }
+        if json.is_ok()
+            && let Some(checker) = checker
+        {
+            json = checker.finish().map(|_| ());
+        }
+        Ok(Scanned { sum: self.sum(), size, kept, json })
+    }
+}
+
+impl State {
+    /// Makes room for `more` bytes of a state that is to be kept, and the piece after them.
+    fn make_room(self, kept: &mut Vec<u8>, more: u64) -> Result<()> {
+        let more = match self {
+            // What is larger is refused when that much of it was read; its indentation does not count.
+            State::Keep { max_size } => more.min(max_size),
+            // One buffer serves for every piece.
+            State::Sum => 0,
+        };
+        let room = usize::try_from(more).ok().and_then(|more| more.checked_add(PIECE));
+        let room = room
+            .is_some_and(|room| kept.capacity() - kept.len() >= room || kept.try_reserve_exact(room).is_ok());
+        if room {
+            return Ok(());
+        }
+        Err(Error::Io(
+            "cannot read the state: it does not fit into the memory that the host allows; \
+             a reader returns it in pieces"
+                .to_owned(),
+        ))
+    }
+}
+
+/// Appends `text` to `out` without the first two spaces after each line break, of which the first `spaces` of `text`
+/// are still to be looked for. Returns how many are after its end.
+///
+/// In a JSON text, a line break is never a part of a token, so that no token changes.
+fn outdent(mut text: &[u8], mut spaces: u8, out: &mut Vec<u8>) -> u8 {
+    loop {
+        while spaces > 0 && text.first() == Some(&b' ') {
+            spaces -= 1;
+            text = &text[1..];
+        }
+        if spaces > 0 && text.is_empty() {
+            return spaces;
+        }
+        let Some(end) = memchr::memchr(b'\n', text) else {
+            out.extend_from_slice(text);
+            return 0;
+        };
+        out.extend_from_slice(&text[..=end]);
+        text = &text[end + 1..];
+        spaces = 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_spaces_after_each_line_break_go_wherever_the_text_is_cut() {
+        let text = b"{\n    \"a\": [\n      1\n    ],\n\n \n  \"b\": \"  \"\n  }";
+        let expected = "{\n  \"a\": [\n    1\n  ],\n\n\n\"b\": \"  \"\n}";
+        for cut in 0..=text.len() {
+            for end in cut..=text.len() {
+                let (mut out, mut spaces) = (Vec::new(), 0);
+                for piece in [&text[..cut], &text[cut..end], &text[end..]] {
+                    spaces = outdent(piece, spaces, &mut out);
+                }
+                assert_eq!(str::from_utf8(&out), Ok(expected), "cut at {cut} and {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_lies_in_the_extent_is_returned_and_all_before_its_end_is_summed() {
+        let file = io::Cursor::new(b"head[state]tail and more".to_vec());
+        let extent = Extent { start: 4, stop: 11, end: 15, indented: false };
+        let mut body = Body::new(file, extent).unwrap();
+        for _ in 0..2 {
+            let scanned = body.scan(State::Keep { max_size: 7 }, 7, false).unwrap();
+            assert_eq!((scanned.kept.as_slice(), scanned.size), (&b"[state]"[..], 7));
+            assert_eq!(scanned.sum, blake3::hash(b"head[state]tail"));
+            body = body.rewind().unwrap();
+        }
+        let Err(Failure::Refused(Error::TooLarge(6))) = body.scan(State::Keep { max_size: 6 }, 0, false)
+        else {
+            panic!()
+        };
+    }
+}

@@ -1,0 +1,101 @@
+//! The text of a generation's file: what stands before and after the state.
+//!
+//! ```json
+//! {
+//!   "seq": 7,
+//!   "state": {
+//!     "counter": 1
+//!   },
+//!   "blake3": "the sum of every byte before this line"
+//! }
+//! ```
+//!
+//! It is what serde_json pretty-prints, as minisnap 0.1.3 writes it but for the last member. It is read strictly: what
+//! is laid out in another way was not written by either.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use crate::body::Extent;
+use crate::files;
+use crate::sum::Hash;
+
+/// What stands between the state and the line of the sum; the sum is of it, too.
+pub const BEFORE_SUM: &[u8] = b",\n";
+/// What stands after the state where there is no sum.
+const END: &[u8] = b"\n}";
+/// How many bytes stand after the state where there is a sum.
+const AFTER_STATE: usize = BEFORE_SUM.len() + 80;
+
+/// What stands before the state.
+pub fn head(seq: u64) -> String {
+    format!("{{\n  \"seq\": {seq},\n  \"state\": ")
+}
+
+/// The line of the sum, and the end.
+pub fn tail(sum: &Hash) -> String {
+    format!("  \"blake3\": \"{}\"\n}}", sum.to_hex())
+}
+
+/// The most bytes that a file takes beside its state.
+pub const BESIDE_STATE: u64 = 128;
+
+/// Where the state lies in a file, and the sum that goes with it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Where the state lies, and what is summed.
+    pub extent: Extent,
+    /// The sum, or `None` if the file has none: another program wrote it.
+    pub sum: Option<Hash>,
+}
+
+/// Reads what stands before and after the state of the generation `seq`, or what is wrong with it.
+///
+/// # Errors
+///
+/// As the file is read.
+pub fn outline<R: Read + Seek>(file: &mut R, seq: u64) -> io::Result<Result<Outline, String>> {
+    let name = files::generation(seq);
+    let size = file.seek(SeekFrom::End(0))?;
+    let expected = head(seq);
+    let start = expected.len() as u64;
+
+    file.seek(SeekFrom::Start(0))?;
+    let mut found = Vec::new();
+    file.by_ref().take(start).read_to_end(&mut found)?;
+    if found != expected.as_bytes() {
+        let problem = match other_number(&found) {
+            Some(other) => format!("`{name}` holds the sequence number {other}, and its name another"),
+            None => format!("`{name}` does not start as a snapshot does"),
+        };
+        return Ok(Err(problem));
+    }
+
+    // One byte of a state at least.
+    let most = size.saturating_sub(start + 1).min(AFTER_STATE as u64);
+    file.seek(SeekFrom::Start(size - most))?;
+    let mut after = Vec::new();
+    file.by_ref().take(most).read_to_end(&mut after)?;
+    if let Some(sum) = parse_after_state(&after) {
+        let (stop, end) = (size - AFTER_STATE as u64, size - (AFTER_STATE - BEFORE_SUM.len()) as u64);
+        return Ok(Ok(Outline { extent: Extent { start, stop, end, indented: true }, sum: Some(sum) }));
+    }
+    if after.ends_with(END) {
+        let extent = Extent { start, stop: size - END.len() as u64, end: size, indented: true };
+        return Ok(Ok(Outline { extent, sum: None }));
+    }
+    Ok(Err(format!("`{name}` does not end as a snapshot does: it was cut or changed")))
+}
+
+/// The sum in what stands after the state, if that is exactly what [`tail`] makes.
+fn parse_after_state(after: &[u8]) -> Option<Hash> {
+    let line = after.strip_prefix(BEFORE_SUM)?;
+    let hex = line.strip_prefix(b"  \"blake3\": \"")?.get(..64)?;
+    let sum = Hash::from_hex(hex).ok()?;
+    (tail(&sum).as_bytes() == line).then_some(sum)
+}
+
+/// The number of another generation at the start of what should be one's head.
+fn other_number(found: &[u8]) -> Option<u64> {
+    let rest = str::from_utf8(found).ok()?.strip_prefix("{\n  \"seq\": ")?;
+    rest.split(',').next()?.parse().ok()
+}

@@ -1,0 +1,134 @@
+//! A snapshot that is read piece by piece.
+
+use std::rc::Rc;
+
+use super::{Found, Info, Shared, Skipped, Store};
+use crate::body::{Body, State};
+use crate::dir::Dir;
+use crate::error::{Error, Result};
+use crate::files::{self, STATE};
+use crate::layout::Layout;
+use crate::sum::Hash;
+
+/// How many readers may be open at a time: each has a file open and a few pieces of it in memory.
+pub const MAX_READERS: usize = 16;
+
+/// The most bytes that one read returns: what is read of a file at a time.
+const MOST: usize = 64 << 10;
+
+/// A snapshot that was found sound and is being read.
+///
+/// ```
+/// # use minisnap_component::{dir::OsDir, error::Error, store::Store};
+/// # let tmp = tempfile::tempdir().unwrap();
+/// # let store = Store::new(OsDir::new(tmp.path()));
+/// store.create("[1]", 7)?;
+/// let mut reader = store.open_reader(None)?;
+/// assert_eq!(reader.info().seq, 7);
+/// store.create("[2]", 8)?;
+/// assert_eq!(reader.read(4)?, b"[\n  ");
+/// assert_eq!(reader.read(99)?, b"1\n]");
+/// assert_eq!(reader.read(99)?, b"");
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Reader<D: Dir> {
+    info: Info,
+    skipped: Vec<Skipped>,
+    body: Body<D::Reader>,
+    /// The sum when it was found sound.
+    sum: Hash,
+    /// What was read and not yet returned starts at `returned`.
+    ahead: Vec<u8>,
+    returned: usize,
+    at_end: bool,
+    failed: Option<Error>,
+    _open: Open,
+}
+
+impl<D: Dir> Reader<D> {
+    pub(super) fn open(store: &Store<D>, seq: Option<u64>) -> Result<Self> {
+        if store.shared.reading.borrow().len() >= MAX_READERS {
+            return Err(Error::Busy);
+        }
+        let Found { info, skipped, state, body } = store.find(seq, State::Sum)?;
+        let open = Open::new(&store.shared, info.seq);
+        let body = body.rewind().map_err(|e| Error::io("read", &name(&info), &e))?;
+        let (ahead, sum) = (Vec::new(), state.sum);
+        Ok(Reader { info, skipped, body, sum, ahead, returned: 0, at_end: false, failed: None, _open: open })
+    }
+
+    /// What is known of the snapshot.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// The newer generations that are damaged, newest first.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// Returns the next piece of the state, of at most `max` bytes, and nothing at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](Error::Corrupt) if the file was changed since it was opened,
+    /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+    pub fn read(&mut self, max: u64) -> Result<Vec<u8>> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        self.read_ahead(max).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    fn read_ahead(&mut self, max: u64) -> Result<Vec<u8>> {
+        let wanted = usize::try_from(max).map_or(MOST, |max| max.min(MOST));
+        // A byte more than is wanted, so that the last one is returned only once the sum was compared.
+        while self.ahead.len() - self.returned <= wanted && !self.at_end {
+            self.ahead.drain(..self.returned);
+            self.returned = 0;
+            self.at_end = !self
+                .body
+                .read(&mut self.ahead)
+                .map_err(|error| Error::io("read", &name(&self.info), &error))?;
+            if self.at_end && self.body.sum() != self.sum {
+                return Err(Error::Corrupt(format!(
+                    "`{}` was changed while it was read: read it again",
+                    name(&self.info)
+                )));
+            }
+        }
+        let end = self.ahead.len().min(self.returned + wanted);
+        let piece = self.ahead[self.returned..end].to_vec();
+        self.returned = end;
+        Ok(piece)
+    }
+}
+
+fn name(info: &Info) -> String {
+    match info.layout {
+        Layout::Pair => STATE.to_owned(),
+        Layout::Numbered => files::generation(info.seq),
+    }
+}
+
+/// That a generation is being read.
+struct Open {
+    shared: Rc<Shared>,
+    seq: u64,
+}
+
+impl Open {
+    fn new(shared: &Rc<Shared>, seq: u64) -> Self {
+        shared.reading.borrow_mut().push(seq);
+        Open { shared: shared.clone(), seq }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut reading = self.shared.reading.borrow_mut();
+        if let Some(at) = reading.iter().position(|&seq| seq == self.seq) {
+            reading.swap_remove(at);
+        }
+    }
+}

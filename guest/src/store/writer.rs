@@ -1,0 +1,246 @@
+//! A snapshot that is written piece by piece.
+
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::rc::Rc;
+
+use super::{Shared, Store};
+use crate::dir::Dir;
+use crate::error::{Error, Result};
+use crate::files::{self, Place};
+use crate::json::{self, Formatter};
+use crate::layout::{Contents, Layout};
+use crate::limits::Allowance;
+use crate::numbered::{self, Condition, Retention};
+use crate::pair;
+
+/// A snapshot that is being made. Dropping it undoes everything.
+///
+/// ```
+/// # use minisnap_component::{dir::OsDir, error::Error, store::Store};
+/// # let tmp = tempfile::tempdir().unwrap();
+/// # let store = Store::new(OsDir::new(tmp.path()));
+/// let mut writer = store.open_writer(7)?;
+/// writer.write(br#"{"counter""#)?;
+/// writer.write(b":1}")?;
+/// assert_eq!(store.create("2", 8), Err(Error::Busy));
+/// writer.commit()?;
+/// assert_eq!(store.restore()?.state, "{\n  \"counter\": 1\n}");
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Writer<D: Dir> {
+    formatter: json::Bytes<Draft<D>>,
+    /// How many bytes were given.
+    given: u64,
+    seq: u64,
+    before: Before,
+    store: Store<D>,
+    /// The last field, so that the next writer finds everything undone.
+    _alone: Alone,
+}
+
+/// What the directory held when the writer was opened.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// The numbers of the generations, newest first.
+    generations: Vec<u64>,
+    /// Those whose numbers are not lower than the new one's. They are damaged: a sound one would make that stale, or
+    /// is replaced by it.
+    damaged: Vec<u64>,
+}
+
+/// A snapshot in either layout.
+pub(super) enum Draft<D: Dir> {
+    Pair(pair::Draft<D>),
+    Numbered(numbered::Draft<D>),
+}
+
+impl<D: Dir> Writer<D> {
+    pub(super) fn open(store: &Store<D>, seq: u64) -> Result<Self> {
+        store.check_dir()?;
+        let alone = Alone::new(&store.shared)?;
+        let contents = store.settle()?;
+        let allowance = Allowance { max_state: store.settings.max_state, room: store.room(&contents)? };
+        let (formatter, before) = match contents.layout()?.unwrap_or(store.settings.layout) {
+            Layout::Pair => {
+                match pair::read::newest_seq(&store.dir)? {
+                    Some(newest) if seq < newest => return Err(Error::Stale(newest)),
+                    _ => {}
+                }
+                let draft = Draft::Pair(pair::Draft::begin(&store.dir, allowance)?);
+                (Formatter::new(draft), Before::default())
+            }
+            Layout::Numbered => {
+                let before = store.check_not_stale(contents, seq)?;
+                let draft = Draft::Numbered(numbered::Draft::begin(&store.dir, seq, allowance)?);
+                (Formatter::new(draft).nested(1), before)
+            }
+        };
+        let formatter = json::Bytes::from(formatter);
+        Ok(Writer { formatter, given: 0, seq, before, store: store.clone(), _alone: alone })
+    }
+
+    /// Takes the next piece of the state, cut anywhere.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidState`](Error::InvalidState), [`TooLarge`](Error::TooLarge), [`NoSpace`](Error::NoSpace),
+    /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io). The writer is of no more use then.
+    pub fn write(&mut self, piece: &[u8]) -> Result<()> {
+        self.take(piece.len())?;
+        Ok(self.formatter.push(piece)?)
+    }
+
+    /// The same for a piece that is known to be UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn write_text(&mut self, piece: &str) -> Result<()> {
+        self.take(piece.len())?;
+        Ok(self.formatter.push_text(piece)?)
+    }
+
+    fn take(&mut self, size: usize) -> Result<()> {
+        let max_state = self.store.settings.max_state;
+        self.given = self.given.saturating_add(size as u64);
+        if self.given > max_state { Err(Error::TooLarge(max_state)) } else { Ok(()) }
+    }
+
+    /// Makes the snapshot the newest one, durably.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn commit(self) -> Result<()> {
+        let Writer { formatter, seq, before, store, _alone, .. } = self;
+        match formatter.finish()? {
+            Draft::Pair(draft) => draft.commit(seq),
+            Draft::Numbered(draft) => {
+                draft.commit(&before.damaged)?;
+                // It is durable, whether or not others can be removed.
+                store.prune(seq, before);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<D: Dir> Store<D> {
+    /// Finishes or removes what an earlier crash left, and says what the directory holds then.
+    pub(super) fn settle(&self) -> Result<Contents> {
+        let mut contents = Contents::look_alone(&self.dir)?;
+        if !contents.migrating.is_empty() {
+            self.settle_migration(&contents)?;
+            contents = Contents::look_alone(&self.dir)?;
+        }
+        self.shared.known.retain(&contents);
+        let layout = contents.layout()?.unwrap_or(self.settings.layout);
+        numbered::settle(&self.dir, &contents)?;
+        if layout == Layout::Pair {
+            pair::settle(&self.dir)?;
+        }
+        Ok(contents)
+    }
+
+    /// Refuses a number that is lower than that of the newest sound generation; finds the damaged ones on the way.
+    fn check_not_stale(&self, contents: Contents, seq: u64) -> Result<Before> {
+        let known = &self.shared.known;
+        let mut damaged = Vec::new();
+        for &generation in contents.generations.iter().take_while(|&&generation| generation >= seq) {
+            // One that is replaced is read: what has become of it since must not be lost.
+            let condition = match generation == seq {
+                true => known.check_anew(&self.dir, generation)?,
+                false => known.check(&self.dir, generation)?,
+            };
+            match condition {
+                Condition::Sound(_) if generation > seq => return Err(Error::Stale(generation)),
+                Condition::Sound(_) | Condition::Gone => {}
+                Condition::Damaged => damaged.push(generation),
+                Condition::Unreadable => {
+                    let name = files::generation(generation);
+                    return Err(Error::Io(format!(
+                        "cannot read `{name}`, which may be newer: try again, or move it away, or give a higher \
+                         sequence number"
+                    )));
+                }
+            }
+        }
+        Ok(Before { generations: contents.generations, damaged })
+    }
+
+    /// How many bytes a new snapshot may add, if older generations make room for it afterwards.
+    pub(super) fn room(&self, contents: &Contents) -> Result<u64> {
+        if self.settings.max_total == u64::MAX {
+            return Ok(u64::MAX);
+        }
+        let mut held = numbered::held_beside_generations(&self.dir)?;
+        let mut has_newest = false;
+        for &seq in &contents.generations {
+            match self.shared.known.check(&self.dir, seq)? {
+                Condition::Sound(_) if has_newest => {}
+                Condition::Sound(size) => {
+                    has_newest = true;
+                    held = held.saturating_add(size);
+                }
+                // Nothing removes these.
+                Condition::Damaged | Condition::Unreadable => {
+                    let entry = Place::look(&self.dir, files::generation(seq))?.entry;
+                    held = held.saturating_add(entry.map_or(0, |entry| entry.size));
+                }
+                Condition::Gone => {}
+            }
+        }
+        Ok(self.settings.max_total.saturating_sub(held))
+    }
+
+    /// Removes the oldest generations after the generation `seq` was committed.
+    fn prune(&self, seq: u64, before: Before) {
+        let mut generations = before.generations;
+        generations.retain(|&generation| generation < seq);
+        generations.insert(0, seq);
+        match Place::look(&self.dir, files::generation(seq)) {
+            Ok(Place { entry: Some(entry), .. }) => self.shared.known.insert(seq, entry),
+            _ => self.shared.known.remove(seq),
+        }
+        let keep = usize::try_from(self.settings.keep.get()).unwrap_or(usize::MAX);
+        let retention = Retention { keep, max_total: self.settings.max_total };
+        let open = self.shared.reading.borrow();
+        numbered::prune(&self.dir, &generations, retention, &self.shared.known, &open);
+    }
+}
+
+impl<D: Dir> Write for Draft<D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Draft::Pair(draft) => draft.write(bytes),
+            Draft::Numbered(draft) => draft.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Draft::Pair(draft) => draft.flush(),
+            Draft::Numbered(draft) => draft.flush(),
+        }
+    }
+}
+
+/// The right to write, which one has at a time.
+pub(super) struct Alone(Rc<Shared>);
+
+impl Alone {
+    pub(super) fn new(shared: &Rc<Shared>) -> Result<Self> {
+        if shared.writing.replace(true) {
+            return Err(Error::Busy);
+        }
+        Ok(Alone(shared.clone()))
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let writing: &Cell<bool> = &self.0.writing;
+        writing.set(false);
+    }
+}

@@ -1,0 +1,641 @@
+//! The numbered layout: the order of its commit, what failures, kills and damage leave, what is kept, and what is set
+//! aside.
+
+mod seam;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use minisnap_component::dir::OsDir;
+use minisnap_component::error::Error;
+use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
+use seam::{Fault, FaultyDir, copy_of};
+use tempfile::{TempDir, tempdir};
+
+fn settings(keep: u32) -> Settings {
+    Settings { layout: Layout::Numbered, keep: NonZeroU32::new(keep).unwrap(), ..Settings::default() }
+}
+
+/// A store that keeps three generations.
+fn store(dir: &Path) -> Store<OsDir> {
+    Store::new(OsDir::new(dir)).with_settings(settings(3))
+}
+
+fn snapshot(state: &str, seq: u64) -> Snapshot {
+    Snapshot { state: state.to_owned(), seq, skipped: Vec::new() }
+}
+
+fn name(seq: u64) -> String {
+    format!("snapshot_{seq:020}.json")
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn generations(seqs: impl IntoIterator<Item = u64>) -> BTreeSet<String> {
+    seqs.into_iter().map(name).collect()
+}
+
+/// A directory with these generations, whose states are their numbers.
+fn dir_with(seqs: impl IntoIterator<Item = u64>) -> TempDir {
+    let dir = tempdir().unwrap();
+    for seq in seqs {
+        store(dir.path()).create(&seq.to_string(), seq).unwrap();
+    }
+    dir
+}
+
+/// Changes a byte of the state.
+fn damage(dir: &Path, seq: u64) {
+    let path = dir.join(name(seq));
+    let text = fs::read_to_string(&path).unwrap();
+    let damaged = text.replace(&format!("\"state\": {seq}"), &format!("\"state\": {}", seq ^ 1));
+    assert_ne!(text, damaged);
+    fs::write(path, damaged).unwrap();
+}
+
+/// What was done to the disk, in order.
+fn edits(dir: &FaultyDir) -> Vec<String> {
+    let mut log = dir.log();
+    log.retain(|line| !["look", "list", "open", "read"].iter().any(|reading| line.starts_with(reading)));
+    log.dedup();
+    log
+}
+
+#[test]
+fn a_generation_is_what_serde_json_prints_and_its_sum() {
+    let dir = tempdir().unwrap();
+    store(dir.path()).create("{\"list\":[1,{}],\"none\":[]}", 42).unwrap();
+    let text = fs::read_to_string(dir.path().join(name(42))).unwrap();
+    let (summed, rest) = text.split_at(text.find("  \"blake3\"").unwrap());
+    assert_eq!(
+        summed,
+        "{\n  \"seq\": 42,\n  \"state\": {\n    \"list\": [\n      1,\n      {}\n    ],\n    \"none\": []\n  },\n"
+    );
+    assert_eq!(rest, format!("  \"blake3\": \"{}\"\n}}", blake3::hash(summed.as_bytes())));
+    let restored = store(dir.path()).restore().unwrap().state;
+    assert_eq!(restored, "{\n  \"list\": [\n    1,\n    {}\n  ],\n  \"none\": []\n}");
+}
+
+#[test]
+fn a_generation_is_written_synced_and_renamed_in_this_order() {
+    let tmp = dir_with([1, 2, 3]);
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    Store::new(dir.clone()).with_settings(settings(3)).create("4", 4).unwrap();
+    assert_eq!(
+        edits(&dir),
+        [
+            "create snapshot_00000000000000000004.json.tmp",
+            "write snapshot_00000000000000000004.json.tmp",
+            "sync snapshot_00000000000000000004.json.tmp",
+            "create snapshot.pending",
+            "rename snapshot_00000000000000000004.json.tmp snapshot_00000000000000000004.json",
+            "sync /",
+            "remove snapshot.pending",
+            "remove snapshot_00000000000000000001.json",
+        ]
+    );
+}
+
+#[test]
+fn what_a_killed_create_left_is_synced_before_it_is_read_or_built_on() {
+    let tmp = dir_with([1]);
+    let left = ["snapshot.pending", "snapshot_00000000000000000009.json.tmp"];
+    for name in left {
+        fs::write(tmp.path().join(name), "").unwrap();
+    }
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    let store = Store::new(dir.clone()).with_settings(settings(3));
+    assert_eq!(store.restore(), Ok(snapshot("1", 1)));
+    assert_eq!(edits(&dir), ["sync /"]);
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    Store::new(dir.clone()).with_settings(settings(3)).create("2", 2).unwrap();
+    assert_eq!(
+        edits(&dir)[..3],
+        ["sync /", "remove snapshot.pending", "remove snapshot_00000000000000000009.json.tmp"]
+            .map(str::to_owned)
+    );
+    assert_eq!(names(tmp.path()), generations([1, 2]));
+}
+
+#[test]
+fn what_another_program_wrote_is_synced_before_it_is_returned() {
+    let tmp = tempdir().unwrap();
+    fs::write(tmp.path().join(name(7)), "{\n  \"seq\": 7,\n  \"state\": [\n    1\n  ]\n}").unwrap();
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    assert_eq!(Store::new(dir.clone()).restore(), Ok(snapshot("[\n  1\n]", 7)));
+    assert_eq!(edits(&dir), ["sync /"]);
+}
+
+/// Makes the generation 4 where there are three, of which the first goes, with `fault` on the way.
+fn with_fault(fault: Fault, check: impl Fn(&Path, &FaultyDir, Result<(), Error>)) -> bool {
+    let tmp = dir_with([1, 2, 3]);
+    let dir = FaultyDir::new(tmp.path(), fault);
+    let result = Store::new(dir.clone()).with_settings(settings(3)).create("4", 4);
+    check(tmp.path(), &dir, result);
+    dir.has_failed()
+}
+
+#[test]
+fn any_failed_operation_on_a_generation_is_reported_and_costs_no_data() {
+    for (kind, expected) in [
+        (ErrorKind::Other, None),
+        (ErrorKind::StorageFull, Some(Error::NoSpace)),
+        (ErrorKind::PermissionDenied, Some(Error::AccessDenied)),
+    ] {
+        let mut at = 0;
+        while with_fault(Fault::Once(at, kind), |path, dir, result| {
+            let restored = store(path).restore().unwrap();
+            let (mut log, mut operation) = (dir.log(), String::new());
+            if log.len() > at {
+                operation = log.remove(at);
+                log.truncate(at);
+            }
+            let renamed =
+                log.iter().any(|line| line.starts_with("rename") && line.ends_with(name(4).as_str()));
+            let synced = renamed && log.contains(&"sync /".to_owned());
+            assert_eq!(
+                restored,
+                if renamed { snapshot("4", 4) } else { snapshot("3", 3) },
+                "{at}, {operation}"
+            );
+            match (&result, &expected) {
+                (Ok(()), _) => assert!(synced || !dir.has_failed(), "{at}, {operation}: not reported"),
+                (Err(Error::Io(problem)), _) if renamed => {
+                    assert!(problem.contains("the new snapshot is in place"), "{at}, {operation}: {problem}");
+                }
+                (Err(Error::Io(problem)), None) => {
+                    assert!(problem.starts_with("cannot "), "{at}, {operation}: {problem}");
+                }
+                (Err(error), expected) => assert_eq!(Some(error), expected.as_ref(), "{at}, {operation}"),
+            }
+            if result.is_err() && !renamed {
+                assert_eq!(names(path), generations([1, 2, 3]), "{at}, {operation}: left behind");
+            }
+            store(path).create("5", 5).unwrap();
+            assert_eq!(store(path).restore(), Ok(snapshot("5", 5)));
+            assert!(
+                names(path).is_subset(&generations([2, 3, 4, 5])),
+                "{at}, {operation}: {:?}",
+                names(path)
+            );
+        }) {
+            at += 1;
+        }
+        assert!(at > 25, "only {at} operations were tried");
+    }
+}
+
+#[test]
+fn a_kill_at_any_operation_on_a_generation_leaves_the_old_or_the_new_snapshot() {
+    let mut at = 0;
+    while with_fault(Fault::Crash(at), |path, dir, result| {
+        let restored = store(path).restore().unwrap();
+        assert!([snapshot("3", 3), snapshot("4", 4)].contains(&restored), "{at}: {restored:?}");
+        if result.is_ok() && !dir.has_failed() {
+            assert_eq!(restored.seq, 4);
+        }
+        // A kill at any operation of the recovery, too.
+        for again in 0.. {
+            let copy = copy_of(path);
+            let dir = FaultyDir::new(copy.path(), Fault::Crash(again));
+            let _ = Store::new(dir.clone()).with_settings(settings(3)).create("5", 5);
+            let recovered = store(copy.path()).restore().unwrap();
+            assert!(recovered == restored || recovered == snapshot("5", 5), "{at}, {again}: {recovered:?}");
+            store(copy.path()).create("6", 6).unwrap();
+            assert_eq!(store(copy.path()).restore(), Ok(snapshot("6", 6)));
+            let left = names(copy.path());
+            assert!(left.len() == 3 && left.is_subset(&generations(2..=6)), "{at}, {again}: {left:?}");
+            if !dir.has_failed() {
+                break;
+            }
+        }
+    }) {
+        at += 1;
+    }
+    assert!(at > 25, "only {at} operations were tried");
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_of_a_generation_is_found() {
+    let whole = dir_with([1, 2]);
+    let original = fs::read(whole.path().join(name(2))).unwrap();
+    let check = |what: &str, damaged: &[u8]| {
+        for alone in [false, true] {
+            let dir = copy_of(whole.path());
+            fs::write(dir.path().join(name(2)), damaged).unwrap();
+            if alone {
+                fs::remove_file(dir.path().join(name(1))).unwrap();
+                let Err(Error::Corrupt(problem)) = store(dir.path()).restore() else { panic!("{what}") };
+                assert!(problem.contains(&format!("`{}`", name(2))), "{what}: {problem}");
+            } else {
+                let restored = store(dir.path()).restore().unwrap();
+                assert_eq!((restored.state.as_str(), restored.seq), ("1", 1), "{what}");
+                assert_eq!(restored.skipped.len(), 1, "{what}");
+                assert!(restored.skipped[0].problem.contains(&name(2)), "{what}: {restored:?}");
+            }
+        }
+    };
+    for bit in 0..8 * original.len() {
+        let mut damaged = original.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        check(&format!("bit {bit}"), &damaged);
+    }
+    for size in 0..original.len() {
+        check(&format!("cut at {size}"), &original[..size]);
+        let mut zeroed = original.clone();
+        zeroed[size..].fill(0);
+        check(&format!("zeroed from {size}"), &zeroed);
+    }
+    check("a line break at the end", &[&original[..], b"\n"].concat());
+    check("another generation", &fs::read(whole.path().join(name(1))).unwrap());
+}
+
+#[test]
+fn every_flipped_bit_of_a_generation_of_another_program_is_found_or_is_another_state() {
+    let original = "{\n  \"seq\": 7,\n  \"state\": \"abc\"\n}";
+    for bit in 0..8 * original.len() {
+        let dir = tempdir().unwrap();
+        let mut damaged = original.as_bytes().to_vec();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(dir.path().join(name(7)), damaged).unwrap();
+        match store(dir.path()).restore() {
+            // There is no sum, and it is said to be unverified.
+            Ok(found) => assert_eq!((found.seq, found.state.len()), (7, 5), "bit {bit}: {found:?}"),
+            Err(error) => assert!(matches!(error, Error::Corrupt(_)), "bit {bit}: {error:?}"),
+        }
+    }
+}
+
+#[test]
+fn swapped_generations_are_both_damaged() {
+    let dir = dir_with([1, 2]);
+    let [one, two, aside] = [name(1), name(2), "aside".to_owned()].map(|name| dir.path().join(name));
+    fs::rename(&one, &aside).unwrap();
+    fs::rename(&two, &one).unwrap();
+    fs::rename(&aside, &two).unwrap();
+    let Err(Error::Corrupt(problem)) = store(dir.path()).restore() else { panic!() };
+    assert!(problem.contains(&name(1)) && problem.contains(&name(2)), "{problem}");
+    assert!(problem.contains("holds the sequence number 1, and its name another"), "{problem}");
+}
+
+#[test]
+fn a_damaged_newest_generation_is_skipped_and_said_to_be() {
+    let dir = dir_with([1, 2, 3]);
+    damage(dir.path(), 3);
+    let restored = store(dir.path()).restore().unwrap();
+    assert_eq!((restored.state.as_str(), restored.seq), ("2", 2));
+    assert_eq!(restored.skipped.iter().map(|skipped| skipped.seq).collect::<Vec<_>>(), [3]);
+    assert_eq!(store(dir.path()).info().unwrap().seq, 2);
+    assert_eq!(store(dir.path()).restore_at(3).map_err(|e| matches!(e, Error::Corrupt(_))), Err(true));
+    assert_eq!(store(dir.path()).restore_at(1), Ok(snapshot("1", 1)));
+    assert_eq!(store(dir.path()).restore_at(4), Err(Error::NotFound));
+    let list = store(dir.path()).list().unwrap();
+    assert_eq!(list.iter().map(|info| info.seq).collect::<Vec<_>>(), [3, 2, 1]);
+    assert!(matches!(list[0].soundness, Soundness::Damaged(_)));
+    assert_eq!(list[1].soundness, Soundness::Verified);
+    assert_eq!(names(dir.path()), generations([1, 2, 3]), "reading changed something");
+}
+
+#[test]
+fn a_damaged_generation_is_set_aside_and_neither_counted_nor_deleted() {
+    let dir = dir_with([1, 2, 3]);
+    damage(dir.path(), 2);
+    let damaged = fs::read(dir.path().join(name(2))).unwrap();
+    store(dir.path()).create("4", 4).unwrap();
+    let aside = format!("{}.damaged", name(2));
+    let mut expected = generations([1, 3, 4]);
+    expected.insert(aside.clone());
+    assert_eq!(names(dir.path()), expected, "three sound ones are kept");
+    assert_eq!(fs::read(dir.path().join(&aside)).unwrap(), damaged);
+    for seq in 5..20 {
+        store(dir.path()).create("[]", seq).unwrap();
+    }
+    assert_eq!(fs::read(dir.path().join(&aside)).unwrap(), damaged);
+    assert_eq!(names(dir.path()).len(), 4);
+}
+
+#[test]
+fn a_generation_that_replaces_damaged_ones_sets_them_aside() {
+    for (seq, left) in [(2, 2), (3, 3), (7, 7)] {
+        let dir = dir_with([1, 2, 3]);
+        damage(dir.path(), 3);
+        store(dir.path()).create("\"new\"", seq).unwrap();
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("\"new\"", left)), "{seq}");
+        let aside = dir.path().join(format!("{}.damaged", name(3)));
+        if seq <= 3 {
+            assert!(fs::read_to_string(aside).unwrap().contains("\"state\": 2"), "{seq}");
+        }
+    }
+    // What is lower than the newest sound one is stale, whatever lies above that.
+    let dir = dir_with([1, 2, 3]);
+    damage(dir.path(), 3);
+    assert_eq!(store(dir.path()).create("0", 1), Err(Error::Stale(2)));
+    assert_eq!(names(dir.path()), generations([1, 2, 3]));
+    // A second one of the same number gets another name.
+    for _ in 0..2 {
+        damage(dir.path(), 2);
+        store(dir.path()).create("2", 2).unwrap();
+    }
+    assert!(names(dir.path()).contains(&format!("{}.damaged-2", name(2))));
+}
+
+/// Rot below the file system changes neither the size nor the time.
+#[test]
+fn what_a_store_has_seen_to_be_damaged_is_not_taken_for_sound_by_its_size_and_time() {
+    for read_before in [true, false] {
+        for seq in [1, 2, 3] {
+            let dir = tempdir().unwrap();
+            let store = store(dir.path());
+            store.create("1", 1).unwrap();
+            store.create("2", 2).unwrap();
+            let path = dir.path().join(name(2));
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            damage(dir.path(), 2);
+            fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+            if read_before {
+                assert_eq!(store.restore().unwrap().skipped.len(), 1);
+            } else if seq == 1 {
+                // Nothing shows it.
+                assert_eq!(store.create("[]", seq), Err(Error::Stale(2)));
+                continue;
+            }
+            store.create("[]", seq).unwrap();
+            assert_eq!(store.restore().unwrap(), snapshot("[]", seq));
+            let aside = dir.path().join(format!("{}.damaged", name(2)));
+            assert!(seq == 3 || fs::read_to_string(aside).unwrap().contains("\"state\": 3"), "{seq}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_generation_that_is_replaced_is_set_aside_durably_first() {
+    let tmp = dir_with([1, 2]);
+    damage(tmp.path(), 2);
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    Store::new(dir.clone()).create("2", 2).unwrap();
+    assert_eq!(
+        edits(&dir)[3..],
+        [
+            "rename snapshot_00000000000000000002.json snapshot_00000000000000000002.json.damaged",
+            "sync /",
+            "create snapshot.pending",
+            "rename snapshot_00000000000000000002.json.tmp snapshot_00000000000000000002.json",
+            "sync /",
+            "remove snapshot.pending",
+        ]
+    );
+}
+
+#[test]
+fn a_newest_generation_that_cannot_be_read_now_is_neither_replaced_nor_set_aside() {
+    let tmp = dir_with([1, 2]);
+    let mut met = 0;
+    for at in 0..40 {
+        let dir = FaultyDir::new(tmp.path(), Fault::Once(at, ErrorKind::Other));
+        let store = Store::new(dir.clone());
+        if dir.log().len() > at {
+            break;
+        }
+        let created = store.create("0", 1);
+        if dir.log().get(at).is_some_and(|operation| operation == &format!("read {}", name(2))) {
+            let Err(Error::Io(problem)) = created else { panic!("{created:?}") };
+            assert!(problem.contains(&name(2)) && problem.contains("try again"), "{problem}");
+            met += 1;
+        } else {
+            assert!(matches!(created, Err(Error::Stale(2) | Error::Io(_))), "{created:?}");
+        }
+        assert_eq!(names(tmp.path()), generations([1, 2]));
+    }
+    assert!(met > 2);
+}
+
+#[test]
+fn where_no_generation_is_sound_the_error_lists_them() {
+    let dir = dir_with([1, 2]);
+    for seq in [1, 2] {
+        damage(dir.path(), seq);
+    }
+    for problem in [
+        store(dir.path()).restore().unwrap_err(),
+        store(dir.path()).info().unwrap_err(),
+        store(dir.path()).oldest_kept().unwrap_err(),
+    ] {
+        let Error::Corrupt(problem) = problem else { panic!("{problem:?}") };
+        assert!(problem.contains(&name(1)) && problem.contains(&name(2)), "{problem}");
+    }
+    assert_eq!(store(dir.path()).exists(), Ok(true));
+    assert_eq!(store(dir.path()).list().unwrap().len(), 2);
+    // Nothing that can be restored is lost by a new one.
+    store(dir.path()).create("0", 0).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("0", 0)));
+    assert_eq!(names(dir.path()).len(), 3);
+}
+
+#[test]
+fn a_directory_of_damaged_generations_that_were_set_aside_is_not_taken_for_an_empty_one() {
+    let dir = dir_with([1]);
+    let aside = format!("{}.damaged", name(1));
+    fs::rename(dir.path().join(name(1)), dir.path().join(&aside)).unwrap();
+    for problem in [store(dir.path()).restore().unwrap_err(), store(dir.path()).list().unwrap_err()] {
+        assert!(matches!(&problem, Error::Corrupt(text) if text.contains(&aside)), "{problem:?}");
+    }
+    assert_eq!(store(dir.path()).exists(), Ok(true));
+    store(dir.path()).create("2", 2).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
+}
+
+#[test]
+fn the_last_generations_are_kept() {
+    let dir = dir_with(0..100);
+    assert_eq!(names(dir.path()), generations(97..100));
+    assert_eq!(store(dir.path()).oldest_kept(), Ok(97));
+    let fewer = Store::new(OsDir::new(dir.path())).with_settings(settings(1));
+    fewer.create("100", 100).unwrap();
+    assert_eq!(names(dir.path()), generations([100]));
+}
+
+#[test]
+fn what_a_reader_has_open_is_not_pruned() {
+    let dir = dir_with([1, 2, 3]);
+    let store = store(dir.path());
+    let mut reader = store.open_reader(Some(1)).unwrap();
+    for seq in 4..10 {
+        store.create(&seq.to_string(), seq).unwrap();
+    }
+    // Nor does it take the place of a newer one.
+    assert_eq!(names(dir.path()), generations([1, 7, 8, 9]));
+    assert_eq!(reader.read(99).unwrap(), b"1");
+    assert_eq!(reader.read(99).unwrap(), b"");
+    drop(reader);
+    store.create("10", 10).unwrap();
+    assert_eq!(names(dir.path()), generations([8, 9, 10]));
+}
+
+#[test]
+fn every_number_can_be_that_of_a_generation() {
+    let dir = dir_with([0, u64::MAX - 1, u64::MAX]);
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot(&u64::MAX.to_string(), u64::MAX)));
+    assert_eq!(store(dir.path()).restore_at(0), Ok(snapshot("0", 0)));
+    assert_eq!(store(dir.path()).create("1", u64::MAX - 1), Err(Error::Stale(u64::MAX)));
+    store(dir.path()).create("[]", u64::MAX).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("[]", u64::MAX)));
+}
+
+#[test]
+fn names_that_are_not_exactly_a_generations_do_not_count() {
+    let dir = tempdir().unwrap();
+    let foreign = [
+        "snapshot_9.bak",
+        "snapshot_1.json",
+        "SNAPSHOT_00000000000000000007.JSON",
+        "Snapshot_00000000000000000007.json",
+        "snapshot_000000000000000000007.json",
+        "snapshot_00000000000000000007.json.bak",
+        "snapshot_99999999999999999999.json",
+    ];
+    for name in foreign {
+        fs::write(dir.path().join(name), "{\n  \"seq\": 7,\n  \"state\": 7\n}").unwrap();
+    }
+    assert_eq!(store(dir.path()).restore(), Err(Error::NotFound));
+    assert_eq!(store(dir.path()).list(), Ok(Vec::new()));
+    for seq in 1..6 {
+        store(dir.path()).create(&seq.to_string(), seq).unwrap();
+    }
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("5", 5)));
+    let expected = foreign.map(str::to_owned).into_iter().chain(generations(3..6)).collect();
+    assert_eq!(names(dir.path()), expected);
+}
+
+#[test]
+fn what_is_no_file_is_a_damaged_generation() {
+    let dir = dir_with([1]);
+    fs::create_dir(dir.path().join(name(2))).unwrap();
+    std::os::unix::fs::symlink(dir.path().join(name(1)), dir.path().join(name(3))).unwrap();
+    let restored = store(dir.path()).restore().unwrap();
+    assert_eq!(restored.seq, 1);
+    assert_eq!(restored.skipped.iter().map(|skipped| skipped.seq).collect::<Vec<_>>(), [3, 2]);
+    store(dir.path()).create("2", 2).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
+}
+
+#[test]
+fn the_directory_never_holds_more_than_its_limit_after_a_create() {
+    let dir = tempdir().unwrap();
+    let held =
+        || names(dir.path()).iter().map(|name| fs::metadata(dir.path().join(name)).unwrap().len()).sum();
+    let state = |size: usize| format!("\"{}\"", "x".repeat(size - 2));
+    let limited = |keep| {
+        Store::new(OsDir::new(dir.path())).with_settings(Settings { max_total: 10_000, ..settings(keep) })
+    };
+    for seq in 0..10 {
+        limited(5).create(&state(3000), seq).unwrap();
+        let held: u64 = held();
+        assert!(held <= 10_000, "{held}");
+    }
+    assert_eq!(names(dir.path()), generations([7, 8, 9]), "as many as fit");
+    // The newest one cannot make room.
+    let before = names(dir.path());
+    assert_eq!(limited(5).create(&state(7000), 10), Err(Error::NoSpace));
+    assert_eq!(names(dir.path()), before);
+    assert_eq!(store(dir.path()).restore().unwrap().seq, 9);
+    limited(5).create(&state(6500), 10).unwrap();
+    assert_eq!(names(dir.path()), generations([9, 10]));
+    // What was set aside counts, and goes never.
+    limited(5).create(&state(1000), 11).unwrap();
+    limited(5).create(&state(1000), 12).unwrap();
+    let path = dir.path().join(name(11));
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace('x', "y")).unwrap();
+    for seq in 13..20 {
+        limited(5).create(&state(3000), seq).unwrap();
+        let held: u64 = held();
+        assert!(held <= 10_000, "{held}");
+    }
+    let aside = format!("{}.damaged", name(11));
+    assert_eq!(names(dir.path()), generations([18, 19]).into_iter().chain([aside]).collect());
+}
+
+#[test]
+fn what_fits_the_limit_as_it_is_restored_is_restored() {
+    let dir = tempdir().unwrap();
+    let limited = |layout| {
+        Store::new(OsDir::new(dir.path())).with_settings(Settings { layout, max_state: 500, ..settings(3) })
+    };
+    limited(Layout::Pair).create(&format!("[{}1]", "1,".repeat(90)), 1).unwrap();
+    limited(Layout::Pair).migrate(Layout::Numbered).unwrap();
+    let info = limited(Layout::Numbered).info().unwrap();
+    assert!(info.size > 450 && fs::metadata(dir.path().join(name(1))).unwrap().len() > 600);
+    assert_eq!(limited(Layout::Numbered).restore().unwrap().state.len() as u64, info.size);
+}
+
+#[test]
+fn a_migration_ends_with_a_durable_removal_of_its_mark() {
+    for (from, to, mark) in [
+        (Layout::Pair, Layout::Numbered, "snapshot.to-numbered"),
+        (Layout::Numbered, Layout::Pair, "snapshot.to-pair"),
+    ] {
+        let tmp = tempdir().unwrap();
+        let settings = Settings { layout: from, ..Settings::default() };
+        Store::new(OsDir::new(tmp.path())).with_settings(settings).create("1", 1).unwrap();
+        let dir = FaultyDir::new(tmp.path(), Fault::None);
+        assert_eq!(Store::new(dir.clone()).migrate(to), Ok(1));
+        let edits = edits(&dir);
+        let made = edits.iter().position(|edit| *edit == format!("create {mark}")).unwrap();
+        assert_eq!(edits[made + 1], "sync /");
+        assert_eq!(edits[edits.len() - 3..], ["sync /", &format!("remove {mark}"), "sync /"]);
+    }
+}
+
+#[test]
+fn a_migration_whose_new_layout_was_damaged_since_keeps_the_old_one() {
+    for (from, to, mark) in [
+        (Layout::Pair, Layout::Numbered, "snapshot.to-numbered"),
+        (Layout::Numbered, Layout::Pair, "snapshot.to-pair"),
+    ] {
+        let dir = tempdir().unwrap();
+        let settings = Settings { layout: from, ..Settings::default() };
+        let store = Store::new(OsDir::new(dir.path())).with_settings(settings);
+        store.create("1", 1).unwrap();
+        let old = copy_of(dir.path());
+        store.migrate(to).unwrap();
+        // Killed before it removed the old layout.
+        for name in names(old.path()) {
+            fs::copy(old.path().join(&name), dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join(mark), "").unwrap();
+        let copy = copy_of(dir.path());
+        store.create("2", 2).unwrap();
+        assert_eq!(
+            (store.restore(), store.list().unwrap().len()),
+            (Ok(snapshot("2", 2)), if to == Layout::Pair { 1 } else { 2 })
+        );
+        assert!(!names(dir.path()).contains(mark));
+
+        damage_new(copy.path(), to);
+        let store = Store::new(OsDir::new(copy.path()));
+        let Err(Error::Corrupt(_)) = store.create("2", 2) else { panic!("{to:?}") };
+        assert!(names(old.path()).is_subset(&names(copy.path())), "{to:?}");
+    }
+
+    fn damage_new(dir: &Path, layout: Layout) {
+        match layout {
+            Layout::Pair => fs::write(dir.join("snapshot.json"), "3").unwrap(),
+            Layout::Numbered => damage(dir, 1),
+        }
+    }
+}
+
+#[test]
+fn a_state_that_native_minisnap_could_not_read_in_its_envelope_is_refused() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let dir = tempdir().unwrap();
+    store(dir.path()).create(&nested(126), 1).unwrap();
+    let Err(Error::InvalidState(problem)) = store(dir.path()).create(&nested(127), 2) else { panic!() };
+    assert!(problem.contains("nested deeper than 126"), "{problem}");
+    let text = fs::read_to_string(dir.path().join(name(1))).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+}

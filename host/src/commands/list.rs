@@ -1,0 +1,47 @@
+//! `minisnap list`
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use minisnap_host::{Error, Info};
+
+use super::{Failure, reader, table, write_out};
+
+const EXAMPLE: &str = "Examples:
+  minisnap list ./history
+  minisnap list ./history --json | jq '.generations[].seq'";
+
+/// List the generations, newest first, with size, time and soundness
+///
+/// Every byte of each is read. On a terminal, `*` marks the one that restore would print.
+#[derive(Args)]
+#[command(after_help = EXAMPLE)]
+pub struct List {
+    /// The directory of the snapshots
+    dir: PathBuf,
+    /// Print {"layout":"pair"|"numbered","generations":[...]}, of which each is {"seq":N,"size":BYTES,
+    /// "modified":"RFC 3339"|null,"soundness":"verified"|"unverified"|"damaged"}, with "problem" if it is damaged
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let infos = generations(&self.dir)?;
+        let text = if self.json {
+            table::json_list(&infos)
+        } else {
+            table::list(&infos, io::stdout().is_terminal())
+        };
+        write_out(None, text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What is known of each generation, newest first; there is one at least.
+pub fn generations(dir: &Path) -> Result<Vec<Info>, Failure> {
+    let infos = reader(dir)?.list().map_err(Failure::about(dir))?;
+    if infos.is_empty() { Err(Failure::about(dir)(Error::NotFound)) } else { Ok(infos) }
+}

@@ -1,0 +1,47 @@
+//! `minisnap migrate`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use minisnap_host::{Error, Grant};
+
+use super::{Failure, LayoutName, minisnap, size, write_out};
+
+const EXAMPLE: &str = "Example:
+  minisnap migrate ./snapshots --to numbered";
+
+/// Rewrite the newest sound snapshot in another layout
+///
+/// There is no moment in which a crash loses it: the next create finishes what was begun, or undoes it. Older
+/// generations have no place in the layout `pair`, and are removed.
+#[derive(Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Migrate {
+    /// The directory of the snapshots
+    dir: PathBuf,
+    /// The layout to have
+    #[arg(long, value_enum)]
+    to: LayoutName,
+    /// The most that the directory may hold, both layouts together
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_total: Option<u64>,
+}
+
+impl Migrate {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let about_dir = Failure::about(&self.dir);
+        // A wrong name must not make a directory.
+        if !self.dir.exists() {
+            return Err(about_dir(Error::NotFound));
+        }
+        let mut grant = Grant::new(&self.dir);
+        if let Some(bytes) = self.max_total {
+            grant = grant.max_total(bytes);
+        }
+        let mut store = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(&about_dir)?;
+        let seq = store.migrate(self.to.into()).map_err(&about_dir)?;
+        write_out(None, format!("seq {seq}\n").as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,129 @@
+//! What is known of generations, as a table for people and as JSON for programs.
+
+use std::time::SystemTime;
+
+use bytesize::ByteSize;
+use minisnap_host::{Info, Layout, Soundness};
+use serde_json::{Value, json};
+
+/// How many characters the longest bar of a size has.
+const BAR: u64 = 20;
+
+/// The size as people read it.
+pub fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// The time as RFC 3339 has it, in UTC and to the second.
+pub fn time(time: Option<SystemTime>) -> Option<String> {
+    // What is out of the range of years with four digits has no such form.
+    let limit = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_799);
+    let time = time.filter(|&time| SystemTime::UNIX_EPOCH <= time && time <= limit)?;
+    Some(humantime::format_rfc3339_seconds(time).to_string())
+}
+
+/// The name of a layout, as the command line has it.
+pub fn layout(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Pair => "pair",
+        Layout::Numbered => "numbered",
+    }
+}
+
+/// In a word.
+pub fn soundness(soundness: &Soundness) -> &'static str {
+    match soundness {
+        Soundness::Verified => "verified",
+        Soundness::Unverified => "unverified",
+        Soundness::Damaged(_) => "damaged",
+    }
+}
+
+/// What is wrong, if anything is.
+pub fn problem(info: &Info) -> Option<&str> {
+    match &info.soundness {
+        Soundness::Verified | Soundness::Unverified => None,
+        Soundness::Damaged(problem) => Some(problem),
+    }
+}
+
+/// Whether it can be restored.
+pub fn is_sound(info: &&Info) -> bool {
+    problem(info).is_none()
+}
+
+/// {"seq":N,"size":BYTES,"modified":"TIME"|null,"soundness":...}, and "problem" if it is damaged.
+pub fn json(info: &Info) -> Value {
+    let mut value = json!({
+        "seq": info.seq,
+        "size": info.size,
+        "modified": time(info.modified),
+        "soundness": soundness(&info.soundness),
+    });
+    if let Some(problem) = problem(info) {
+        value["problem"] = problem.into();
+    }
+    value
+}
+
+/// {"layout":...,"generations":[...]}, newest first.
+pub fn json_list(infos: &[Info]) -> String {
+    let generations: Vec<Value> = infos.iter().map(json).collect();
+    let layout = infos.first().map(|info| layout(info.layout));
+    format!("{}\n", json!({ "layout": layout, "generations": generations }))
+}
+
+/// A line with the layout, and a line for each generation, newest first. For a terminal, the newest sound one is marked,
+/// and bars show the sizes.
+pub fn list(infos: &[Info], for_terminal: bool) -> String {
+    let newest = infos.iter().find(is_sound).map(|info| info.seq);
+    let largest = infos.iter().map(|info| info.size).max().unwrap_or_default().max(1);
+    let mut head = vec!["seq", "size", "written", "soundness"];
+    if for_terminal {
+        head.insert(0, "");
+        head.insert(3, "");
+    }
+    let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    for info in infos {
+        let written = time(info.modified).unwrap_or_else(|| "unknown".to_owned());
+        let soundness = soundness(&info.soundness).to_owned();
+        let mut row = vec![info.seq.to_string(), size(info.size), written, soundness];
+        if for_terminal {
+            let length = (u128::from(info.size) * u128::from(BAR)).div_ceil(u128::from(largest));
+            row.insert(0, if newest == Some(info.seq) { "*" } else { "" }.to_owned());
+            row.insert(3, "\u{2588}".repeat(usize::try_from(length).unwrap_or_default()));
+        }
+        rows.push(row);
+    }
+    let right = if for_terminal { &[1, 2][..] } else { &[0, 1] };
+    let total = infos.iter().map(|info| info.size).sum();
+    let count = match infos.len() {
+        1 => "1 generation".to_owned(),
+        count => format!("{count} generations"),
+    };
+    let layout = infos.first().map_or("no", |info| layout(info.layout));
+    let mut text = format!("layout {layout}, {count}, {}\n{}", size(total), aligned(&rows, right));
+    for info in infos {
+        if let Some(problem) = problem(info) {
+            text += &format!("{}: {problem}\n", info.seq);
+        }
+    }
+    text
+}
+
+/// Rows of the same number of cells as lines with two spaces between the columns; those of `right` are set to the right.
+pub fn aligned(rows: &[Vec<String>], right: &[usize]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if right.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}

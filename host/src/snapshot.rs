@@ -1,0 +1,130 @@
+//! What a store returns, and how it is converted from and to what the two sides of the WIT call it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::linker::wit as import;
+use crate::store::wit as export;
+
+/// One committed pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot<S = String> {
+    /// The state: as text, exactly as it was laid out, or typed.
+    pub state: S,
+    /// The number of the last log record that the state contains.
+    pub seq: u64,
+    /// The newer generations that are damaged, newest first; empty if this is the newest. The log records after `seq`
+    /// are needed to replay what they contained.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A generation that could not be returned, since it is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its sequence number.
+    pub seq: u64,
+    /// What is wrong, with the name of the file.
+    pub problem: String,
+}
+
+/// What is known of a snapshot without its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// The sequence number.
+    pub seq: u64,
+    /// The size in bytes of the state, as it is restored; of the file, if it is damaged.
+    pub size: u64,
+    /// When it was written, to the millisecond, if the file system tells.
+    pub modified: Option<SystemTime>,
+    /// The layout of the directory.
+    pub layout: Layout,
+    /// What the sums said, after every byte was read.
+    pub soundness: Soundness,
+}
+
+/// How snapshots are laid out on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// The files of minisnap 0.1.0 to 0.1.2, with their sums: the newest snapshot.
+    Pair,
+    /// The files of minisnap 0.1.3, each with its sum: the newest generations.
+    Numbered,
+}
+
+/// What is known of the contents of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Soundness {
+    /// Every byte is as the store wrote it.
+    Verified,
+    /// Another program wrote it, and there is no sum to check it by.
+    Unverified,
+    /// It cannot be restored; what is wrong, with the name of the file.
+    Damaged(String),
+}
+
+impl From<export::Snapshot> for Snapshot {
+    fn from(export::Snapshot { state, seq, skipped }: export::Snapshot) -> Self {
+        Snapshot { state, seq, skipped: skipped.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<export::SkippedSnapshot> for Skipped {
+    fn from(export::SkippedSnapshot { seq, problem }: export::SkippedSnapshot) -> Self {
+        Skipped { seq, problem }
+    }
+}
+
+impl From<export::SnapshotInfo> for Info {
+    fn from(info: export::SnapshotInfo) -> Self {
+        let export::SnapshotInfo { seq, size, modified, layout, soundness } = info;
+        let modified = modified.and_then(|time| UNIX_EPOCH.checked_add(Duration::from_millis(time)));
+        let layout = match layout {
+            export::Layout::Pair => Layout::Pair,
+            export::Layout::Numbered => Layout::Numbered,
+        };
+        let soundness = match soundness {
+            export::Soundness::Verified => Soundness::Verified,
+            export::Soundness::Unverified => Soundness::Unverified,
+            export::Soundness::Damaged(problem) => Soundness::Damaged(problem),
+        };
+        Info { seq, size, modified, layout, soundness }
+    }
+}
+
+impl From<Layout> for export::Layout {
+    fn from(layout: Layout) -> Self {
+        match layout {
+            Layout::Pair => export::Layout::Pair,
+            Layout::Numbered => export::Layout::Numbered,
+        }
+    }
+}
+
+impl From<Snapshot> for import::Snapshot {
+    fn from(Snapshot { state, seq, skipped }: Snapshot) -> Self {
+        import::Snapshot { state, seq, skipped: skipped.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<Skipped> for import::SkippedSnapshot {
+    fn from(Skipped { seq, problem }: Skipped) -> Self {
+        import::SkippedSnapshot { seq, problem }
+    }
+}
+
+impl From<Info> for import::SnapshotInfo {
+    fn from(Info { seq, size, modified, layout, soundness }: Info) -> Self {
+        let modified = modified
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .and_then(|since| u64::try_from(since.as_millis()).ok());
+        let layout = match layout {
+            Layout::Pair => import::Layout::Pair,
+            Layout::Numbered => import::Layout::Numbered,
+        };
+        let soundness = match soundness {
+            Soundness::Verified => import::Soundness::Verified,
+            Soundness::Unverified => import::Soundness::Unverified,
+            Soundness::Damaged(problem) => import::Soundness::Damaged(problem),
+        };
+        import::SnapshotInfo { seq, size, modified, layout, soundness }
+    }
+}

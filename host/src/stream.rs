@@ -1,0 +1,156 @@
+//! States in chunks: larger than memory, if need be.
+
+use std::fmt;
+use std::io;
+
+use wasmtime::component::ResourceAny;
+
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::snapshot::{Info, Skipped};
+use crate::store::Store;
+
+/// The most bytes that a [`Reader`] fetches at a time.
+const CHUNK: u64 = 256 << 10;
+
+/// A stream of one of a store's instances.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handle {
+    /// The instance's number.
+    pub(crate) instance: u64,
+    /// What the instance calls it.
+    pub(crate) stream: ResourceAny,
+}
+
+/// A snapshot that is being made, chunk by chunk. [`commit`](Self::commit) finishes it; dropping it undoes everything.
+pub struct Writer<'s> {
+    store: &'s mut Store,
+    handle: Handle,
+    committed: bool,
+}
+
+impl<'s> Writer<'s> {
+    pub(crate) fn open(store: &'s mut Store, seq: u64) -> Result<Self> {
+        let handle = store.stream_to(seq)?;
+        Ok(Writer { store, handle, committed: false })
+    }
+
+    /// Takes the next chunk of the state: JSON in UTF-8, cut anywhere, inside of a character too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidState`], [`Error::TooLarge`], [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`],
+    /// [`Error::Component`]. After an error everything is undone, and every other call fails.
+    pub fn write_chunk(&mut self, chunk: &[u8]) -> Result<()> {
+        self.store.write(self.handle, chunk)
+    }
+
+    /// Makes what was written the newest snapshot; it is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_chunk`](Self::write_chunk).
+    pub fn commit(mut self) -> Result<()> {
+        self.committed = true;
+        self.store.commit(self.handle)
+    }
+}
+
+/// The same as [`write_chunk`](Writer::write_chunk), for what writes to a stream; its errors are those, within.
+impl io::Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_chunk(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.store.end(self.handle);
+        }
+    }
+}
+
+impl fmt::Debug for Writer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// A sound snapshot that is being read, chunk by chunk.
+pub struct Reader<'s> {
+    store: &'s mut Store,
+    handle: Handle,
+    info: Info,
+    skipped: Vec<Skipped>,
+    /// What was fetched for [`io::Read`] and not yet returned starts at `returned`.
+    fetched: Vec<u8>,
+    returned: usize,
+}
+
+impl<'s> Reader<'s> {
+    pub(crate) fn open(store: &'s mut Store, seq: Option<u64>) -> Result<Self> {
+        let (handle, info, skipped) = store.stream_from(seq)?;
+        Ok(Reader { store, handle, info, skipped, fetched: Vec::new(), returned: 0 })
+    }
+
+    /// What is known of the snapshot; it is never damaged.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// The newer generations that are damaged, newest first.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// Returns the next chunk of the state, of at most `max` bytes, and nothing at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the file was changed since it was opened, [`Error::AccessDenied`], [`Error::Io`],
+    /// [`Error::Component`]. Nothing of what was read may be used then.
+    pub fn read_chunk(&mut self, max: u64) -> Result<Vec<u8>> {
+        // What was fetched for `io::Read` comes first.
+        if self.returned < self.fetched.len() {
+            let fetched = self.fetched.len() - self.returned;
+            let size = usize::try_from(max).map_or(fetched, |max| max.min(fetched));
+            self.returned += size;
+            return Ok(self.fetched[self.returned - size..self.returned].to_vec());
+        }
+        self.store.read(self.handle, max)
+    }
+}
+
+/// The same as [`read_chunk`](Reader::read_chunk), for what reads from a stream; its errors are those, within.
+impl io::Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.returned == self.fetched.len() {
+            self.fetched = self.read_chunk(CHUNK).map_err(io::Error::other)?;
+            self.returned = 0;
+        }
+        let left = &self.fetched[self.returned..];
+        let read = left.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&left[..read]);
+        self.returned += read;
+        Ok(read)
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.store.end(self.handle);
+    }
+}
+
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("info", &self.info).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,276 @@
+//! Generations, through the component in real directories: what is kept, found and refused, against a model in memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use minisnap_host::{Error, Grant, Layout, Soundness, Store};
+use minisnap_tests::minisnap;
+use proptest::prelude::*;
+use tempfile::tempdir;
+
+fn grant(dir: &Path, keep: u32) -> Grant {
+    Grant::new(dir).layout(Layout::Numbered).keep(NonZeroU32::new(keep).unwrap())
+}
+
+fn open(dir: &Path, keep: u32) -> Store {
+    minisnap().open(grant(dir, keep)).unwrap()
+}
+
+fn name(seq: u64) -> String {
+    format!("snapshot_{seq:020}.json")
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn of_100_generations_the_newest_5_are_kept() {
+    let dir = tempdir().unwrap();
+    let mut store = minisnap().open(Grant::new(dir.path()).layout(Layout::Numbered)).unwrap();
+    for seq in 0..100 {
+        store.create_text(&format!("[{seq}]"), seq).unwrap();
+    }
+    assert_eq!(names(dir.path()), [95, 96, 97, 98, 99].map(name));
+    let list = store.list().unwrap();
+    assert_eq!(list.iter().map(|info| info.seq).collect::<Vec<_>>(), [99, 98, 97, 96, 95]);
+    for info in &list {
+        assert_eq!((info.size, info.layout), (8, Layout::Numbered));
+        assert_eq!(info.soundness, Soundness::Verified);
+        let age = info.modified.unwrap().elapsed().unwrap();
+        assert!(age.as_secs() < 3600, "{age:?}");
+    }
+    assert_eq!(store.oldest_kept().unwrap(), 95);
+    assert_eq!(store.restore_text_at(96).unwrap().state, "[\n  96\n]");
+    assert!(matches!(store.restore_text_at(94), Err(Error::NotFound)));
+}
+
+#[test]
+fn of_a_pair_the_one_generation_is_listed_and_restored() {
+    let dir = tempdir().unwrap();
+    let mut store = minisnap().open(Grant::new(dir.path())).unwrap();
+    assert!(store.list().unwrap().is_empty());
+    assert!(matches!(store.oldest_kept(), Err(Error::NotFound)));
+    store.create_text("[1]", 7).unwrap();
+    let list = store.list().unwrap();
+    assert_eq!((list.len(), list[0].seq, list[0].layout), (1, 7, Layout::Pair));
+    assert_eq!(store.oldest_kept().unwrap(), 7);
+    assert_eq!(store.restore_text_at(7).unwrap().seq, 7);
+    assert!(matches!(store.restore_text_at(6), Err(Error::NotFound)));
+    // Its number is sound, its state is not.
+    fs::write(dir.path().join("snapshot.json"), "[2]").unwrap();
+    let list = store.list().unwrap();
+    assert!(matches!(&list[..], [info] if info.seq == 7 && matches!(info.soundness, Soundness::Damaged(_))));
+}
+
+#[test]
+fn a_directory_keeps_the_layout_that_it_has() {
+    let dir = tempdir().unwrap();
+    minisnap().open(Grant::new(dir.path())).unwrap().create_text("1", 1).unwrap();
+    open(dir.path(), 5).create_text("2", 2).unwrap();
+    assert_eq!(names(dir.path()), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
+    let dir = tempdir().unwrap();
+    open(dir.path(), 5).create_text("1", 1).unwrap();
+    minisnap().open(Grant::new(dir.path())).unwrap().create_text("2", 2).unwrap();
+    assert_eq!(names(dir.path()), [1, 2].map(name));
+}
+
+#[test]
+fn a_migration_keeps_the_newest_sound_snapshot() {
+    let dir = tempdir().unwrap();
+    let mut store = open(dir.path(), 5);
+    assert!(matches!(store.migrate(Layout::Pair), Err(Error::NotFound)));
+    for seq in 1..=3 {
+        store.create_text(&format!("{{\"n\": [{seq}]}}"), seq).unwrap();
+    }
+    let newest = store.restore_text_at(2).unwrap().state;
+    fs::write(dir.path().join(name(3)), "damaged").unwrap();
+    assert_eq!(store.migrate(Layout::Pair).unwrap(), 2);
+    let aside = format!("{}.damaged", name(3));
+    assert_eq!(names(dir.path()), ["snapshot.json", "snapshot.seq", "snapshot.sum", &aside]);
+    assert_eq!(store.restore_text().unwrap().state, newest);
+    assert_eq!(store.migrate(Layout::Numbered).unwrap(), 2);
+    assert_eq!(names(dir.path()), [name(2), aside]);
+    let restored = store.restore_text().unwrap();
+    assert_eq!((restored.state, restored.seq, restored.skipped), (newest, 2, Vec::new()));
+    let mut reader = minisnap().open(Grant::new(dir.path()).read_only()).unwrap();
+    assert!(matches!(reader.migrate(Layout::Pair), Err(Error::AccessDenied)));
+}
+
+#[test]
+fn a_migration_that_fails_leaves_the_old_layout() {
+    let dir = tempdir().unwrap();
+    let nested = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    let mut store = minisnap().open(Grant::new(dir.path())).unwrap();
+    store.create_text(&nested, 1).unwrap();
+    assert!(matches!(store.migrate(Layout::Numbered), Err(Error::InvalidState(_))));
+    assert_eq!(names(dir.path()), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
+    store.create_text(&format!("\"{}\"", "x".repeat(5000)), 2).unwrap();
+    drop(store);
+    let mut limited = minisnap().open(Grant::new(dir.path()).max_total(8000)).unwrap();
+    assert!(matches!(limited.migrate(Layout::Numbered), Err(Error::NoSpace)));
+    assert_eq!(names(dir.path()), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
+}
+
+#[test]
+fn max_total_limits_what_the_directory_holds_in_both_layouts() {
+    for layout in [Layout::Pair, Layout::Numbered] {
+        let dir = tempdir().unwrap();
+        let grant = grant(dir.path(), 5).layout(layout).max_total(10_000);
+        let mut store = minisnap().open(grant).unwrap();
+        let state = |size: usize| format!("\"{}\"", "x".repeat(size - 2));
+        for seq in 0..8 {
+            store.create_text(&state(3000), seq).unwrap();
+            let held: u64 =
+                names(dir.path()).iter().map(|name| fs::metadata(dir.path().join(name)).unwrap().len()).sum();
+            assert!(held <= 10_000, "{held}");
+        }
+        let before = names(dir.path());
+        assert_eq!(before.len(), 3);
+        // In one call, and in chunks.
+        assert!(matches!(store.create_text(&state(7000), 8), Err(Error::NoSpace)));
+        let mut writer = store.open_writer(8).unwrap();
+        let refused = state(20_000).as_bytes().chunks(999).find_map(|chunk| writer.write_chunk(chunk).err());
+        let refused = match refused {
+            Some(refused) => {
+                drop(writer);
+                refused
+            }
+            None => writer.commit().unwrap_err(),
+        };
+        assert!(matches!(refused, Error::NoSpace), "{refused:?}");
+        assert_eq!(names(dir.path()), before, "left behind");
+        assert_eq!(store.restore_text().unwrap().seq, 7);
+    }
+}
+
+/// What the model remembers: the generations, sound or not.
+type Model = BTreeMap<u64, (String, bool)>;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Creates a snapshot so far ahead of the newest, or behind it.
+    Create { ahead: i64, streamed: bool },
+    /// Starts one and drops it.
+    Abandon,
+    /// Changes a byte in one of the files.
+    Damage { which: usize, at: usize },
+    /// Ends the process, as far as the store can tell, and keeps so many from now on.
+    Reopen { keep: u32 },
+    /// Leaves what a killed create leaves.
+    Kill,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let create = (-1i64..4, any::<bool>()).prop_map(|(ahead, streamed)| Step::Create { ahead, streamed });
+    let damage = (any::<usize>(), any::<usize>()).prop_map(|(which, at)| Step::Damage { which, at });
+    let reopen = (1u32..5).prop_map(|keep| Step::Reopen { keep });
+    prop::collection::vec(
+        prop_oneof![6 => create, 1 => Just(Step::Abandon), 2 => damage, 1 => reopen, 1 => Just(Step::Kill)],
+        1..30,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Against a model that only knows what was created and what was damaged.
+    #[test]
+    fn any_creates_damages_and_restarts_leave_the_newest_sound_generations(steps in steps()) {
+        let dir = tempdir().unwrap();
+        let mut keep = 3;
+        let mut store = open(dir.path(), keep);
+        let mut model = Model::new();
+        for (index, step) in steps.into_iter().enumerate() {
+            let newest = model.iter().rev().find_map(|(&seq, (_, sound))| sound.then_some(seq));
+            match step {
+                Step::Create { ahead, streamed } => {
+                    let state = format!("[\n  {index}\n]");
+                    let seq = newest.unwrap_or(10).saturating_add_signed(ahead);
+                    let created = if streamed {
+                        store.open_writer(seq).and_then(|mut writer| {
+                            writer.write_chunk(&state.as_bytes()[..2])?;
+                            writer.write_chunk(&state.as_bytes()[2..])?;
+                            writer.commit()
+                        })
+                    } else {
+                        store.create_text(&state, seq)
+                    };
+                    match newest {
+                        Some(newest) if seq < newest => {
+                            prop_assert!(matches!(created, Err(Error::Stale(found)) if found == newest));
+                        }
+                        _ => {
+                            prop_assert!(created.is_ok(), "{:?}", created);
+                            // Newer ones are damaged, and set aside.
+                            model.retain(|&other, _| other < seq);
+                            model.insert(seq, (state, true));
+                            if model.len() > keep as usize {
+                                model.retain(|_, (_, sound)| *sound);
+                                while model.len() > keep as usize {
+                                    model.pop_first();
+                                }
+                            }
+                        }
+                    }
+                }
+                Step::Abandon => {
+                    let seq = newest.unwrap_or(0);
+                    let mut writer = store.open_writer(seq).unwrap();
+                    writer.write_chunk(b"[1, 2").unwrap();
+                }
+                Step::Damage { which, at } => {
+                    let Some((&seq, _)) = model.iter().nth(which % model.len().max(1)) else { continue };
+                    let path = dir.path().join(name(seq));
+                    let mut bytes = fs::read(&path).unwrap();
+                    let at = at % bytes.len();
+                    bytes[at] ^= 0x55;
+                    // Of another size, so that the store need not rely on the clock's ticks to see it.
+                    bytes.push(b' ');
+                    fs::write(&path, bytes).unwrap();
+                    model.get_mut(&seq).unwrap().1 = false;
+                }
+                Step::Reopen { keep: now } => {
+                    drop(store);
+                    keep = now;
+                    store = open(dir.path(), keep);
+                }
+                Step::Kill => {
+                    fs::write(dir.path().join(format!("{}.tmp", name(index as u64))), "{\n").unwrap();
+                    fs::write(dir.path().join("snapshot.pending"), "").unwrap();
+                }
+            }
+
+            // What another process sees.
+            let mut reader = minisnap().open(Grant::new(dir.path()).read_only()).unwrap();
+            let found: Vec<_> = reader
+                .list()
+                .unwrap_or_default()
+                .into_iter()
+                .map(|info| (info.seq, !matches!(info.soundness, Soundness::Damaged(_))))
+                .collect();
+            let expected: Vec<_> = model.iter().rev().map(|(&seq, (_, sound))| (seq, *sound)).collect();
+            prop_assert_eq!(&found, &expected);
+            let newest = expected.iter().position(|(_, sound)| *sound);
+            match (reader.restore_text(), newest) {
+                (Ok(restored), Some(at)) => {
+                    let (seq, _) = expected[at];
+                    prop_assert_eq!((restored.seq, &restored.state), (seq, &model[&seq].0));
+                    let skipped: Vec<_> = restored.skipped.iter().map(|skipped| skipped.seq).collect();
+                    let damaged: Vec<_> = expected[..at].iter().map(|(seq, _)| *seq).collect();
+                    prop_assert_eq!(skipped, damaged);
+                    let oldest = expected.iter().rev().find(|(_, sound)| *sound).unwrap().0;
+                    prop_assert_eq!(reader.oldest_kept().unwrap(), oldest);
+                }
+                (Err(Error::NotFound), None) => prop_assert!(expected.is_empty()),
+                (Err(Error::Corrupt(_)), None) => {}
+                (restored, newest) => prop_assert!(false, "{:?} and not {:?}", restored, newest),
+            }
+        }
+    }
+}
