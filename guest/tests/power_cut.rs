@@ -178,7 +178,7 @@ fn scenarios() -> Vec<Scenario> {
     let same_number = created(Numbered, &[("\"oldest\"", 0), ("\"old\"", 2)]);
     let mut damaged = created(Numbered, &[("\"old\"", 1), ("\"lost\"", 2)]);
     let newest = damaged.find("snapshot_00000000000000000002.json").unwrap();
-    damaged.files.get_mut(&newest).unwrap()[30] ^= 1;
+    Rc::make_mut(damaged.files.get_mut(&newest).unwrap())[30] ^= 1;
     let native_numbered =
         [("snapshot_00000000000000000001.json", "{\n  \"seq\": 1,\n  \"state\": \"old\"\n}")];
     let leftovers = [

@@ -1,5 +1,11 @@
 //! What the tests share: the programs they run, and how they run them.
 
+pub mod crash;
+#[allow(missing_docs, dead_code, reason = "the model of the disk belongs to the store's own tests")]
+#[path = "../../guest/tests/model/disk.rs"]
+pub mod disk;
+pub mod trace;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -34,6 +40,16 @@ pub fn binary() -> &'static PathBuf {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         profile.join(format!("minisnap{}", env::consts::EXE_SUFFIX))
     })
+}
+
+/// Another program of this package, built before its tests.
+pub fn program(name: &str) -> PathBuf {
+    let this = env::current_exe().expect("a program has a file");
+    let candidates = this.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    candidates
+        .into_iter()
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("{name} is built beside its tests"))
 }
 
 /// The command line.

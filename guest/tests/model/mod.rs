@@ -1,166 +1,18 @@
-//! A model of a disk and of a machine on it: what its programs see, what is durable, and what of the rest a power cut may
-//! leave.
+//! The model of the disk behind the seam.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod disk;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 
 use minisnap_component::dir::{Dir, Entry, Kind, Sync};
 
-/// A file or a directory, by number; the store's directory is 0.
-pub type Node = usize;
+pub use disk::{Disk, Machine, Node, Visible};
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Disk {
-    /// The entries of each directory.
-    pub dirs: BTreeMap<Node, BTreeMap<String, Node>>,
-    /// The contents of each file.
-    pub files: BTreeMap<Node, Vec<u8>>,
-}
-
-/// Names, what they lead to, and the contents of those that are files.
-pub type Visible = BTreeMap<String, (Node, Option<Vec<u8>>)>;
-
-/// One change of a directory, which its next sync makes durable.
-#[derive(Debug, Clone)]
-pub struct Edit {
-    pub dir: Node,
-    pub name: String,
-    pub to: Option<Node>,
-    /// Of a rename: the name that goes, and its directory.
-    pub from: Option<(Node, String)>,
-}
-
-impl Disk {
-    pub fn with(files: &[(&str, &str)]) -> Self {
-        let mut disk = Disk { dirs: [(0, BTreeMap::new())].into(), files: BTreeMap::new() };
-        for (node, (name, contents)) in (1..).zip(files) {
-            disk.dirs.get_mut(&0).unwrap().insert((*name).to_owned(), node);
-            disk.files.insert(node, contents.as_bytes().to_vec());
-        }
-        disk
-    }
-
-    pub fn apply(&mut self, edit: &Edit, leaves_both_names: bool) {
-        let mut set = |dir: Node, name: &str, to: Option<Node>| {
-            let entries = self.dirs.get_mut(&dir).unwrap();
-            match to {
-                Some(node) => entries.insert(name.to_owned(), node),
-                None => entries.remove(name),
-            };
-        };
-        set(edit.dir, &edit.name, edit.to);
-        if let Some((dir, name)) = &edit.from
-            && !leaves_both_names
-        {
-            set(*dir, name, None);
-        }
-    }
-
-    /// The names that can be reached, with what they lead to: recovery cannot tell disks apart that have them in common.
-    pub fn visible(&self) -> Visible {
-        let mut visible = BTreeMap::new();
-        for (name, node) in &self.dirs[&0] {
-            visible.insert(name.clone(), (*node, self.files.get(node).cloned()));
-            for (inner, inner_node) in self.dirs.get(node).into_iter().flatten() {
-                visible.insert(format!("{name}/{inner}"), (*inner_node, self.files.get(inner_node).cloned()));
-            }
-        }
-        visible
-    }
-
-    pub fn find(&self, name: &str) -> Option<Node> {
-        if name.is_empty() {
-            return Some(0);
-        }
-        let (dir, name) = self.parent(name)?;
-        self.dirs.get(&dir)?.get(name).copied()
-    }
-
-    /// The directory that a name is in, and its last part.
-    pub fn parent<'n>(&self, name: &'n str) -> Option<(Node, &'n str)> {
-        match name.split_once('/') {
-            None => Some((0, name)),
-            Some((dir, name)) => {
-                self.dirs[&0].get(dir).filter(|node| self.dirs.contains_key(node)).map(|&node| (node, name))
-            }
-        }
-    }
-}
-
-/// A running system.
-#[derive(Clone)]
-pub struct Machine {
-    /// What its programs see.
-    pub now: Disk,
-    /// What survives a power cut in any case.
-    pub durable: Disk,
-    /// What may survive it, oldest first.
-    pub pending: Vec<Edit>,
-    /// The files whose contents may survive it.
-    pub dirty: BTreeSet<Node>,
-    pub next: Node,
-}
-
-impl Machine {
-    pub fn new(disk: Disk) -> Self {
-        let next = 1 + disk.dirs.keys().chain(disk.files.keys()).max().unwrap();
-        Machine { durable: disk.clone(), now: disk, pending: Vec::new(), dirty: BTreeSet::new(), next }
-    }
-
-    pub fn edit(&mut self, edit: Edit) {
-        self.now.apply(&edit, false);
-        self.pending.push(edit);
-    }
-
-    /// The directory and the name of what is to be made.
-    pub fn free(&self, name: &str) -> io::Result<(Node, String)> {
-        match self.now.find(name) {
-            Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            None => match self.now.parent(name) {
-                Some((dir, name)) => Ok((dir, name.to_owned())),
-                None => Err(io::ErrorKind::NotFound.into()),
-            },
-        }
-    }
-
-    /// Every disk that a power cut may leave now.
-    pub fn after_power_cut(&self) -> Vec<Disk> {
-        let mut disks = vec![self.durable.clone()];
-        for edit in &self.pending {
-            for disk in disks.clone() {
-                for leaves_both_names in [false, true] {
-                    if edit.from.is_some() || !leaves_both_names {
-                        let mut disk = disk.clone();
-                        disk.apply(edit, leaves_both_names);
-                        disks.push(disk);
-                    }
-                }
-            }
-            disks.sort();
-            disks.dedup();
-        }
-        for node in &self.dirty {
-            let whole = &self.now.files[node];
-            let survivals =
-                [Vec::new(), whole[..whole.len() / 2].to_vec(), vec![0; whole.len()], whole.clone()];
-            disks = disks
-                .into_iter()
-                .flat_map(|disk| {
-                    survivals.clone().map(|contents| {
-                        let mut disk = disk.clone();
-                        disk.files.insert(*node, contents);
-                        disk
-                    })
-                })
-                .collect();
-        }
-        disks
-    }
-}
-
-/// The model behind the seam.
+/// The directory of a store is the root of a model's disk.
 #[derive(Clone)]
 pub struct ModelDir {
     pub machine: Rc<RefCell<Machine>>,
@@ -192,7 +44,7 @@ impl ModelDir {
         Self::new(Machine::new(disk.clone()), Rc::new(|_| {}))
     }
 
-    pub fn change(&self, change: impl FnOnce(&mut Machine) -> io::Result<()>) -> io::Result<()> {
+    fn change<T>(&self, change: impl FnOnce(&mut Machine) -> io::Result<T>) -> io::Result<T> {
         let number = self.changes.replace(self.changes.get() + 1);
         if self.killed_at.is_some_and(|at| at <= number) {
             return Err(io::Error::other("killed"));
@@ -202,9 +54,15 @@ impl ModelDir {
         changed
     }
 
-    pub fn sync_counted(&self, sync: impl FnOnce(&mut Machine) -> io::Result<()>) -> io::Result<()> {
+    fn sync_node(&self, node: impl FnOnce(&Machine) -> Option<Node>) -> io::Result<()> {
         let number = self.syncs.replace(self.syncs.get() + 1);
-        self.change(|machine| if self.without_sync == Some(number) { Ok(()) } else { sync(machine) })
+        self.change(|machine| {
+            if self.without_sync != Some(number) {
+                let node = node(machine).ok_or(ErrorKind::NotFound)?;
+                machine.sync(node);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -222,70 +80,25 @@ impl Dir for ModelDir {
 
     fn open(&self, name: &str) -> io::Result<Self::Reader> {
         let disk = &self.machine.borrow().now;
-        let contents = disk.find(name).and_then(|node| disk.files.get(&node));
-        contents.cloned().map(io::Cursor::new).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let contents = disk.find(name).and_then(|node| disk.files.get(&node)).ok_or(ErrorKind::NotFound)?;
+        Ok(io::Cursor::new(contents.to_vec()))
     }
 
     fn create(&self, name: &str) -> io::Result<ModelFile> {
-        let mut node = 0;
-        self.change(|machine| {
-            let (dir, name) = machine.free(name)?;
-            node = machine.next;
-            machine.next += 1;
-            machine.now.files.insert(node, Vec::new());
-            machine.durable.files.insert(node, Vec::new());
-            machine.edit(Edit { dir, name, to: Some(node), from: None });
-            Ok(())
-        })?;
-        Ok(ModelFile { node, dir: self.clone() })
+        let node = self.change(|machine| machine.create(name))?;
+        Ok(ModelFile { node, written: 0, dir: self.clone() })
     }
 
     fn make_dir(&self, name: &str) -> io::Result<()> {
-        self.change(|machine| {
-            let (dir, name) = machine.free(name)?;
-            let node = machine.next;
-            machine.next += 1;
-            machine.now.dirs.insert(node, BTreeMap::new());
-            machine.durable.dirs.insert(node, BTreeMap::new());
-            machine.edit(Edit { dir, name, to: Some(node), from: None });
-            Ok(())
-        })
+        self.change(|machine| machine.make_dir(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.change(|machine| {
-            let node = machine.now.find(from).ok_or(io::ErrorKind::NotFound)?;
-            let (from_dir, from) = machine.now.parent(from).ok_or(io::ErrorKind::NotFound)?;
-            let (dir, name) = machine.now.parent(to).ok_or(io::ErrorKind::NotFound)?;
-            if let Some(replaced) = machine.now.find(to) {
-                // Two names of one file: a rename does nothing, as POSIX has it.
-                if replaced == node {
-                    return Ok(());
-                }
-                if machine.now.dirs.contains_key(&replaced) {
-                    return Err(io::ErrorKind::DirectoryNotEmpty.into());
-                }
-            }
-            machine.edit(Edit {
-                dir,
-                name: name.to_owned(),
-                to: Some(node),
-                from: Some((from_dir, from.to_owned())),
-            });
-            Ok(())
-        })
+        self.change(|machine| machine.rename(from, to))
     }
 
     fn remove_file(&self, name: &str) -> io::Result<()> {
-        self.change(|machine| {
-            let node = machine.now.find(name).ok_or(io::ErrorKind::NotFound)?;
-            if machine.now.dirs.get(&node).is_some_and(|entries| !entries.is_empty()) {
-                return Err(io::ErrorKind::DirectoryNotEmpty.into());
-            }
-            let (dir, name) = machine.now.parent(name).ok_or(io::ErrorKind::NotFound)?;
-            machine.edit(Edit { dir, name: name.to_owned(), to: None, from: None });
-            Ok(())
-        })
+        self.change(|machine| machine.remove(name))
     }
 
     fn remove_dir(&self, name: &str) -> io::Result<()> {
@@ -294,46 +107,28 @@ impl Dir for ModelDir {
 
     fn list(&self, name: &str) -> io::Result<Vec<String>> {
         let disk = &self.machine.borrow().now;
-        let entries = disk.find(name).and_then(|node| disk.dirs.get(&node));
-        entries.map(|entries| entries.keys().cloned().collect()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let entries = disk.find(name).and_then(|node| disk.dirs.get(&node)).ok_or(ErrorKind::NotFound)?;
+        Ok(entries.keys().cloned().collect())
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        self.sync_counted(|machine| {
-            let dir = machine.now.find(name).ok_or(io::ErrorKind::NotFound)?;
-            let mut kept = Vec::new();
-            for edit in machine.pending.drain(..) {
-                if edit.dir != dir {
-                    kept.push(edit);
-                    continue;
-                }
-                match &edit.from {
-                    // The old name of a rename is an entry of the other directory, which is not synced.
-                    Some((from, name)) if *from != dir => {
-                        machine.durable.apply(&edit, true);
-                        kept.push(Edit { dir: *from, name: name.clone(), to: None, from: None });
-                    }
-                    _ => machine.durable.apply(&edit, false),
-                }
-            }
-            machine.pending = kept;
-            Ok(())
-        })
+        self.sync_node(|machine| machine.now.find(name))
     }
 }
 
 pub struct ModelFile {
-    pub node: Node,
-    pub dir: ModelDir,
+    node: Node,
+    written: usize,
+    dir: ModelDir,
 }
 
 impl Write for ModelFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.dir.change(|machine| {
-            machine.now.files.get_mut(&self.node).unwrap().extend_from_slice(bytes);
-            machine.dirty.insert(self.node);
+            machine.write(self.node, self.written, bytes);
             Ok(())
         })?;
+        self.written += bytes.len();
         Ok(bytes.len())
     }
 
@@ -344,11 +139,6 @@ impl Write for ModelFile {
 
 impl Sync for ModelFile {
     fn sync(&mut self) -> io::Result<()> {
-        self.dir.sync_counted(|machine| {
-            let contents = machine.now.files[&self.node].clone();
-            machine.durable.files.insert(self.node, contents);
-            machine.dirty.remove(&self.node);
-            Ok(())
-        })
+        self.dir.sync_node(|_| Some(self.node))
     }
 }

@@ -1,0 +1,67 @@
+//! Every state of the disk that a crash may leave, by the traces of real programs. `CRASH_STATES.md` explains the method.
+
+use minisnap_host::Layout;
+use minisnap_tests::crash::{Act, Scenario, Who, natives, ours};
+use minisnap_tests::disk::{MODELS, Model};
+
+const NONE: [String; 0] = [];
+
+#[test]
+fn no_crash_state_of_this_store_is_wrong() {
+    for scenario in ours() {
+        let recorded = scenario.record();
+        for model in MODELS {
+            let tally = recorded.crash(model, true);
+            println!("{scenario:?}, {model:?}: {} states", tally.states);
+            assert_eq!(tally.violations, NONE, "{scenario:?}, {model:?}");
+            assert!(tally.states >= 10, "{scenario:?}, {model:?}: only {} states", tally.states);
+        }
+    }
+}
+
+#[test]
+fn no_crash_state_after_a_kill_of_this_store_is_wrong() {
+    for scenario in ours().into_iter().filter(|scenario| scenario.size == 60) {
+        let tally = scenario.record().kill(Model::Torn);
+        println!("{scenario:?}: {} states", tally.states);
+        assert_eq!(tally.violations, NONE, "{scenario:?}");
+        assert!(tally.states >= 10, "{scenario:?}: only {} states", tally.states);
+    }
+}
+
+/// The method must be seen to bite.
+#[test]
+fn crash_states_of_native_minisnap_are_wrong() {
+    for scenario in natives() {
+        let recorded = scenario.record();
+        let violations: Vec<usize> =
+            MODELS.iter().map(|&model| recorded.crash(model, false).violations.len()).collect();
+        println!("{scenario:?}: {violations:?} violations");
+        match scenario.who {
+            Who::Native012 => {
+                assert!(violations.iter().all(|&count| count > 0), "{scenario:?}: {violations:?}")
+            }
+            // It does not sync the directory that a new one is in.
+            _ if scenario.before.is_empty() => assert!(violations[1] > 0, "{scenario:?}: {violations:?}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn without_any_one_of_its_syncs_a_crash_state_of_this_store_is_wrong() {
+    for (layout, syncs) in [(Layout::Pair, 6), (Layout::Numbered, 2)] {
+        for sync in 0..=syncs {
+            let who = Who::Unsynced(layout, sync);
+            let scenario = Scenario { who, act: Act::Create, before: vec![1], size: 60 };
+            let recorded = scenario.record();
+            let violations: usize =
+                MODELS.iter().map(|&model| recorded.crash(model, false).violations.len()).sum();
+            assert_eq!(
+                violations > 0,
+                sync < syncs,
+                "{layout:?}, without sync {sync}: {violations} violations"
+            );
+        }
+    }
+}

@@ -1,0 +1,574 @@
+//! Every state of the disk that a crash may leave, and what the store makes of it. `CRASH_STATES.md` explains the method.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+use minisnap_host::{Error, Grant, Layout, Minisnap, Store};
+use tempfile::TempDir;
+
+use crate::disk::{Disk, Machine, Model, Node, Visible};
+use crate::trace::{Call, trace};
+use crate::{NATIVE_0_1_2, NATIVE_0_1_3, minisnap, program, run};
+
+/// The directory of the store, in the folder that is traced: the entry that leads to it may be lost, too.
+const STORE: &str = "store";
+
+/// A state and its number, or that there is no snapshot.
+pub type Pair = Option<(String, u64)>;
+
+/// Who is crashed, and who recovers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// This store: the component in its host.
+    Component(Layout),
+    /// This store's sources, built natively, without the sync of this number, counted from 0.
+    Unsynced(Layout, usize),
+    /// Native minisnap 0.1.2.
+    Native012,
+    /// Native minisnap 0.1.3.
+    Native013,
+}
+
+/// What is crashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Makes the snapshot 2, by one call of the component.
+    Create,
+    /// Makes it by the command line, which streams.
+    Stream,
+    /// Puts the snapshot into the other layout.
+    Migrate,
+}
+
+/// A directory, and what is done to it while it is crashed.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Who does it.
+    pub who: Who,
+    /// What.
+    pub act: Act,
+    /// The numbers of the snapshots that are there before; without any, the directory is not there either.
+    pub before: Vec<u64>,
+    /// The size of each state in bytes.
+    pub size: usize,
+}
+
+/// What is done with this store: in both layouts, on a directory that is not there and on others, with a small and a
+/// large state.
+pub fn ours() -> Vec<Scenario> {
+    let mut scenarios = Vec::new();
+    for layout in [Layout::Pair, Layout::Numbered] {
+        for size in [60, 300_000] {
+            for (act, before) in [
+                (Act::Create, &[][..]),
+                (Act::Create, &[1]),
+                (Act::Stream, &[]),
+                // The oldest generation is pruned.
+                (Act::Stream, &[0, 1]),
+                (Act::Migrate, &[1]),
+            ] {
+                scenarios.push(Scenario { who: Who::Component(layout), act, before: before.to_vec(), size });
+            }
+        }
+    }
+    scenarios
+}
+
+/// The same with native minisnap, which is known to fail.
+pub fn natives() -> Vec<Scenario> {
+    let native = |who, before: &[u64]| Scenario { who, act: Act::Create, before: before.to_vec(), size: 60 };
+    vec![
+        native(Who::Native012, &[]),
+        native(Who::Native012, &[1]),
+        native(Who::Native013, &[]),
+        native(Who::Native013, &[1]),
+    ]
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How many different disks were recovered.
+    pub states: usize,
+    /// What was wrong with some of them.
+    pub violations: Vec<String>,
+}
+
+/// A state that says which snapshot it belongs to: one token, so that everybody lays it out in the same way.
+fn state(seq: u64, size: usize) -> String {
+    let mark = format!("{seq}-");
+    let filler = "x".repeat(size.saturating_sub(mark.len() + 2));
+    format!("\"{mark}{filler}\"")
+}
+
+impl Scenario {
+    fn layout(&self) -> Layout {
+        match self.who {
+            Who::Component(layout) | Who::Unsynced(layout, _) => layout,
+            Who::Native012 => Layout::Pair,
+            Who::Native013 => Layout::Numbered,
+        }
+    }
+
+    fn pair(&self, seq: u64) -> Pair {
+        Some((state(seq, self.size), seq))
+    }
+
+    /// What is to be restored once it is done.
+    fn after(&self) -> Pair {
+        match self.act {
+            Act::Create | Act::Stream => self.pair(2),
+            Act::Migrate => self.pair(*self.before.last().expect("a snapshot to migrate")),
+        }
+    }
+
+    /// The command that does it, in the store's directory below `root`, and its input.
+    fn command(&self, act: Act, seq: u64, root: &Path) -> (Command, String) {
+        let dir = root.join(STORE);
+        let layout = |layout| if layout == Layout::Pair { "pair" } else { "numbered" };
+        let ours = layout(self.layout());
+        let seq_text = seq.to_string();
+        let mut command = match (self.who, act) {
+            (Who::Native012, _) => Command::new(NATIVE_0_1_2),
+            (Who::Native013, _) => Command::new(NATIVE_0_1_3),
+            (_, Act::Stream) => Command::new(crate::binary()),
+            _ => Command::new(program("act")),
+        };
+        match (self.who, act) {
+            (Who::Native012 | Who::Native013, _) => command.arg("create").arg(dir).arg(&seq_text),
+            (_, Act::Stream) => {
+                command.arg("create").arg(dir).args(["--seq", &seq_text, "--layout", ours, "--keep", "2"])
+            }
+            (Who::Unsynced(_, sync), _) => {
+                command.arg("unsynced").arg(dir).args([&seq_text, ours, &sync.to_string()])
+            }
+            (_, Act::Create) => command.arg("create").arg(dir).args([&seq_text, ours]),
+            (_, Act::Migrate) => {
+                let to = if self.layout() == Layout::Pair { Layout::Numbered } else { Layout::Pair };
+                command.arg("migrate").arg(dir).arg(layout(to))
+            }
+        };
+        (command, state(seq, self.size))
+    }
+
+    /// Does it, and traces that.
+    ///
+    /// # Panics
+    ///
+    /// If it fails, or if the model of the disk does not come to what is on the disk.
+    pub fn record(&self) -> Recorded<'_> {
+        let root = scratch();
+        for &seq in &self.before {
+            let act = if self.act == Act::Migrate { Act::Create } else { self.act };
+            let (mut command, input) = self.command(act, seq, root.path());
+            let done = run(&mut command, &input);
+            assert_eq!(done.code, Some(0), "{done:?}");
+        }
+        let before = read(root.path());
+        let (command, input) = self.command(self.act, 2, root.path());
+        let (done, calls) = trace(&command, root.path(), &input);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let mut machine = Machine::new(before.clone());
+        calls.iter().for_each(|call| apply(&mut machine, call));
+        assert_eq!(contents(&machine.now), contents(&read(root.path())), "the trace is not what happened");
+        Recorded { scenario: self, before, calls }
+    }
+}
+
+/// A scenario that was traced.
+#[derive(Debug)]
+pub struct Recorded<'s> {
+    scenario: &'s Scenario,
+    before: Disk,
+    calls: Vec<Call>,
+}
+
+impl Recorded<'_> {
+    /// What may be restored before it has returned: the old and the new snapshot.
+    fn possible(&self) -> Vec<Pair> {
+        let old = self.scenario.before.last().and_then(|&seq| self.scenario.pair(seq));
+        vec![old, self.scenario.after()]
+    }
+
+    /// Crashes it after every call, and recovers each disk that may be left then; crashes each recovery in the same
+    /// way if `twice`.
+    pub fn crash(&self, model: Model, twice: bool) -> Tally {
+        let judge = Judge::new(self.scenario, twice);
+        let possible = self.possible();
+        let mut machine = Machine::with_model(self.before.clone(), model);
+        judge.all(&machine, &possible, false);
+        for call in &self.calls {
+            apply(&mut machine, call);
+            judge.all(&machine, &possible, false);
+        }
+        judge.all(&machine, &possible[1..], true);
+        judge.recoveries();
+        judge.finish()
+    }
+
+    /// Kills it after every call, with the machine running on, makes the next snapshot, and cuts the power in that.
+    pub fn kill(&self, model: Model) -> Tally {
+        let judge = Judge::new(self.scenario, true);
+        let mut machine = Machine::with_model(self.before.clone(), model);
+        for call in &self.calls {
+            apply(&mut machine, call);
+            judge.later(machine.clone(), self.possible());
+        }
+        judge.recoveries();
+        judge.finish()
+    }
+}
+
+/// Recovers disks, and says what is wrong.
+struct Judge<'s> {
+    scenario: &'s Scenario,
+    scratch: TempDir,
+    count: Cell<usize>,
+    /// The disks that were judged, and what was possible on each.
+    seen: RefCell<BTreeSet<(Visible, Vec<Pair>)>>,
+    violations: RefCell<Vec<String>>,
+    /// The machines on which the next snapshot is to be made while it is traced, and what may be restored there.
+    later: RefCell<Vec<(Machine, Vec<Pair>)>>,
+    twice: bool,
+    minisnap: &'static Minisnap,
+}
+
+/// The number of the snapshot that is made on every disk afterwards.
+const NEXT: u64 = 9;
+
+impl<'s> Judge<'s> {
+    fn new(scenario: &'s Scenario, twice: bool) -> Self {
+        Judge {
+            scenario,
+            scratch: scratch(),
+            count: Cell::default(),
+            seen: RefCell::default(),
+            violations: RefCell::default(),
+            later: RefCell::default(),
+            twice,
+            minisnap: minisnap(),
+        }
+    }
+
+    fn later(&self, machine: Machine, possible: Vec<Pair>) {
+        self.later.borrow_mut().push((machine, possible));
+    }
+
+    /// Judges every disk that a power cut may leave now.
+    fn all(&self, machine: &Machine, possible: &[Pair], has_returned: bool) {
+        for disk in machine.after_power_cut() {
+            let disk = without_second_names_of_directories(disk);
+            let visible = disk.visible();
+            if !self.seen.borrow_mut().insert((visible, possible.to_vec())) {
+                continue;
+            }
+            match self.recover(&disk, possible) {
+                Ok(restored) if self.twice => {
+                    self.later(Machine::with_model(disk, machine.model), vec![restored]);
+                }
+                Ok(_) => {}
+                Err(problem) => {
+                    let when = if has_returned { "after it returned" } else { "before it returned" };
+                    self.violations.borrow_mut().push(format!("{when}: {problem}: {:?}", names(&disk)));
+                }
+            }
+        }
+    }
+
+    /// Restores from a disk, and makes the next snapshot on it.
+    fn recover(&self, disk: &Disk, possible: &[Pair]) -> Result<Pair, String> {
+        let root = self.folder();
+        write(disk, 0, &root);
+        let mut recovery = self.recovery(&root)?;
+        let restored = recovery.restore()?;
+        if !possible.contains(&restored) {
+            return Err(format!("restored {}", show(&restored)));
+        }
+        recovery.create().map_err(|problem| format!("no create: {problem}"))?;
+        let next = recovery.restore()?;
+        drop(recovery);
+        fs::remove_dir_all(&root).expect("the scratch folder can be removed");
+        if next == self.scenario.pair(NEXT) {
+            Ok(restored)
+        } else {
+            Err(format!("restored {} after the next create", show(&next)))
+        }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.count.set(self.count.get() + 1);
+        let root = self.scratch.path().join(self.count.get().to_string());
+        fs::create_dir(&root).expect("the scratch folder can be written");
+        root
+    }
+
+    fn recovery(&self, root: &Path) -> Result<Recovery<'s>, String> {
+        let scenario = self.scenario;
+        let native = match scenario.who {
+            Who::Component(layout) | Who::Unsynced(layout, _) => {
+                let grant = Grant::new(root.join(STORE)).layout(layout);
+                let store = self.minisnap.open(grant).map_err(|error| error.to_string())?;
+                return Ok(Recovery::Ours(scenario, Box::new(store)));
+            }
+            Who::Native012 => NATIVE_0_1_2,
+            Who::Native013 => NATIVE_0_1_3,
+        };
+        Ok(Recovery::Native(scenario, native, root.to_owned()))
+    }
+
+    /// Traces how the next snapshot is made on each machine that waits for it, and cuts the power in that.
+    fn recoveries(&self) {
+        let waiting = self.later.take();
+        if waiting.is_empty() {
+            return;
+        }
+        let batch = scratch();
+        for (number, (machine, _)) in waiting.iter().enumerate() {
+            let root = batch.path().join(number.to_string());
+            fs::create_dir(&root).expect("the scratch folder can be written");
+            write(&machine.now, 0, &root);
+        }
+        let layout = if self.scenario.layout() == Layout::Pair { "pair" } else { "numbered" };
+        let mut command = Command::new(program("act"));
+        command.arg("create-in-each").arg(batch.path()).args([STORE, &NEXT.to_string(), layout]);
+        let (done, calls) = trace(&command, batch.path(), &state(NEXT, self.scenario.size));
+        assert_eq!(done.code, Some(0), "{done:?}");
+
+        let mut by_root = BTreeMap::<usize, Vec<Call>>::new();
+        for call in calls {
+            let (root, call) = below_first(&call);
+            by_root.entry(root).or_default().push(call);
+        }
+        let next = self.scenario.pair(NEXT);
+        let judge = Judge::new(self.scenario, false);
+        for (number, (mut machine, mut possible)) in waiting.into_iter().enumerate() {
+            possible.push(next.clone());
+            judge.all(&machine, &possible, false);
+            for call in by_root.get(&number).into_iter().flatten() {
+                apply(&mut machine, call);
+                judge.all(&machine, &possible, false);
+            }
+            judge.all(&machine, std::slice::from_ref(&next), true);
+        }
+        let Tally { states, violations } = judge.finish();
+        self.count.set(self.count.get() + states);
+        self.violations
+            .borrow_mut()
+            .extend(violations.into_iter().map(|problem| format!("again, {problem}")));
+    }
+
+    fn finish(self) -> Tally {
+        Tally { states: self.count.get(), violations: self.violations.into_inner() }
+    }
+}
+
+/// Who recovers a disk.
+enum Recovery<'s> {
+    Ours(&'s Scenario, Box<Store>),
+    Native(&'s Scenario, &'static str, PathBuf),
+}
+
+impl Recovery<'_> {
+    fn restore(&mut self) -> Result<Pair, String> {
+        let (native, root) = match self {
+            Recovery::Ours(_, store) => {
+                return match store.restore_text() {
+                    Ok(snapshot) => Ok(Some((snapshot.state, snapshot.seq))),
+                    Err(Error::NotFound) => Ok(None),
+                    Err(error) => Err(error.to_string()),
+                };
+            }
+            Recovery::Native(_, native, root) => (native, root),
+        };
+        let done = run(Command::new(native).arg("restore").arg(root.join(STORE)), "");
+        match done.stdout.trim_end().split_once(' ') {
+            Some((seq, state)) => Ok(Some((state.to_owned(), seq.parse().expect("a number")))),
+            // It has no one name for this.
+            None if done.stderr.contains("not found") || done.stderr.contains("os error 2") => Ok(None),
+            None => Err(done.stderr),
+        }
+    }
+
+    fn create(&mut self) -> Result<(), String> {
+        match self {
+            Recovery::Ours(scenario, store) => {
+                store.create_text(&state(NEXT, scenario.size), NEXT).map_err(|error| error.to_string())
+            }
+            Recovery::Native(scenario, _, root) => {
+                let (mut command, input) = scenario.command(Act::Create, NEXT, root);
+                let done = run(&mut command, &input);
+                if done.code == Some(0) { Ok(()) } else { Err(done.stderr) }
+            }
+        }
+    }
+}
+
+/// A folder in memory, if the system has one: nothing that is done there has to survive.
+fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a scratch folder")
+}
+
+/// Does on the model what a program did.
+///
+/// # Panics
+///
+/// If the model does not allow it: then it differs from the disk.
+fn apply(machine: &mut Machine, call: &Call) {
+    let node = |machine: &Machine, path: &str| machine.now.find(path).unwrap_or_else(|| panic!("{call:?}"));
+    match call {
+        Call::MakeDir(path) => machine.make_dir(path).unwrap_or_else(|e| panic!("{call:?}: {e}")),
+        Call::Open { path, truncate } => match machine.now.find(path) {
+            None => drop(machine.create(path).unwrap_or_else(|e| panic!("{call:?}: {e}"))),
+            Some(node) if *truncate => machine.truncate(node, 0),
+            Some(_) => {}
+        },
+        Call::Write { path, offset, bytes } => {
+            let node = node(machine, path);
+            machine.write(node, *offset, bytes);
+        }
+        Call::Truncate(path, size) => {
+            let node = node(machine, path);
+            machine.truncate(node, *size);
+        }
+        Call::Sync(path) => {
+            let node = node(machine, path);
+            machine.sync(node);
+        }
+        Call::Rename(from, to) => machine.rename(from, to).unwrap_or_else(|e| panic!("{call:?}: {e}")),
+        Call::Remove(path) => machine.remove(path).unwrap_or_else(|e| panic!("{call:?}: {e}")),
+    }
+}
+
+/// The number of the folder that a call is in, and the call within it.
+fn below_first(call: &Call) -> (usize, Call) {
+    let split = |path: &str| {
+        let (number, rest) = path.split_once('/').unwrap_or((path, ""));
+        (number.parse().expect("a numbered folder"), rest.to_owned())
+    };
+    match call {
+        Call::MakeDir(path) => {
+            let (number, path) = split(path);
+            (number, Call::MakeDir(path))
+        }
+        Call::Open { path, truncate } => {
+            let (number, path) = split(path);
+            (number, Call::Open { path, truncate: *truncate })
+        }
+        Call::Write { path, offset, bytes } => {
+            let (number, path) = split(path);
+            (number, Call::Write { path, offset: *offset, bytes: bytes.clone() })
+        }
+        Call::Truncate(path, size) => {
+            let (number, path) = split(path);
+            (number, Call::Truncate(path, *size))
+        }
+        Call::Sync(path) => {
+            let (number, path) = split(path);
+            (number, Call::Sync(path))
+        }
+        Call::Rename(from, to) => {
+            let ((number, from), (_, to)) = (split(from), split(to));
+            (number, Call::Rename(from, to))
+        }
+        Call::Remove(path) => {
+            let (number, path) = split(path);
+            (number, Call::Remove(path))
+        }
+    }
+}
+
+/// Reads a folder into the model.
+fn read(folder: &Path) -> Disk {
+    fn add(disk: &mut Disk, node: Node, folder: &Path) {
+        let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let new = disk.dirs.len() + disk.files.len();
+            disk.dirs.get_mut(&node).unwrap().insert(name, new);
+            if path.is_dir() {
+                disk.dirs.insert(new, BTreeMap::new());
+                add(disk, new, &path);
+            } else {
+                disk.files.insert(new, Rc::new(fs::read(path).unwrap()));
+            }
+        }
+    }
+    let mut disk = Disk::with(&[]);
+    add(&mut disk, 0, folder);
+    disk
+}
+
+/// Two names of a directory, which no system lets one make, become two directories with the same files.
+fn without_second_names_of_directories(mut disk: Disk) -> Disk {
+    let mut seen = BTreeSet::new();
+    let mut waiting = vec![0];
+    while let Some(dir) = waiting.pop() {
+        for (name, node) in disk.dirs[&dir].clone() {
+            if !disk.dirs.contains_key(&node) {
+                continue;
+            }
+            if seen.insert(node) {
+                waiting.push(node);
+                continue;
+            }
+            let copy = 1 + disk.dirs.keys().chain(disk.files.keys()).max().expect("there is a root");
+            disk.dirs.insert(copy, disk.dirs[&node].clone());
+            disk.dirs.get_mut(&dir).expect("it was just there").insert(name, copy);
+            seen.insert(copy);
+            waiting.push(copy);
+        }
+    }
+    disk
+}
+
+/// Writes a directory of the model into a folder. Two names of a file are two names of it there.
+fn write(disk: &Disk, dir: Node, folder: &Path) {
+    let mut written = BTreeMap::new();
+    write_into(disk, dir, folder, &mut written);
+
+    fn write_into(disk: &Disk, dir: Node, folder: &Path, written: &mut BTreeMap<Node, PathBuf>) {
+        for (name, node) in &disk.dirs[&dir] {
+            let path = folder.join(name);
+            match (disk.files.get(node), written.get(node)) {
+                (Some(_), Some(first)) => fs::hard_link(first, &path).unwrap(),
+                (Some(contents), None) => {
+                    fs::write(&path, contents.as_slice()).unwrap();
+                    written.insert(*node, path);
+                }
+                (None, _) => {
+                    fs::create_dir(&path).unwrap();
+                    write_into(disk, *node, &path, written);
+                }
+            }
+        }
+    }
+}
+
+/// Names and contents, whatever the numbers.
+fn contents(disk: &Disk) -> BTreeMap<String, Option<Rc<Vec<u8>>>> {
+    disk.visible().into_iter().map(|(name, (_, contents))| (name, contents)).collect()
+}
+
+/// The names on a disk, with the sizes of the files.
+fn names(disk: &Disk) -> Vec<String> {
+    let contents = contents(disk).into_iter();
+    let named = contents.map(|(name, contents)| match contents {
+        Some(contents) => format!("{name} ({})", contents.len()),
+        None => format!("{name}/"),
+    });
+    named.collect()
+}
+
+fn show(pair: &Pair) -> String {
+    match pair {
+        Some((state, seq)) => format!("{seq} with {}...", state.chars().take(8).collect::<String>()),
+        None => "nothing".to_owned(),
+    }
+}

@@ -1,0 +1,163 @@
+//! What the crash tests trace: a store that does one thing, without the command line around it.
+//!
+//! - `act create DIR SEQ LAYOUT`, `act migrate DIR LAYOUT`: by the component in its host
+//! - `act create-in-each FOLDER NAME SEQ LAYOUT`: the same in the directory `NAME` of each folder in `FOLDER`
+//! - `act unsynced DIR SEQ LAYOUT N`: by the store's sources, built natively, without the sync of this number
+//!
+//! The state comes on standard input.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use minisnap_component::dir::{Dir, Entry, OsDir, Sync};
+use minisnap_component::store::{self, Settings};
+use minisnap_host::{Grant, Layout, Minisnap};
+use wasmtime::{Cache, CacheConfig, Config, Engine};
+
+/// How many generations are kept, of which the crash tests see the older ones go.
+const KEEP: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut state = String::new();
+    io::stdin().read_to_string(&mut state).expect("a state on standard input");
+    match args[..] {
+        ["create", dir, seq, layout] => create(&minisnap(), Path::new(dir), seq, layout, &state),
+        ["migrate", dir, to] => {
+            let mut store = minisnap().open(Grant::new(dir)).expect("the directory opens");
+            store.migrate(self::layout(to)).expect("it migrates");
+        }
+        ["create-in-each", folder, name, seq, layout] => {
+            let minisnap = minisnap();
+            let mut folders: Vec<PathBuf> = fs::read_dir(folder)
+                .expect("a folder")
+                .map(|entry| entry.expect("an entry").path())
+                .collect();
+            folders.sort();
+            for folder in folders {
+                create(&minisnap, &folder.join(name), seq, layout, &state);
+            }
+        }
+        ["unsynced", dir, seq, layout, sync] => {
+            // As the host makes it.
+            fs::create_dir_all(dir).expect("the directory can be made");
+            File::open(Path::new(dir).parent().expect("a parent"))
+                .and_then(|dir| dir.sync_all())
+                .expect("synced");
+            let layout = match self::layout(layout) {
+                Layout::Pair => store::Layout::Pair,
+                Layout::Numbered => store::Layout::Numbered,
+            };
+            let settings = Settings { layout, keep: KEEP, ..Settings::default() };
+            let left = Rc::new(Cell::new(sync.parse().ok()));
+            let dir = Unsynced { dir: OsDir::new(dir), left };
+            let store = store::Store::new(dir).with_settings(settings);
+            store.create(&state, seq.parse().expect("a number")).expect("it is created");
+        }
+        _ => panic!("see the top of this program's source"),
+    }
+}
+
+/// The component, compiled by the first of many processes.
+fn minisnap() -> Minisnap {
+    let mut config = Config::new();
+    config.cache(Cache::new(CacheConfig::new()).ok());
+    let engine = Engine::new(&config).expect("the engine starts");
+    Minisnap::with_engine(&engine).expect("the component compiles")
+}
+
+fn layout(name: &str) -> Layout {
+    match name {
+        "pair" => Layout::Pair,
+        "numbered" => Layout::Numbered,
+        other => panic!("no layout {other}"),
+    }
+}
+
+fn create(minisnap: &Minisnap, dir: &Path, seq: &str, layout: &str, state: &str) {
+    let grant = Grant::new(dir).layout(self::layout(layout)).keep(KEEP);
+    let mut store = minisnap.open(grant).expect("the directory opens");
+    store.create_text(state, seq.parse().expect("a number")).expect("it is created");
+}
+
+/// A directory of which one sync does nothing.
+#[derive(Clone)]
+struct Unsynced {
+    dir: OsDir,
+    /// How many syncs are done before that one, until it has come.
+    left: Rc<Cell<Option<usize>>>,
+}
+
+impl Unsynced {
+    fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match self.left.get() {
+            Some(0) => {
+                self.left.set(None);
+                Ok(())
+            }
+            left => {
+                self.left.set(left.map(|left| left - 1));
+                sync()
+            }
+        }
+    }
+}
+
+impl Dir for Unsynced {
+    type Reader = File;
+    type Writer = UnsyncedFile;
+
+    fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
+        self.dir.entry(name)
+    }
+    fn open(&self, name: &str) -> io::Result<File> {
+        self.dir.open(name)
+    }
+    fn create(&self, name: &str) -> io::Result<UnsyncedFile> {
+        Ok(UnsyncedFile { file: self.dir.create(name)?, dir: self.clone() })
+    }
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        self.dir.make_dir(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.dir.rename(from, to)
+    }
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        self.dir.remove_file(name)
+    }
+    fn remove_dir(&self, name: &str) -> io::Result<()> {
+        self.dir.remove_dir(name)
+    }
+    fn list(&self, name: &str) -> io::Result<Vec<String>> {
+        self.dir.list(name)
+    }
+    fn sync(&self, name: &str) -> io::Result<()> {
+        Unsynced::sync(self, || self.dir.sync(name))
+    }
+}
+
+struct UnsyncedFile {
+    file: File,
+    dir: Unsynced,
+}
+
+impl Write for UnsyncedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Sync for UnsyncedFile {
+    fn sync(&mut self) -> io::Result<()> {
+        let file = &self.file;
+        Unsynced::sync(&self.dir, || file.sync_all())
+    }
+}
