@@ -221,8 +221,14 @@ fn verify_reads_every_byte_of_every_generation() {
 fn migrate_changes_the_layout_and_makes_no_directory() {
     let dir = history(&[8, 9], false);
     let migrate = |dir: &Path, to| run(cli().arg("migrate").arg(dir).args(["--to", to]), "");
-    assert_eq!(migrate(dir.path(), "pair"), done(0, "seq 9\n", ""));
+    let done_to_pair = "seq 9, from numbered to pair; 1 older generation was removed\n";
+    assert_eq!(migrate(dir.path(), "pair"), done(0, done_to_pair, ""));
     assert!(printed("list", dir.path(), &[]).stdout.starts_with("layout pair, 1 generation, 1000 B\n"));
+    // What could not go with it is told.
+    let damaged = history(&[8, 9, 10], true);
+    let warned = migrate(damaged.path(), "pair");
+    assert_eq!((warned.code, warned.stdout), (Some(0), done_to_pair.to_owned()));
+    assert_eq!(warned.stderr, format!("warning: the snapshot 10 is damaged and was skipped: {PROBLEM}\n"));
     let missing = dir.path().join("missing");
     assert_fails(&migrate(&missing, "pair"), 1, "there is no snapshot yet");
     assert!(!missing.exists());
@@ -372,17 +378,49 @@ fn exit_code_6_the_snapshot_is_damaged() {
 #[cfg(target_os = "linux")]
 #[test]
 fn exit_code_7_the_disk_is_full() {
-    let dir = tempdir().unwrap();
-    let script = "mount -t tmpfs -o size=64k none $2; echo 1 | $1 create $2 --seq 1; code=0; \
-                  $1 create $2 --seq 2 || code=$?; $1 restore $2; ls $2; exit $code";
-    let full = run_mounting(script, dir.path(), &format!("\"{}\"", "x".repeat(100_000)));
-    assert_eq!(full.code, Some(7), "{full:?}");
-    assert!(
-        full.stderr.contains("error: ") && full.stderr.contains("the disk or a quota is full"),
-        "{full:?}"
-    );
-    // The snapshot before is there, and nothing else.
-    assert_eq!(full.stdout, "1snapshot.json\nsnapshot.seq\nsnapshot.sum\n");
+    for (layout, files) in [
+        ("pair", "snapshot.json\nsnapshot.seq\nsnapshot.sum\n"),
+        ("numbered", "snapshot_00000000000000000001.json\n"),
+    ] {
+        let dir = tempdir().unwrap();
+        // The command line streams; 1000 KB fill the disk in the middle of the stream.
+        let script = format!(
+            "mount -t tmpfs -o size=600k none $2; echo 1 | $1 create $2 --seq 1 --layout {layout}; code=0; \
+             $1 create $2 --seq 2 || code=$?; $1 restore $2; ls $2; exit $code"
+        );
+        let full = run_mounting(&script, dir.path(), &format!("\"{}\"", "x".repeat(1_000_000)));
+        assert_eq!(full.code, Some(7), "{full:?}");
+        assert!(
+            full.stderr.contains("error: ") && full.stderr.contains("the disk or a quota is full"),
+            "{full:?}"
+        );
+        // The snapshot before is there, and nothing else.
+        assert_eq!(full.stdout, format!("1{files}"));
+    }
+}
+
+#[test]
+fn exit_code_7_the_directory_may_hold_no_more() {
+    let dir = history(&[1, 2, 3], false);
+    let create = |size: usize| {
+        let mut create = cli();
+        create.arg("create").arg(dir.path()).args(["--seq", "4", "--max-total", "4000"]);
+        run(&mut create, &format!("\"{}\"", "x".repeat(size)))
+    };
+    assert_fails(&create(3000), 7, "the disk or a quota is full");
+    assert_eq!(restore(dir.path()).stderr, "seq 3\n");
+    assert_eq!(create(2000), done(0, "", ""));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "older ones made room");
+}
+
+#[test]
+fn exit_code_10_two_layouts_in_one_directory() {
+    let dir = history(&[1], false);
+    fs::write(dir.path().join("snapshot.json"), "1").unwrap();
+    for verb in [&["restore"][..], &["list"], &["info"], &["verify"], &["create", "--seq", "2"]] {
+        let refused = run(cli().args(verb).arg(dir.path()), "1");
+        assert_fails(&refused, 10, "`snapshot.json` and `snapshot_00000000000000000001.json`");
+    }
 }
 
 /// Root may do anything, unless it gives that up.

@@ -9,7 +9,7 @@ use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store as WasmStore};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-wasmtime::component::bindgen!({ path: "../wit", world: "store" });
+wasmtime::component::bindgen!({ path: "../wit", world: "store", additional_derives: [PartialEq] });
 
 struct Ctx(WasiCtx, ResourceTable);
 
@@ -113,6 +113,33 @@ fn a_setting_limits_the_state_and_must_be_a_number() {
 }
 
 #[test]
+fn a_state_streams_in_and_out() {
+    let dir = tempdir().unwrap();
+    let (mut store, instance) = instance(|wasi| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadWrite));
+    let snapshots = instance.arcella_minisnap_snapshot_store();
+    let writers = snapshots.snapshot_writer();
+    for commit in [false, true] {
+        let writer = snapshots.call_open_writer(&mut store, 1).unwrap().unwrap();
+        for chunk in [&b"[\"\xC3"[..], b"\xA9\"]"] {
+            writers.call_write(&mut store, writer, chunk).unwrap().unwrap();
+        }
+        assert_eq!(snapshots.call_open_writer(&mut store, 2).unwrap().map(drop), Err(Error::Busy));
+        if commit {
+            writers.call_commit(&mut store, writer).unwrap().unwrap();
+        } else {
+            writer.resource_drop(&mut store).unwrap();
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
+    }
+    let reader = snapshots.call_open_reader(&mut store).unwrap().unwrap();
+    let readers = snapshots.snapshot_reader();
+    assert_eq!(readers.call_info(&mut store, reader).unwrap().seq, 1);
+    assert_eq!(readers.call_read(&mut store, reader, 99).unwrap().unwrap(), "[\n  \"é\"\n]".as_bytes());
+    assert_eq!(readers.call_read(&mut store, reader, 99).unwrap().unwrap(), b"");
+    reader.resource_drop(&mut store).unwrap();
+}
+
+#[test]
 fn settings_choose_the_layout_and_its_limits_and_must_be_ones() {
     let dir = tempdir().unwrap();
     let path = dir.path();
@@ -146,6 +173,7 @@ fn settings_choose_the_layout_and_its_limits_and_must_be_ones() {
     let (mut store, instance) = instance(with(&[]));
     let maintenance = instance.arcella_minisnap_snapshot_maintenance();
     let pair = exports::arcella::minisnap::snapshot_store::Layout::Pair;
-    assert_eq!(maintenance.call_migrate(&mut store, pair).unwrap().unwrap(), 5);
+    let migration = maintenance.call_migrate(&mut store, pair).unwrap().unwrap();
+    assert_eq!((migration.seq, migration.removed), (5, 1));
     assert_eq!(names(), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
 }

@@ -51,6 +51,39 @@ fn of_100_generations_the_newest_5_are_kept() {
 }
 
 #[test]
+fn only_the_exact_names_are_listed_and_where_none_is_sound_the_error_lists_them() {
+    let dir = tempdir().unwrap();
+    for name in [
+        "snapshot_9.bak",
+        "snapshot_1.json",
+        "SNAPSHOT_00000000000000000007.JSON",
+        "snapshot_000000000000000000007.json",
+        "snapshot_00000000000000000007.json.bak",
+    ] {
+        fs::write(dir.path().join(name), "{\n  \"seq\": 7,\n  \"state\": 7\n}").unwrap();
+    }
+    let mut store = open(dir.path(), 5);
+    assert!(store.list().unwrap().is_empty() && !store.exists().unwrap());
+    for seq in [0, 1, u64::MAX] {
+        store.create_text("[]", seq).unwrap();
+    }
+    assert!(matches!(store.create_text("[]", 2), Err(Error::Stale(u64::MAX))));
+    let list = |store: &mut Store| store.list().unwrap().iter().map(|info| info.seq).collect::<Vec<_>>();
+    assert_eq!(list(&mut store), [u64::MAX, 1, 0]);
+    // The one in the middle does not matter, as long as the newest is sound.
+    fs::write(dir.path().join(name(1)), "").unwrap();
+    assert_eq!((store.restore_text().unwrap().seq, list(&mut store).len()), (u64::MAX, 3));
+    for seq in [0, u64::MAX] {
+        fs::write(dir.path().join(name(seq)), "{").unwrap();
+    }
+    let Err(Error::Corrupt(problem)) = store.restore_text() else { panic!() };
+    for seq in [0, 1, u64::MAX] {
+        assert!(problem.contains(&name(seq)), "{problem}");
+    }
+    assert!(!problem.contains("snapshot_9.bak"), "{problem}");
+}
+
+#[test]
 fn of_a_pair_the_one_generation_is_listed_and_restored() {
     let dir = tempdir().unwrap();
     let mut store = minisnap().open(Grant::new(dir.path())).unwrap();
@@ -90,11 +123,11 @@ fn a_migration_keeps_the_newest_sound_snapshot() {
     }
     let newest = store.restore_text_at(2).unwrap().state;
     fs::write(dir.path().join(name(3)), "damaged").unwrap();
-    assert_eq!(store.migrate(Layout::Pair).unwrap(), 2);
+    assert_eq!(store.migrate(Layout::Pair).unwrap().seq, 2);
     let aside = format!("{}.damaged", name(3));
     assert_eq!(names(dir.path()), ["snapshot.json", "snapshot.seq", "snapshot.sum", &aside]);
     assert_eq!(store.restore_text().unwrap().state, newest);
-    assert_eq!(store.migrate(Layout::Numbered).unwrap(), 2);
+    assert_eq!(store.migrate(Layout::Numbered).unwrap().seq, 2);
     assert_eq!(names(dir.path()), [name(2), aside]);
     let restored = store.restore_text().unwrap();
     assert_eq!((restored.state, restored.seq, restored.skipped), (newest, 2, Vec::new()));
@@ -152,6 +185,11 @@ fn max_total_limits_what_the_directory_holds_in_both_layouts() {
 /// What the model remembers: the generations, sound or not.
 type Model = BTreeMap<u64, (String, bool)>;
 
+/// The contents of all files of a directory.
+fn all_contents(dir: &Path) -> Vec<Vec<u8>> {
+    names(dir).iter().map(|name| fs::read(dir.join(name)).unwrap()).collect()
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// Creates a snapshot so far ahead of the newest, or behind it.
@@ -186,6 +224,9 @@ proptest! {
         let mut keep = 3;
         let mut store = open(dir.path(), keep);
         let mut model = Model::new();
+        // What was damaged, in place or set aside, is never deleted.
+        let mut damaged = BTreeMap::<u64, Vec<u8>>::new();
+        let mut kept_damaged = Vec::new();
         for (index, step) in steps.into_iter().enumerate() {
             let newest = model.iter().rev().find_map(|(&seq, (_, sound))| sound.then_some(seq));
             match step {
@@ -232,7 +273,8 @@ proptest! {
                     bytes[at] ^= 0x55;
                     // Of another size, so that the store need not rely on the clock's ticks to see it.
                     bytes.push(b' ');
-                    fs::write(&path, bytes).unwrap();
+                    fs::write(&path, &bytes).unwrap();
+                    damaged.insert(seq, bytes);
                     model.get_mut(&seq).unwrap().1 = false;
                 }
                 Step::Reopen { keep: now } => {
@@ -246,10 +288,24 @@ proptest! {
                 }
             }
 
+            let contents = all_contents(dir.path());
+            damaged.retain(|seq, bytes| {
+                let in_place = model.get(seq).is_some_and(|(_, sound)| !sound);
+                if !in_place {
+                    kept_damaged.push(std::mem::take(bytes));
+                }
+                in_place
+            });
+            for bytes in damaged.values().chain(&kept_damaged) {
+                prop_assert!(contents.contains(bytes), "a damaged generation is gone");
+            }
+
             // What another process sees.
             let mut reader = minisnap().open(Grant::new(dir.path()).read_only()).unwrap();
-            let found: Vec<_> = reader
-                .list()
+            let listed = reader.list();
+            let all_set_aside = model.is_empty() && !kept_damaged.is_empty();
+            prop_assert_eq!(listed.is_err(), all_set_aside, "{:?}", listed);
+            let found: Vec<_> = listed
                 .unwrap_or_default()
                 .into_iter()
                 .map(|info| (info.seq, !matches!(info.soundness, Soundness::Damaged(_))))

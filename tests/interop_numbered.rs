@@ -117,11 +117,12 @@ fn a_directory_can_go_from_one_native_version_to_the_other() {
     native_create(dir.path(), 6, "[5]");
     native_create(dir.path(), 7, STATE);
     let migrate = |to| run(cli().arg("migrate").arg(dir.path()).args(["--to", to]), "");
-    assert_eq!(migrate("pair"), done("seq 7\n"));
+    let to_pair = "seq 7, from numbered to pair; 1 older generation was removed\n";
+    assert_eq!(migrate("pair"), done(to_pair));
     let native_0_1_2 = run(Command::new(minisnap_tests::NATIVE_0_1_2).arg("restore").arg(dir.path()), "");
     assert_eq!(native_0_1_2, done(&format!("7 {STATE}\n")));
-    assert_eq!(migrate("pair"), done("seq 7\n"), "it has that layout already");
-    assert_eq!(migrate("numbered"), done("seq 7\n"));
+    assert_eq!(migrate("pair"), done("seq 7, in the layout pair already\n"));
+    assert_eq!(migrate("numbered"), done("seq 7, from pair to numbered\n"));
     assert_eq!(native_restore(dir.path()), done(&format!("7 {STATE}\n")));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }

@@ -298,7 +298,19 @@ fn a_store_sees_what_others_wrote_since_its_last_call() {
 
 #[test]
 fn readers_beside_a_writer_see_whole_snapshots_that_never_go_back() {
-    let dir = dir_with_snapshot("[0,0]", 0);
+    for layout in [Layout::Pair, Layout::Numbered] {
+        readers_beside_a_writer(layout);
+    }
+}
+
+fn readers_beside_a_writer(layout: Layout) {
+    let dir = tempdir().unwrap();
+    let open = |dir: &Path| {
+        // A generation goes as soon as it is not the newest any more.
+        let grant = Grant::new(dir).layout(layout).keep(std::num::NonZeroU32::MIN);
+        minisnap().open(grant).unwrap()
+    };
+    open(dir.path()).create_text("[0,0]", 0).unwrap();
     let last = 500;
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -64,7 +64,9 @@ fn a_stream_is_a_reader_and_a_writer_of_the_standard_library() {
     let mut text = String::new();
     store.open_reader().unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, store.restore_text().unwrap().state);
-    let error = store.open_writer(2).unwrap().write_all(b"[}").unwrap_err();
+    let mut invalid = store.open_writer(2).unwrap();
+    invalid.write_all(b"[}").unwrap();
+    let error = invalid.flush().unwrap_err();
     assert!(error.to_string().contains("line 1 column 2"), "{error}");
 }
 
@@ -323,7 +325,7 @@ fn a_component_streams_lists_and_restores_generations() {
         "2",
         "3 [3], 0 skipped",
         "Err(\"busy\") Err(\"busy\")",
-        "16 readers, 112 bytes",
+        "16 readers, 112 bytes, then Some(\"busy\")",
         "ok",
         "4 Soundness::Verified, 3 Soundness::Verified",
     ];
@@ -336,12 +338,41 @@ fn a_component_streams_lists_and_restores_generations() {
 }
 
 #[test]
+fn what_a_component_has_open_is_kept_beside_the_newest_generations() {
+    let dir = tempdir().unwrap();
+    let done =
+        consumer(dir.path(), &["create", "1", "\"first\"", "create-over", "1", "create", "9", "9", "list"]);
+    let expected = "ok\n[true, true, true, true] [5, 4, 1] \"first\"\nok\n9 Soundness::Verified, 5 Soundness::Verified\n";
+    assert_eq!(done.stdout, expected, "{}", done.stderr);
+}
+
+/// With less memory for data than the state is large, on the way in and out.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_command_line_needs_less_memory_than_the_state() {
+    let dir = tempdir().unwrap();
+    let script = "(echo '['; yes '123456789012345678,' | head -n 16000000; echo '1]') | \
+                  prlimit --data=134217728 $0 create $1 --seq 1 --max-state 1GiB && \
+                  prlimit --data=134217728 $0 restore $1 | wc -c";
+    let done = run(
+        std::process::Command::new("sh").args(["-c", script]).arg(minisnap_tests::binary()).arg(dir.path()),
+        "",
+    );
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), "seq 1\n"));
+    assert_eq!(done.stdout.trim(), (1 + 16_000_000 * 22 + "\n  1\n]".len()).to_string());
+}
+
+#[test]
 fn sixteen_readers_fit_into_the_memory_of_a_small_store() {
     let dir = tempdir().unwrap();
     let mut many = cli();
     many.arg("run").arg(RUST_CONSUMER).arg("--grant").arg(dir.path()).args(["--max-state", "1MiB", "--"]);
     let done = run(many.args(["create-large", "1", "1000000", "open-many", "99"]), "");
-    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "ok\n16 readers, 1584 bytes\n"), "{done:?}");
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (Some(0), "ok\n16 readers, 1584 bytes, then Some(\"busy\")\n"),
+        "{done:?}"
+    );
 }
 
 #[test]

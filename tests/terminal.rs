@@ -46,6 +46,11 @@ fn on_a_terminal_what_takes_longer_than_a_second_shows_its_progress() {
     let unknown = shown(slow, dir.path());
     assert!(unknown.contains("storing") && unknown.contains("B/s"), "{unknown}");
     let dir = tempdir().unwrap();
+    let large = format!("\"{}\"", "x".repeat(4 << 20));
+    assert_eq!(run(cli().arg("create").arg(dir.path()).args(["--seq", "1"]), &large).code, Some(0));
+    let known = shown("$1 restore $2 | (sleep 1.5; cat > /dev/null)", dir.path());
+    assert!(known.contains("restoring") && known.contains("of 4.00 MiB"), "{known}");
+    let dir = tempdir().unwrap();
     assert_eq!(shown("echo 1 | $1 create $2 --seq 1", dir.path()).trim(), "", "a short one");
     let dir = tempdir().unwrap();
     assert_eq!(shown(&format!("{slow} 2>&1 | cat"), dir.path()).trim(), "", "standard error is no terminal");

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
-use crate::store::{Info, Layout, Reader, Settings, Skipped, Snapshot, Soundness, Store, Writer};
+use crate::store::{Info, Layout, Migration, Reader, Settings, Skipped, Snapshot, Soundness, Store, Writer};
 use crate::wasi::Preopen;
 
 mod bindings {
@@ -70,7 +70,7 @@ fn open_reader(store: &Store<Preopen>, seq: Option<u64>) -> Result<wit::Snapshot
 }
 
 impl maintenance::Guest for Component {
-    fn migrate(to: wit::Layout) -> Result<u64, wit::Error> {
+    fn migrate(to: wit::Layout) -> Result<maintenance::Migration, wit::Error> {
         let to = match to {
             wit::Layout::Pair => Layout::Pair,
             wit::Layout::Numbered => Layout::Numbered,
@@ -204,13 +204,26 @@ impl From<Snapshot> for wit::Snapshot {
     }
 }
 
+impl From<Layout> for wit::Layout {
+    fn from(layout: Layout) -> Self {
+        match layout {
+            Layout::Pair => wit::Layout::Pair,
+            Layout::Numbered => wit::Layout::Numbered,
+        }
+    }
+}
+
+impl From<Migration> for maintenance::Migration {
+    fn from(Migration { seq, from, removed, skipped }: Migration) -> Self {
+        let skipped = skipped.into_iter().map(Into::into).collect();
+        maintenance::Migration { seq, before: from.into(), removed, skipped }
+    }
+}
+
 impl From<Info> for wit::SnapshotInfo {
     #[inline(never)]
     fn from(Info { seq, size, modified, layout, soundness }: Info) -> Self {
-        let layout = match layout {
-            Layout::Pair => wit::Layout::Pair,
-            Layout::Numbered => wit::Layout::Numbered,
-        };
+        let layout = layout.into();
         let soundness = match soundness {
             Soundness::Verified => wit::Soundness::Verified,
             Soundness::Unverified => wit::Soundness::Unverified,

@@ -49,12 +49,20 @@ impl Contents {
         for _ in 0..ATTEMPTS {
             let contents = Self::look_alone(dir)?;
             let is_pair = matches!(contents.layout(), Ok(Some(Layout::Pair)));
-            if is_pair || before.as_ref() == Some(&contents) {
+            if is_pair || before.as_ref().is_some_and(|before| contents.holds_the_same_as(before)) {
                 return Ok(contents);
             }
             before = Some(contents);
         }
         Err(Error::Busy)
+    }
+
+    /// Whether the two hold the same snapshots; what is being made does not matter.
+    pub fn holds_the_same_as(&self, other: &Contents) -> bool {
+        self.generations == other.generations
+            && self.set_aside == other.set_aside
+            && self.pair == other.pair
+            && self.migrating == other.migrating
     }
 
     /// Lists a directory that nobody else writes.

@@ -104,7 +104,7 @@ impl<D: Dir> Write for Draft<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let size = self.file.size() - self.head + bytes.len() as u64;
         self.allowance.check(size).map_err(io::Error::other)?;
-        self.file.write(bytes)
+        self.file.write(bytes).map_err(|e| io::Error::other(Error::io("write", &self.undo.name, &e)))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -256,20 +256,20 @@ pub fn prune<D: Dir>(dir: &D, generations: &[u64], retention: Retention, known: 
     if generations.len() <= retention.keep && retention.max_total == u64::MAX {
         return;
     }
-    let mut sound = Vec::new();
+    let (mut sound, mut stay) = (Vec::new(), Vec::new());
     for &seq in generations {
         match known.check(dir, seq) {
             Ok(Condition::Sound(size)) => sound.push((seq, size)),
-            Ok(Condition::Damaged) => drop(set_aside(dir, seq)),
-            Ok(Condition::Unreadable | Condition::Gone) | Err(_) => {}
+            Ok(Condition::Damaged) if set_aside(dir, seq).is_ok() => {}
+            Ok(Condition::Damaged | Condition::Unreadable) | Err(_) => stay.push(seq),
+            Ok(Condition::Gone) => {}
         }
     }
-    let mut held = match retention.max_total {
-        u64::MAX => 0,
-        _ => sound
-            .iter()
-            .fold(held_beside_generations(dir).unwrap_or(0), |held, (_, size)| held.saturating_add(*size)),
-    };
+    let mut held = 0;
+    if retention.max_total < u64::MAX {
+        let sizes = sound.iter().map(|&(_, size)| size).chain(stay.iter().map(|&seq| size(dir, seq)));
+        held = sizes.fold(held_beside_generations(dir).unwrap_or(0), u64::saturating_add);
+    }
     for (rank, &(seq, size)) in sound.iter().enumerate().skip(1).rev() {
         let stays = rank < retention.keep && held <= retention.max_total;
         if !stays && !open.contains(&seq) && remove_file(dir, &files::generation(seq)).is_ok() {
@@ -277,6 +277,11 @@ pub fn prune<D: Dir>(dir: &D, generations: &[u64], retention: Retention, known: 
             held = held.saturating_sub(size);
         }
     }
+}
+
+/// The size of the file of a generation in bytes, as far as it can be told.
+pub fn size<D: Dir>(dir: &D, seq: u64) -> u64 {
+    dir.entry(&files::generation(seq)).ok().flatten().map_or(0, |entry| entry.size)
 }
 
 /// The bytes of all files of the directory that are not generations.

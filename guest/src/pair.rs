@@ -76,7 +76,8 @@ impl<D: Dir> Draft<D> {
 impl<D: Dir> Write for Draft<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.allowance.check(self.state.size() + bytes.len() as u64).map_err(io::Error::other)?;
-        self.state.write(bytes)
+        let name = format!("{TMP}/{STATE}");
+        self.state.write(bytes).map_err(|e| io::Error::other(Error::io("write", &name, &e)))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod migrate;
 mod reader;
 mod writer;
 
+pub use migrate::Migration;
 pub use reader::{MAX_READERS, Reader};
 pub use writer::Writer;
 
@@ -353,16 +354,17 @@ impl<D: Dir> Store<D> {
     /// Looks what the directory holds until `read` finds in it what was seen.
     fn look<T>(&self, read: impl Fn(&Contents, Option<Layout>) -> Result<Option<T>>) -> Result<T> {
         self.check_dir()?;
-        let mut before = None;
+        let mut before: Option<Contents> = None;
         for _ in 0..ATTEMPTS {
             let contents = Contents::look(&self.dir)?;
             self.shared.known.retain(&contents);
+            let is_same = before.as_ref().is_some_and(|before| contents.holds_the_same_as(before));
             match read(&contents, contents.layout()?) {
                 Ok(Some(found)) => return Ok(found),
                 // What was listed is not there, and still listed: an empty `snapshot.commit/`, say.
-                Ok(None) if before.as_ref() == Some(&contents) => return Err(Error::NotFound),
+                Ok(None) if is_same => return Err(Error::NotFound),
                 // Files that were being removed, since the snapshot is in the other layout now.
-                Err(Error::Corrupt(_)) if before.as_ref() != Some(&contents) => {}
+                Err(Error::Corrupt(_)) if !is_same => {}
                 Ok(None) => {}
                 Err(error) => return Err(error),
             }

@@ -1,5 +1,5 @@
 //! The numbered layout: the order of its commit, what failures, kills and damage leave, what is kept, and what is set
-//! aside.
+//! aside; and the way from one layout to the other.
 
 mod seam;
 
@@ -560,6 +560,71 @@ fn the_directory_never_holds_more_than_its_limit_after_a_create() {
 }
 
 #[test]
+fn what_readers_have_open_counts_towards_the_limit_and_costs_no_newer_one() {
+    let dir = tempdir().unwrap();
+    let store =
+        Store::new(OsDir::new(dir.path())).with_settings(Settings { max_total: 10_000, ..settings(5) });
+    let state = format!("\"{}\"", "x".repeat(3000));
+    let mut readers = Vec::new();
+    for seq in 1..=3 {
+        store.create(&state, seq).unwrap();
+        readers.push(store.open_reader(Some(seq)).unwrap());
+    }
+    assert_eq!(store.create(&state, 4), Err(Error::NoSpace));
+    assert_eq!(names(dir.path()), generations([1, 2, 3]));
+    readers.remove(0);
+    store.create(&state, 4).unwrap();
+    assert_eq!(names(dir.path()), generations([2, 3, 4]));
+}
+
+#[test]
+fn an_error_of_a_large_write_names_the_file_that_was_written() {
+    for (layout, file) in [
+        (Layout::Pair, "snapshot.tmp/snapshot.json"),
+        (Layout::Numbered, "snapshot_00000000000000000001.json.tmp"),
+    ] {
+        let state = format!("[{}0]", "1,".repeat(300_000));
+        let settings = Settings { layout, ..settings(3) };
+        let tmp = tempdir().unwrap();
+        let mut named = 0;
+        for at in 0..60 {
+            let dir = FaultyDir::new(tmp.path(), Fault::Once(at, ErrorKind::Other));
+            let created = Store::new(dir.clone()).with_settings(settings).create(&state, 1);
+            let Some(operation) = dir.log().get(at).cloned() else { break };
+            if operation == format!("write {file}") {
+                let Err(Error::Io(problem)) = created else { panic!("{created:?}") };
+                assert!(problem.contains(&format!("`{file}`")), "{operation}: {problem}");
+                named += 1;
+            }
+        }
+        assert!(named > 1, "{named}");
+    }
+}
+
+#[test]
+fn a_migration_that_cannot_read_the_newest_generation_now_is_refused() {
+    let template = dir_with([1, 2]);
+    let mut refused = 0;
+    for at in 0.. {
+        let tmp = copy_of(template.path());
+        let dir = FaultyDir::new(tmp.path(), Fault::Once(at, ErrorKind::Other));
+        let migrated = Store::new(dir.clone()).migrate(Layout::Pair);
+        if !dir.has_failed() {
+            break;
+        }
+        match migrated {
+            Ok(migration) => assert_eq!(migration.seq, 2, "{at}, {}", dir.log()[at]),
+            Err(error) => {
+                let is_read = dir.log()[at] == format!("read {}", name(2));
+                refused += u32::from(is_read && error.to_string().contains("try again"));
+            }
+        }
+        assert_eq!(store(tmp.path()).restore().unwrap().seq, 2, "{at}, {}", dir.log()[at]);
+    }
+    assert!(refused > 0);
+}
+
+#[test]
 fn what_fits_the_limit_as_it_is_restored_is_restored() {
     let dir = tempdir().unwrap();
     let limited = |layout| {
@@ -582,7 +647,7 @@ fn a_migration_ends_with_a_durable_removal_of_its_mark() {
         let settings = Settings { layout: from, ..Settings::default() };
         Store::new(OsDir::new(tmp.path())).with_settings(settings).create("1", 1).unwrap();
         let dir = FaultyDir::new(tmp.path(), Fault::None);
-        assert_eq!(Store::new(dir.clone()).migrate(to), Ok(1));
+        assert_eq!(Store::new(dir.clone()).migrate(to).unwrap().seq, 1);
         let edits = edits(&dir);
         let made = edits.iter().position(|edit| *edit == format!("create {mark}")).unwrap();
         assert_eq!(edits[made + 1], "sync /");

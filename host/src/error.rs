@@ -26,7 +26,8 @@ pub enum Error {
     /// The grant or the operating system allows no writing, or no access at all.
     #[error("access to the snapshot directory is denied")]
     AccessDenied,
-    /// Another process, or another [`Store`](crate::Store) of this one, holds the directory for writing.
+    /// Another process, or another [`Store`](crate::Store) of this one, holds the directory for writing; or a writer is
+    /// open, or too many readers are, or the snapshot was rewritten faster than it could be read.
     #[error("the snapshot directory is in use{}", holder.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
     Busy {
         /// The process, where the system tells.

@@ -62,6 +62,6 @@ pub use component::{COMPONENT, Minisnap};
 pub use error::{Error, Result};
 pub use grant::{Access, Grant};
 pub use linker::{SnapshotView, add_to_linker};
-pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness};
+pub use snapshot::{Info, Layout, Migration, Skipped, Snapshot, Soundness};
 pub use store::Store;
 pub use stream::{Reader, Writer};

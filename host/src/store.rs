@@ -13,8 +13,9 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use crate::component::Minisnap;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
-use crate::snapshot::{Info, Layout, Skipped, Snapshot};
+use crate::snapshot::{Info, Layout, Migration, Skipped, Snapshot};
 use crate::stream::{Handle, Reader, Writer};
+pub(crate) use bindings::exports::arcella::minisnap::snapshot_maintenance as maintenance;
 pub(crate) use bindings::exports::arcella::minisnap::snapshot_store as wit;
 
 pub(crate) mod bindings {
@@ -110,7 +111,8 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::InvalidState`], [`Error::Stale`], [`Error::TooLarge`], [`Error::Corrupt`] if the stored number cannot
-    /// be trusted, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`], [`Error::Component`].
+    /// be trusted, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`] while a component has a writer open,
+    /// [`Error::Io`], [`Error::Component`].
     pub fn create_text(&mut self, state: &str, seq: u64) -> Result<()> {
         self.check_access()?;
         // Before anything is written.
@@ -183,8 +185,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] if the number of a damaged pair cannot be trusted, [`Error::AccessDenied`],
-    /// [`Error::Busy`], [`Error::Io`], [`Error::Component`].
+    /// [`Error::Corrupt`] if the number of a damaged pair cannot be trusted, or if all that is left was set aside,
+    /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
     pub fn list(&mut self) -> Result<Vec<Info>> {
         match self.call("list", |guest, store| guest.call_list(store)) {
             Ok(infos) => Ok(infos.into_iter().map(Into::into).collect()),
@@ -234,21 +236,21 @@ impl Store {
         Reader::open(self, Some(seq))
     }
 
-    /// Rewrites the newest sound snapshot in another layout, with no moment in which a crash loses it, and returns its
-    /// number. Older generations have no place in the pair layout, and are removed.
+    /// Rewrites the newest sound snapshot in another layout, with no moment in which a crash loses it. Older generations
+    /// have no place in the pair layout, and are removed.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::InvalidState`] if the state is
     /// nested too deep, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`],
     /// [`Error::Component`].
-    pub fn migrate(&mut self, to: Layout) -> Result<u64> {
+    pub fn migrate(&mut self, to: Layout) -> Result<Migration> {
         self.check_access()?;
         let result = self.with_instance("migrate", |instance| {
             let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
             maintenance.call_migrate(&mut instance.store, to.into())
         });
-        self.explain(result)
+        Ok(self.explain(result)?.into())
     }
 
     /// What was granted.

@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::snapshot::{Info, Skipped};
 use crate::store::Store;
 
-/// The most bytes that a [`Reader`] fetches at a time.
-const CHUNK: u64 = 256 << 10;
+/// How many bytes are handed on or fetched at a time, at most, by what reads and writes streams.
+const CHUNK: usize = 64 << 10;
 
 /// A stream of one of a store's instances.
 #[derive(Debug, Clone, Copy)]
@@ -28,12 +28,14 @@ pub struct Writer<'s> {
     store: &'s mut Store,
     handle: Handle,
     committed: bool,
+    /// What was written through [`io::Write`] and not handed on yet.
+    buffer: Vec<u8>,
 }
 
 impl<'s> Writer<'s> {
     pub(crate) fn open(store: &'s mut Store, seq: u64) -> Result<Self> {
         let handle = store.stream_to(seq)?;
-        Ok(Writer { store, handle, committed: false })
+        Ok(Writer { store, handle, committed: false, buffer: Vec::new() })
     }
 
     /// Takes the next chunk of the state: JSON in UTF-8, cut anywhere, inside of a character too.
@@ -43,7 +45,13 @@ impl<'s> Writer<'s> {
     /// [`Error::InvalidState`], [`Error::TooLarge`], [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`],
     /// [`Error::Component`]. After an error everything is undone, and every other call fails.
     pub fn write_chunk(&mut self, chunk: &[u8]) -> Result<()> {
+        self.hand_on()?;
         self.store.write(self.handle, chunk)
+    }
+
+    fn hand_on(&mut self) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        if buffer.is_empty() { Ok(()) } else { self.store.write(self.handle, &buffer) }
     }
 
     /// Makes what was written the newest snapshot; it is durable when this returns.
@@ -52,20 +60,24 @@ impl<'s> Writer<'s> {
     ///
     /// As [`write_chunk`](Self::write_chunk).
     pub fn commit(mut self) -> Result<()> {
+        self.hand_on()?;
         self.committed = true;
         self.store.commit(self.handle)
     }
 }
 
-/// The same as [`write_chunk`](Writer::write_chunk), for what writes to a stream; its errors are those, within.
+/// The same as [`write_chunk`](Writer::write_chunk), buffered, for what writes to a stream; its errors are those, within.
 impl io::Write for Writer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_chunk(bytes).map_err(io::Error::other)?;
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.hand_on().map_err(io::Error::other)?;
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.hand_on().map_err(io::Error::other)
     }
 }
 
@@ -110,7 +122,7 @@ impl<'s> Reader<'s> {
         &self.skipped
     }
 
-    /// Returns the next chunk of the state, of at most `max` bytes, and nothing at its end.
+    /// Returns the next chunk of the state, of at most `max` bytes, and nothing at its end, or if `max` is 0.
     ///
     /// # Errors
     ///
@@ -132,7 +144,7 @@ impl<'s> Reader<'s> {
 impl io::Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.returned == self.fetched.len() {
-            self.fetched = self.read_chunk(CHUNK).map_err(io::Error::other)?;
+            self.fetched = self.read_chunk(CHUNK as u64).map_err(io::Error::other)?;
             self.returned = 0;
         }
         let left = &self.fetched[self.returned..];

@@ -9,7 +9,7 @@ use super::envelope;
 use crate::body::{Body, Failure, Scanned, State};
 use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
-use crate::files::{self, Place};
+use crate::files;
 use crate::json;
 
 /// What became of the name of a generation.
@@ -57,20 +57,26 @@ pub struct Found<R> {
 ///
 /// [`TooLarge`](Error::TooLarge), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
 pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Reader>> {
-    let place = Place::look(dir, files::generation(seq))?;
-    let name = &place.name;
-    let Some(entry) = place.entry else { return Ok(Generation::Gone) };
-    let damaged = |problem: String| Ok(Generation::Damaged(Damage { problem, unreadable: false, entry }));
+    let name = &files::generation(seq);
+    let damage = |problem, unreadable, entry| Generation::Damaged(Damage { problem, unreadable, entry });
+    let unreadable = |error: &io::Error, entry| match error.kind() {
+        io::ErrorKind::PermissionDenied => Err(Error::AccessDenied),
+        _ => Ok(damage(format!("`{name}` cannot be read: {error}"), true, entry)),
+    };
+    let entry = match dir.entry(name) {
+        Ok(Some(entry)) => entry,
+        Ok(None) => return Ok(Generation::Gone),
+        Err(error) => return unreadable(&error, Entry { kind: Kind::Other, size: 0, modified: None }),
+    };
+    let damaged = |problem: String| Ok(damage(problem, false, entry));
+    let unreadable = |error: &io::Error| unreadable(error, entry);
     if entry.kind != Kind::File {
         return damaged(format!("`{name}` is not a regular file"));
     }
-    let Some(mut file) = place.open(dir)? else { return Ok(Generation::Gone) };
-    let unreadable = |error: &io::Error| match error.kind() {
-        io::ErrorKind::PermissionDenied => Err(Error::AccessDenied),
-        _ => {
-            let problem = format!("`{name}` cannot be read: {error}");
-            Ok(Generation::Damaged(Damage { problem, unreadable: true, entry }))
-        }
+    let mut file = match dir.open(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Generation::Gone),
+        Err(error) => return unreadable(&error),
     };
 
     let outline = match envelope::outline(&mut file, seq) {

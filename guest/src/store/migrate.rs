@@ -5,7 +5,7 @@
 //! and the old one until then. What is left of the old one is removed, durably, before the mark is.
 
 use super::writer::{Alone, Draft};
-use super::{Found, Store};
+use super::{Found, Skipped, Store};
 use crate::body::{Body, State};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
@@ -17,23 +17,45 @@ use crate::numbered::{self, Condition};
 use crate::pair;
 use crate::sum::Hash;
 
+/// What a migration did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migration {
+    /// The number of the snapshot.
+    pub seq: u64,
+    /// The layout that the directory had.
+    pub from: Layout,
+    /// How many older generations were removed, or set aside if they were damaged.
+    pub removed: u64,
+    /// The newer generations that are damaged, newest first, and were set aside.
+    pub skipped: Vec<Skipped>,
+}
+
 impl<D: Dir> Store<D> {
-    /// Rewrites the newest sound snapshot in the layout `to`, and returns its number. Older generations have no place in
-    /// the pair layout, and are removed; damaged ones are set aside.
+    /// Rewrites the newest sound snapshot in the layout `to`. Older generations have no place in the pair layout, and are
+    /// removed; damaged ones are set aside.
     ///
     /// # Errors
     ///
     /// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt), [`InvalidState`](Error::InvalidState),
     /// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or
     /// [`Io`](Error::Io).
-    pub fn migrate(&self, to: Layout) -> Result<u64> {
+    pub fn migrate(&self, to: Layout) -> Result<Migration> {
         self.check_dir()?;
         let _alone = Alone::new(&self.shared)?;
         let contents = self.settle()?;
-        let Found { info, state, body, .. } = self.find(None, State::Sum)?;
+        let Found { info, skipped, state, body } = self.find(None, State::Sum)?;
+        let seq = info.seq;
         if info.layout == to {
-            return Ok(info.seq);
+            return Ok(Migration { seq, from: to, removed: 0, skipped });
         }
+        for newer in &skipped {
+            // Or it could not be read just now, and can be again.
+            if self.shared.known.check(&self.dir, newer.seq)? != Condition::Damaged {
+                return Err(Error::Io(format!("{}; try again, or move it away", newer.problem)));
+            }
+        }
+        let removed = contents.generations.iter().filter(|&&generation| generation < seq).count() as u64;
+        let migration = Migration { seq, from: info.layout, removed, skipped };
         let allowance = Allowance { max_state: u64::MAX, room: self.room(&contents)? };
         let draft = match to {
             Layout::Pair => Formatter::new(Draft::Pair(pair::Draft::begin(&self.dir, allowance)?)),
@@ -51,7 +73,7 @@ impl<D: Dir> Store<D> {
         };
         let contents = Contents::look(&self.dir)?;
         match committed {
-            Ok(()) => self.settle_migration(&contents).map(|()| info.seq),
+            Ok(()) => self.settle_migration(&contents).map(|()| migration),
             Err(error) => {
                 // After its commit point, the new layout may not be durable: the old one must stay for now.
                 if !is_committed(to, &contents) {
@@ -120,7 +142,8 @@ impl<D: Dir> Store<D> {
                 }
             }
             Layout::Numbered => {
-                self.find_numbered(contents, contents.generations.first().copied(), State::Sum)?;
+                let newest = contents.generations.first().copied();
+                self.find_numbered(contents, newest, State::Sum)?.ok_or(Error::Busy)?;
                 for name in [STATE, SEQ, SUMS] {
                     if !Place::look(&self.dir, name)?.is_empty() {
                         remove_file(&self.dir, name)?;

@@ -175,21 +175,16 @@ impl<D: Dir> Store<D> {
             return Ok(u64::MAX);
         }
         let mut held = numbered::held_beside_generations(&self.dir)?;
+        let open = self.shared.reading.borrow();
         let mut has_newest = false;
         for &seq in &contents.generations {
-            match self.shared.known.check(&self.dir, seq)? {
-                Condition::Sound(_) if has_newest => {}
-                Condition::Sound(size) => {
-                    has_newest = true;
-                    held = held.saturating_add(size);
-                }
-                // Nothing removes these.
-                Condition::Damaged | Condition::Unreadable => {
-                    let entry = Place::look(&self.dir, files::generation(seq))?.entry;
-                    held = held.saturating_add(entry.map_or(0, |entry| entry.size));
-                }
-                Condition::Gone => {}
+            let condition = self.shared.known.check(&self.dir, seq);
+            let is_sound = matches!(condition, Ok(Condition::Sound(_)));
+            // An older one that nobody reads can make room; nothing removes the others.
+            if !is_sound || !has_newest || open.contains(&seq) {
+                held = held.saturating_add(numbered::size(&self.dir, seq));
             }
+            has_newest |= is_sound;
         }
         Ok(self.settings.max_total.saturating_sub(held))
     }

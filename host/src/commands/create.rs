@@ -20,7 +20,7 @@ const CHUNK: usize = 256 << 10;
 
 /// Make a state the newest snapshot, durably
 ///
-/// It is streamed, so that it may be larger than the memory.
+/// It is streamed, so that it may be larger than the memory. What is interrupted is removed by the next create.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Create {
@@ -69,7 +69,9 @@ impl Create {
     /// The source of the state, and its size in bytes if that is known.
     fn open(&self) -> Result<(Box<dyn Read>, Option<u64>), Failure> {
         let (file, metadata) = if self.is_stdin() {
-            (Box::new(io::stdin().lock()) as Box<dyn Read>, fs::metadata("/dev/stdin").ok())
+            // Where somebody has read of it before, what is left is not known.
+            let metadata = fs::metadata("/dev/stdin").ok().filter(|_| at_start(&io::stdin()));
+            (Box::new(io::stdin().lock()) as Box<dyn Read>, metadata)
         } else {
             let file =
                 fs::File::open(&self.file).map_err(|error| Failure::file("read", self.source(), &error))?;
@@ -100,4 +102,14 @@ impl Create {
     fn source(&self) -> &Path {
         if self.is_stdin() { Path::new("standard input") } else { &self.file }
     }
+}
+
+#[cfg(unix)]
+fn at_start(stdin: &io::Stdin) -> bool {
+    rustix::fs::tell(stdin) == Ok(0)
+}
+
+#[cfg(not(unix))]
+fn at_start(_: &io::Stdin) -> bool {
+    false
 }

@@ -27,21 +27,20 @@ pub struct Info {
 impl Info {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let infos = generations(&self.dir)?;
-        let sound: Vec<_> = infos.iter().filter(table::is_sound).collect();
-        let [newest, .., oldest] = sound[..] else {
-            return match sound[..] {
-                [only] => self.show(only, only, &infos),
-                // Which says what is wrong.
-                _ => reader(&self.dir)?.info().map(|_| ExitCode::SUCCESS).map_err(Failure::about(&self.dir)),
-            };
+        let mut store = reader(&self.dir)?;
+        let Some(newest) = infos.iter().find(table::is_sound) else {
+            // Which says what is wrong, unless somebody has made one since.
+            let info = store.info().map_err(Failure::about(&self.dir))?;
+            return self.show(&info, info.seq, &infos);
         };
+        let oldest = store.oldest_kept().map_err(Failure::about(&self.dir))?;
         self.show(newest, oldest, &infos)
     }
 
     fn show(
         &self,
         newest: &minisnap_host::Info,
-        oldest: &minisnap_host::Info,
+        oldest: u64,
         infos: &[minisnap_host::Info],
     ) -> Result<ExitCode, Failure> {
         let layout = table::layout(newest.layout);
@@ -51,7 +50,7 @@ impl Info {
             value["layout"] = layout.into();
             value["generations"] = json!(infos.len());
             value["damaged"] = json!(damaged);
-            value["oldest"] = json!(oldest.seq);
+            value["oldest"] = json!(oldest);
             format!("{value}\n")
         } else {
             let mut rows = vec![
@@ -65,8 +64,8 @@ impl Info {
             if damaged > 0 {
                 rows.insert(2, ("damaged", damaged.to_string()));
             }
-            if oldest.seq != newest.seq {
-                rows.push(("oldest", oldest.seq.to_string()));
+            if oldest != newest.seq {
+                rows.push(("oldest", oldest.to_string()));
             }
             let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
             table::aligned(&rows, &[])

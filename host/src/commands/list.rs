@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use minisnap_host::{Error, Info};
 
+use super::progress::Progress;
 use super::{Failure, reader, table, write_out};
 
 const EXAMPLE: &str = "Examples:
@@ -42,6 +43,8 @@ impl List {
 
 /// What is known of each generation, newest first; there is one at least.
 pub fn generations(dir: &Path) -> Result<Vec<Info>, Failure> {
-    let infos = reader(dir)?.list().map_err(Failure::about(dir))?;
+    let mut store = reader(dir)?;
+    let _checking = Progress::waiting("checking");
+    let infos = store.list().map_err(Failure::about(dir))?;
     if infos.is_empty() { Err(Failure::about(dir)(Error::NotFound)) } else { Ok(infos) }
 }

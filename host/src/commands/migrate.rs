@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::{Error, Grant};
+use minisnap_host::{Error, Grant, Migration};
 
-use super::{Failure, LayoutName, minisnap, size, write_out};
+use super::progress::Progress;
+use super::{Failure, LayoutName, minisnap, size, table, warn_of, write_out};
 
 const EXAMPLE: &str = "Example:
   minisnap migrate ./snapshots --to numbered";
@@ -40,8 +41,19 @@ impl Migrate {
             grant = grant.max_total(bytes);
         }
         let mut store = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(&about_dir)?;
-        let seq = store.migrate(self.to.into()).map_err(&about_dir)?;
-        write_out(None, format!("seq {seq}\n").as_bytes())?;
+        let migrating = Progress::waiting("migrating");
+        let to = self.to.into();
+        let Migration { seq, from, removed, skipped } = store.migrate(to).map_err(&about_dir)?;
+        drop(migrating);
+        warn_of(&skipped)?;
+        let (from, to) = (table::layout(from), table::layout(to));
+        let done = match removed {
+            _ if from == to => format!("seq {seq}, in the layout {to} already\n"),
+            0 => format!("seq {seq}, from {from} to {to}\n"),
+            1 => format!("seq {seq}, from {from} to {to}; 1 older generation was removed\n"),
+            removed => format!("seq {seq}, from {from} to {to}; {removed} older generations were removed\n"),
+        };
+        write_out(None, done.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -219,7 +219,8 @@ impl Failure {
             Error::Stale(newest) => format!("give --seq {newest} to replace that snapshot, or a higher one"),
             Error::TooLarge(_) => "give --max-state with a larger size".to_owned(),
             Error::NoSpace => {
-                "make room on that disk, or give a larger --max-total; the stored snapshot is unharmed"
+                "make room on that disk, or give a larger --max-total; what was set aside as *.damaged counts, and \
+                 the stored snapshot is unharmed"
                     .to_owned()
             }
             Error::AccessDenied => format!("see who may write what: ls -la {dir}"),

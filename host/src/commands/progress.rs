@@ -25,19 +25,30 @@ struct Shown {
 impl Progress {
     /// Starts with nothing done of `size` bytes, if that is known.
     pub fn new(verb: &'static str, size: Option<u64>) -> Self {
+        let of_known_size =
+            "{msg} {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+        let of_unknown_size = "{msg} {spinner} {binary_bytes}, {binary_bytes_per_sec}";
+        match size {
+            Some(size) => Self::start(verb, || ProgressBar::new(size), of_known_size),
+            None => Self::start(verb, ProgressBar::new_spinner, of_unknown_size),
+        }
+    }
+
+    /// Starts with something that does not tell how far it is.
+    pub fn waiting(verb: &'static str) -> Self {
+        Self::start(verb, ProgressBar::new_spinner, "{msg} {spinner} {elapsed}")
+    }
+
+    fn start(verb: &'static str, bar: impl FnOnce() -> ProgressBar, template: &str) -> Self {
+        let style = ProgressStyle::with_template(template);
+        debug_assert!(style.is_ok(), "{template}");
         if !io::stderr().is_terminal() {
             return Progress(None);
         }
-        let (bar, template) = match size {
-            Some(size) => (
-                ProgressBar::new(size),
-                "{msg} {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
-            ),
-            None => (ProgressBar::new_spinner(), "{msg} {spinner} {binary_bytes}, {binary_bytes_per_sec}"),
-        };
+        let bar = bar();
         bar.set_draw_target(ProgressDrawTarget::hidden());
         bar.set_message(verb);
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        if let Ok(style) = style {
             bar.set_style(style);
         }
         let (dropped, is_dropped) = channel();

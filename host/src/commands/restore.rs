@@ -15,7 +15,7 @@ const EXAMPLE: &str = "Examples:
   minisnap restore ./snapshots --json | jq .seq";
 
 /// The state is read and written in chunks of this many bytes.
-const CHUNK: u64 = 256 << 10;
+const CHUNK: u64 = 64 << 10;
 
 /// Print the newest sound state, and its sequence number on standard error
 ///
@@ -46,11 +46,13 @@ impl Restore {
         let about_dir =
             |error| Failure { has_others: self.seq.is_some(), ..Failure::about(&self.dir)(error) };
         let mut store = reader(&self.dir)?;
+        let checking = Progress::waiting("checking");
         let mut reader = match self.seq {
             None => store.open_reader(),
             Some(seq) => store.open_reader_at(seq),
         }
         .map_err(about_dir)?;
+        drop(checking);
         warn_of(reader.skipped())?;
         let (seq, size) = (reader.info().seq, reader.info().size);
         if let Some(max_state) = self.max_state.filter(|&max_state| size > max_state) {

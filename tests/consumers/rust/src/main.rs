@@ -68,9 +68,12 @@ fn main() {
             }
             "open-many" => {
                 let count = next().parse().expect("a count");
-                let readers: Vec<_> = (0..count).map_while(|_| store::open_reader().ok()).collect();
+                let mut refused = None;
+                let readers: Vec<_> = (0..count)
+                    .map_while(|_| store::open_reader().map_err(|error| refused = Some(describe(error))).ok())
+                    .collect();
                 let state = readers.iter().map(|reader| reader.read(99).expect("a chunk").len());
-                format!("{} readers, {} bytes", readers.len(), state.sum::<usize>())
+                format!("{} readers, {} bytes, then {refused:?}", readers.len(), state.sum::<usize>())
             }
             "read-in" => {
                 let size = next().parse().expect("a chunk's size");
@@ -78,6 +81,16 @@ fn main() {
                     Ok(read) => read,
                     Err(error) => describe(error),
                 }
+            }
+            // What a reader has open stays while newer ones are made.
+            "create-over" => {
+                let seq = next().parse().expect("a sequence number");
+                let reader = store::open_reader_at(seq).expect("a reader");
+                let created: Vec<_> = (1..5).map(|ahead| store::create("0", seq + ahead).is_ok()).collect();
+                let kept =
+                    store::list().expect("a list").into_iter().map(|info| info.seq).collect::<Vec<_>>();
+                let state = reader.read(99).expect("a chunk");
+                format!("{created:?} {kept:?} {}", String::from_utf8_lossy(&state))
             }
             "hold" => {
                 let writer =
