@@ -160,7 +160,7 @@ fn a_file_system_that_becomes_read_only_is_access_denied() {
     let dir = tempdir().unwrap();
     // `echo` waits for the end of its input, which comes after the remount.
     let script = format!(
-        "mount -t tmpfs none $2; (sleep 1; mount -o remount,ro $2) | \
+        "mount -t tmpfs none $2; (until $1 restore $2 >/dev/null 2>&1; do sleep 0.1; done; sleep 0.2; mount -o remount,ro $2) | \
          $1 run '{RUST_CONSUMER}' --grant $2 -- create 1 1 echo create 2 2 restore"
     );
     let done = run_mounting(&script, dir.path(), "");

@@ -119,6 +119,16 @@ fn main() {
                 "{:?}",
                 std::net::TcpStream::connect(next()).map(|_| ()).map_err(|error| error.kind())
             ),
+            // Snapshots without end, each of which says its number.
+            "count-from" => {
+                let first: u64 = next().parse().expect("a sequence number");
+                for seq in first.. {
+                    let filler = "x".repeat(20_000);
+                    store::create(&format!("[{seq},\"{filler}\"]"), seq).expect("the snapshot is stored");
+                    println!("{seq}");
+                }
+                String::new()
+            }
             // How it may end.
             "allocate" => format!("{} bytes", vec![1u8; next().parse().expect("a size")].len()),
             "exit" => std::process::exit(next().parse().expect("an exit code")),
