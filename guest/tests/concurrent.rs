@@ -256,6 +256,42 @@ fn a_read_between_any_operations_of_a_migration_returns_the_snapshot() {
     }
 }
 
+/// The writer does so many operations at one of the reader's, and then nothing: it was killed, or waits for a processor.
+#[test]
+fn a_read_beside_a_migration_that_stops_anywhere_returns_the_snapshot() {
+    let migrations: [(&str, Act); 2] = [
+        ("ours", |store| store.migrate(Layout::Numbered)),
+        ("numbered", |store| store.migrate(Layout::Pair)),
+    ];
+    for (before, migrate) in migrations {
+        let template = tempfile::tempdir().unwrap();
+        prepare(before, template.path());
+        for at in 1..9 {
+            for steps in 1..70 {
+                let tmp = copy_of(template.path());
+                let writer = Stepped::act(tmp.path(), migrate);
+                let count = Cell::new(0);
+                let reader = Store::new(Asking {
+                    dir: OsDir::new(tmp.path()),
+                    ask: || {
+                        count.set(count.get() + 1);
+                        if count.get() == at {
+                            let _ = (0..steps).all(|_| writer.step());
+                        }
+                    },
+                });
+                let context = format!("{before}, {steps} steps at {at}");
+                match steps % 3 {
+                    0 => assert_eq!(reader.exists(), Ok(true), "{context}"),
+                    1 => assert_eq!(reader.list().map(|infos| infos[0].seq), Ok(1), "{context}"),
+                    _ => assert_eq!(reader.restore().map(|found| found.seq), Ok(1), "{context}"),
+                }
+                while writer.step() {}
+            }
+        }
+    }
+}
+
 #[test]
 fn a_snapshot_that_never_stands_still_is_busy() {
     let tmp = tempfile::tempdir().unwrap();
