@@ -1,7 +1,7 @@
 //! The component's edge: bindings, settings and conversion, nothing else.
 
 use std::cell::{OnceCell, RefCell};
-use std::str::FromStr;
+use std::num::NonZeroU32;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
@@ -77,6 +77,10 @@ impl maintenance::Guest for Component {
         };
         answer(|store| store.migrate(to))
     }
+
+    fn settle() -> Result<u64, wit::Error> {
+        answer(|store| store.settle_leftovers())
+    }
 }
 
 /// A writer, or the error after which there is none any more.
@@ -151,19 +155,25 @@ fn open() -> Result<Store<Preopen>, Error> {
     };
     let settings = Settings {
         layout,
-        keep: number("MINISNAP_KEEP", "a number of generations, 1 at least")?.unwrap_or(default.keep),
-        max_state: number("MINISNAP_MAX_STATE", "a number of bytes")?.unwrap_or(default.max_state),
-        max_total: number("MINISNAP_MAX_TOTAL", "a number of bytes")?.unwrap_or(default.max_total),
+        keep: match number("MINISNAP_KEEP", 1, KEEP)? {
+            Some(keep) => NonZeroU32::new(u32::try_from(keep).unwrap_or(u32::MAX)).unwrap_or(default.keep),
+            None => default.keep,
+        },
+        max_state: number("MINISNAP_MAX_STATE", 0, BYTES)?.unwrap_or(default.max_state),
+        max_total: number("MINISNAP_MAX_TOTAL", 0, BYTES)?.unwrap_or(default.max_total),
     };
     Ok(Store::new(Preopen::open(&dir)?).with_settings(settings))
 }
 
-fn number<N: FromStr>(name: &str, what: &str) -> Result<Option<N>, Error> {
-    let parse = |text: String| {
-        let problem = |_| Error::Io(format!("`{name}` is `{text}`: set it to {what}, or not at all"));
-        text.parse().map_err(problem)
-    };
-    setting(name)?.map(parse).transpose()
+const KEEP: &str = "a number of generations, 1 at least";
+const BYTES: &str = "a number of bytes";
+
+fn number(name: &str, least: u64, what: &str) -> Result<Option<u64>, Error> {
+    let Some(text) = setting(name)? else { return Ok(None) };
+    match text.parse() {
+        Ok(number) if number >= least => Ok(Some(number)),
+        _ => Err(Error::Io(format!("`{name}` is `{text}`: set it to {what}, or not at all"))),
+    }
 }
 
 fn setting(name: &str) -> Result<Option<String>, Error> {

@@ -22,6 +22,12 @@ pub trait Dir: Clone {
     ///
     /// As the system reports it.
     fn entry(&self, name: &str) -> io::Result<Option<Entry>>;
+    /// Whether two names are those of one file.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
+    fn is_same(&self, one: &str, other: &str) -> io::Result<bool>;
     /// Opens a file to read it from its start.
     ///
     /// # Errors
@@ -62,7 +68,8 @@ pub trait Dir: Clone {
     ///
     /// # Errors
     ///
-    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
+    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included;
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if it changes faster than it can be listed.
     fn list(&self, name: &str) -> io::Result<Vec<String>>;
     /// Makes the names in a directory durable.
     ///
@@ -91,6 +98,8 @@ pub struct Entry {
     pub size: u64,
     /// The time of the last change, where the file system has one.
     pub modified: Option<SystemTime>,
+    /// How many names it has, of a file.
+    pub links: u64,
 }
 
 /// The kinds of entries.
@@ -135,7 +144,23 @@ impl Dir for OsDir {
             dir if dir.is_dir() => Kind::Dir,
             _ => Kind::Other,
         };
-        Ok(Some(Entry { kind, size: metadata.len(), modified: metadata.modified().ok() }))
+        let (size, modified) = (metadata.len(), metadata.modified().ok());
+        Ok(Some(Entry { kind, size, modified, links: links(&metadata) }))
+    }
+
+    #[cfg(unix)]
+    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |name| -> io::Result<_> {
+            let metadata = fs::symlink_metadata(self.path(name))?;
+            Ok((metadata.dev(), metadata.ino()))
+        };
+        Ok(identity(one)? == identity(other)?)
+    }
+
+    #[cfg(not(unix))]
+    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
+        Ok(one == other)
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
@@ -171,6 +196,17 @@ impl Dir for OsDir {
     fn sync(&self, name: &str) -> io::Result<()> {
         File::open(self.path(name))?.sync_all()
     }
+}
+
+#[cfg(unix)]
+fn links(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(metadata)
+}
+
+/// The system does not tell.
+#[cfg(not(unix))]
+fn links(_: &fs::Metadata) -> u64 {
+    1
 }
 
 impl Sync for File {

@@ -37,6 +37,7 @@ impl Error {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::AccessDenied,
+            io::ErrorKind::ResourceBusy => Error::Busy,
             _ => Error::Io(format!("cannot {operation} `{name}`: {error}")),
         }
     }

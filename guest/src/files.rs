@@ -80,14 +80,21 @@ impl Place {
         }
     }
 
-    /// Checks that there is a regular file or nothing.
+    /// Checks that there is a regular file with no name elsewhere, or nothing.
     ///
     /// # Errors
     ///
     /// [`Corrupt`](Error::Corrupt) if there is something else, which opening could block or lead elsewhere.
-    pub fn check_file(&self) -> Result<()> {
+    pub fn check_file<D: Dir>(&self, dir: &D) -> Result<()> {
         match self.entry {
-            None | Some(Entry { kind: Kind::File, .. }) => Ok(()),
+            None => Ok(()),
+            Some(Entry { kind: Kind::File, links: ..=1, .. }) => Ok(()),
+            Some(entry @ Entry { kind: Kind::File, .. }) => {
+                match has_name_elsewhere(dir, &self.name, entry) {
+                    false => Ok(()),
+                    true => Err(Error::Corrupt(name_elsewhere(&self.name))),
+                }
+            }
             Some(_) => Err(Error::Corrupt(format!("`{}` is not a regular file: move it away", self.name))),
         }
     }
@@ -98,7 +105,7 @@ impl Place {
     ///
     /// As [`check_file`](Self::check_file); [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
     pub fn open<D: Dir>(&self, dir: &D) -> Result<Option<D::Reader>> {
-        self.check_file()?;
+        self.check_file(dir)?;
         if self.is_empty() {
             return Ok(None);
         }
@@ -120,6 +127,26 @@ impl Place {
         file.take(SMALL as u64 + 1).read_to_end(&mut text).map_err(|e| Error::io("read", &self.name, &e))?;
         Ok(Some(text))
     }
+}
+
+/// Whether a file has a name that is none of this store's: through it, somebody could show this store's consumer another
+/// file, or change this one. A crash may leave two names that are.
+#[cold]
+#[inline(never)]
+pub fn has_name_elsewhere<D: Dir>(dir: &D, name: &str, entry: Entry) -> bool {
+    let mut last = name.rsplit('/').next().unwrap_or(name);
+    last = last.strip_suffix(".tmp").unwrap_or(last);
+    let ours =
+        [["", ""], ["", ".tmp"], ["", ".damaged"], [TMP, "/"], [COMMIT, "/"]].map(|[before, after]| {
+            if after == "/" { [before, after, last].concat() } else { [last, after].concat() }
+        });
+    let is_same = |ours: &&String| *ours != name && dir.is_same(name, ours).unwrap_or(false);
+    entry.links > 1 + ours.iter().filter(is_same).count() as u64
+}
+
+/// What is wrong with a file that has a name elsewhere, and what to do.
+pub fn name_elsewhere(name: &str) -> String {
+    format!("`{name}` has another name elsewhere, a hard link: put a copy of it in its place")
 }
 
 /// Makes the names in a directory durable; the empty name is the store's own.
@@ -194,6 +221,12 @@ pub fn set_aside(seq: u64, count: u32) -> String {
         0 | 1 => format!("snapshot_{seq:020}.json.damaged"),
         count => format!("snapshot_{seq:020}.json.damaged-{count}"),
     }
+}
+
+/// Whether a name is there only while something is being done, or after a crash in that.
+pub fn is_leftover(name: &str) -> bool {
+    let ours = [TMP, COMMIT, PENDING, TO_NUMBERED, TO_PAIR, NATIVE_STATE_TMP, NATIVE_SEQ_TMP];
+    ours.contains(&name) || Numbered::parse(name) == Some(Numbered::Temporary)
 }
 
 /// What a file of the numbered layout is, by its name.

@@ -38,6 +38,8 @@ pub mod sum;
 #[cfg(target_family = "wasm")]
 mod component;
 #[cfg(target_family = "wasm")]
+mod libc;
+#[cfg(target_family = "wasm")]
 mod wasi;
 
 /// What the component was built from and by, as custom sections.

@@ -43,7 +43,7 @@ impl<D: Dir> Draft<D> {
     pub fn begin(dir: &D, seq: u64, allowance: Allowance) -> Result<Self> {
         let allowance = allowance.without(envelope::BESIDE_STATE)?;
         let name = files::temporary(seq);
-        let file = dir.create(&name).map_err(|e| Error::io("make", &name, &e))?;
+        let file = make(dir, &name)?;
         let undo = Undo { dir: dir.clone(), name, armed: true };
         let mut file = Summing::new(BufWriter::with_capacity(BUFFER, file));
         let head = envelope::head(seq);
@@ -71,7 +71,7 @@ impl<D: Dir> Draft<D> {
             sync_dir(&self.dir, "")?;
         }
         // As long as this name is there, whoever reads the new generation syncs the directory first.
-        drop(self.dir.create(PENDING).map_err(|e| Error::io("make", PENDING, &e))?);
+        drop(make(&self.dir, PENDING)?);
 
         // The commit point. It cannot be undone safely from here on: a generation of this number that was there before
         // is gone.
@@ -110,6 +110,16 @@ impl<D: Dir> Write for Draft<D> {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// Makes a file. A host may fail after it has made it, when it looks at what that is: then it is removed again.
+fn make<D: Dir>(dir: &D, name: &str) -> Result<D::Writer> {
+    dir.create(name).map_err(|error| {
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            let _ = dir.remove_file(name);
+        }
+        Error::io("make", name, &error)
+    })
 }
 
 /// Removes the temporary file when a draft ends before its commit point.

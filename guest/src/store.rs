@@ -239,11 +239,15 @@ impl<D: Dir> Store<D> {
     /// [`Corrupt`](Error::Corrupt) if a damaged pair has no number that can be trusted,
     /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
     pub fn list(&self) -> Result<Vec<Info>> {
-        self.look(|contents, layout| match layout {
-            None => Ok(Some(Vec::new())),
+        let infos = self.look(|contents, layout| match layout {
+            None => Err(Error::NotFound),
             Some(Layout::Pair) => self.list_pair(contents),
             Some(Layout::Numbered) => self.list_numbered(contents),
-        })
+        });
+        match infos {
+            Err(Error::NotFound) => Ok(Vec::new()),
+            infos => infos,
+        }
     }
 
     fn list_pair(&self, contents: &Contents) -> Result<Option<Vec<Info>>> {

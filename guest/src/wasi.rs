@@ -14,6 +14,7 @@ use wasip2::filesystem::types::{
 
 use crate::dir::{Dir, Entry, Kind, Sync};
 use crate::error::{Error, Result};
+use crate::layout::ATTEMPTS;
 
 /// The most bytes that one call hands to the host, which copies them.
 const PIECE: usize = 1 << 20;
@@ -49,6 +50,29 @@ impl Preopen {
     }
 }
 
+impl Preopen {
+    /// The names in a directory, or `None` if one of them went away while it was listed.
+    fn list_at_once(&self, name: &str) -> io::Result<Option<Vec<String>>> {
+        let entries = if name.is_empty() {
+            self.0.read_directory()
+        } else {
+            self.open_at(name, OpenFlags::DIRECTORY, DescriptorFlags::READ)?.read_directory()
+        };
+        let entries = entries.map_err(to_io)?;
+        let mut names = Vec::new();
+        loop {
+            match entries.read_directory_entry() {
+                Ok(Some(entry)) => names.push(entry.name),
+                Ok(None) => return Ok(Some(names)),
+                Err(ErrorCode::NoEntry) => return Ok(None),
+                // Its name is not UTF-8, and so none of ours.
+                Err(ErrorCode::IllegalByteSequence) => {}
+                Err(error) => return Err(to_io(error)),
+            }
+        }
+    }
+}
+
 impl Dir for Preopen {
     type Reader = Reader;
     type Writer = Writer;
@@ -60,6 +84,12 @@ impl Dir for Preopen {
             Err(ErrorCode::NoEntry) => Ok(None),
             Err(error) => Err(to_io(error)),
         }
+    }
+
+    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
+        let hash = |name| self.0.metadata_hash_at(PathFlags::empty(), name).map_err(to_io);
+        let (one, other) = (hash(one)?, hash(other)?);
+        Ok((one.lower, one.upper) == (other.lower, other.upper))
     }
 
     fn open(&self, name: &str) -> io::Result<Reader> {
@@ -89,22 +119,14 @@ impl Dir for Preopen {
     }
 
     fn list(&self, name: &str) -> io::Result<Vec<String>> {
-        let entries = if name.is_empty() {
-            self.0.read_directory()
-        } else {
-            self.open_at(name, OpenFlags::DIRECTORY, DescriptorFlags::READ)?.read_directory()
-        };
-        let entries = entries.map_err(to_io)?;
-        let mut names = Vec::new();
-        loop {
-            match entries.read_directory_entry() {
-                Ok(Some(entry)) => names.push(entry.name),
-                Ok(None) => return Ok(names),
-                // An entry that went away meanwhile, or whose name is not UTF-8, and so none of ours.
-                Err(ErrorCode::NoEntry | ErrorCode::IllegalByteSequence) => {}
-                Err(error) => return Err(to_io(error)),
+        // A host looks at each entry after it has listed them. One that went away meanwhile may have got another name,
+        // which is not in the list then: without it, a directory whose one snapshot was replaced looks empty.
+        for _ in 0..ATTEMPTS {
+            if let Some(names) = self.list_at_once(name)? {
+                return Ok(names);
             }
         }
+        Err(ErrorKind::ResourceBusy.into())
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
@@ -178,7 +200,7 @@ fn entry(stat: &DescriptorStat) -> Entry {
     let modified = stat.data_modification_timestamp;
     let modified =
         modified.and_then(|time| UNIX_EPOCH.checked_add(Duration::new(time.seconds, time.nanoseconds)));
-    Entry { kind, size: stat.size, modified }
+    Entry { kind, size: stat.size, modified, links: stat.link_count }
 }
 
 /// What WASI says, as the kind that the logic knows, with WASI's own words.

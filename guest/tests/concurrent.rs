@@ -30,6 +30,9 @@ impl<F: Fn() + Clone> Dir for Asking<F> {
         (self.ask)();
         self.dir.entry(name)
     }
+    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
+        self.dir.is_same(one, other)
+    }
     fn open(&self, name: &str) -> io::Result<fs::File> {
         (self.ask)();
         self.dir.open(name)

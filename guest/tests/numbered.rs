@@ -1,70 +1,19 @@
 //! The numbered layout: the order of its commit, what failures, kills and damage leave, what is kept, and what is set
-//! aside; and the way from one layout to the other.
+//! aside.
 
+mod generations;
 mod seam;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::num::NonZeroU32;
 use std::path::Path;
 
+use generations::*;
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
-use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
+use minisnap_component::store::{Layout, Settings, Soundness, Store};
 use seam::{Fault, FaultyDir, copy_of};
-use tempfile::{TempDir, tempdir};
-
-fn settings(keep: u32) -> Settings {
-    Settings { layout: Layout::Numbered, keep: NonZeroU32::new(keep).unwrap(), ..Settings::default() }
-}
-
-/// A store that keeps three generations.
-fn store(dir: &Path) -> Store<OsDir> {
-    Store::new(OsDir::new(dir)).with_settings(settings(3))
-}
-
-fn snapshot(state: &str, seq: u64) -> Snapshot {
-    Snapshot { state: state.to_owned(), seq, skipped: Vec::new() }
-}
-
-fn name(seq: u64) -> String {
-    format!("snapshot_{seq:020}.json")
-}
-
-fn names(dir: &Path) -> BTreeSet<String> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-}
-
-fn generations(seqs: impl IntoIterator<Item = u64>) -> BTreeSet<String> {
-    seqs.into_iter().map(name).collect()
-}
-
-/// A directory with these generations, whose states are their numbers.
-fn dir_with(seqs: impl IntoIterator<Item = u64>) -> TempDir {
-    let dir = tempdir().unwrap();
-    for seq in seqs {
-        store(dir.path()).create(&seq.to_string(), seq).unwrap();
-    }
-    dir
-}
-
-/// Changes a byte of the state.
-fn damage(dir: &Path, seq: u64) {
-    let path = dir.join(name(seq));
-    let text = fs::read_to_string(&path).unwrap();
-    let damaged = text.replace(&format!("\"state\": {seq}"), &format!("\"state\": {}", seq ^ 1));
-    assert_ne!(text, damaged);
-    fs::write(path, damaged).unwrap();
-}
-
-/// What was done to the disk, in order.
-fn edits(dir: &FaultyDir) -> Vec<String> {
-    let mut log = dir.log();
-    log.retain(|line| !["look", "list", "open", "read"].iter().any(|reading| line.starts_with(reading)));
-    log.dedup();
-    log
-}
+use tempfile::tempdir;
 
 #[test]
 fn a_generation_is_what_serde_json_prints_and_its_sum() {
@@ -120,6 +69,15 @@ fn what_a_killed_create_left_is_synced_before_it_is_read_or_built_on() {
             .map(str::to_owned)
     );
     assert_eq!(names(tmp.path()), generations([1, 2]));
+}
+
+/// A power cut could bring back a generation that was pruned, and its log records would be gone.
+#[test]
+fn what_was_pruned_is_gone_durably_before_the_oldest_number_is_returned() {
+    let tmp = dir_with([2, 3]);
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    assert_eq!(Store::new(dir.clone()).oldest_kept(), Ok(2));
+    assert_eq!(edits(&dir), ["sync /"]);
 }
 
 #[test]
@@ -598,99 +556,6 @@ fn an_error_of_a_large_write_names_the_file_that_was_written() {
             }
         }
         assert!(named > 1, "{named}");
-    }
-}
-
-#[test]
-fn a_migration_that_cannot_read_the_newest_generation_now_is_refused() {
-    let template = dir_with([1, 2]);
-    let mut refused = 0;
-    for at in 0.. {
-        let tmp = copy_of(template.path());
-        let dir = FaultyDir::new(tmp.path(), Fault::Once(at, ErrorKind::Other));
-        let migrated = Store::new(dir.clone()).migrate(Layout::Pair);
-        if !dir.has_failed() {
-            break;
-        }
-        match migrated {
-            Ok(migration) => assert_eq!(migration.seq, 2, "{at}, {}", dir.log()[at]),
-            Err(error) => {
-                let is_read = dir.log()[at] == format!("read {}", name(2));
-                refused += u32::from(is_read && error.to_string().contains("try again"));
-            }
-        }
-        assert_eq!(store(tmp.path()).restore().unwrap().seq, 2, "{at}, {}", dir.log()[at]);
-    }
-    assert!(refused > 0);
-}
-
-#[test]
-fn what_fits_the_limit_as_it_is_restored_is_restored() {
-    let dir = tempdir().unwrap();
-    let limited = |layout| {
-        Store::new(OsDir::new(dir.path())).with_settings(Settings { layout, max_state: 500, ..settings(3) })
-    };
-    limited(Layout::Pair).create(&format!("[{}1]", "1,".repeat(90)), 1).unwrap();
-    limited(Layout::Pair).migrate(Layout::Numbered).unwrap();
-    let info = limited(Layout::Numbered).info().unwrap();
-    assert!(info.size > 450 && fs::metadata(dir.path().join(name(1))).unwrap().len() > 600);
-    assert_eq!(limited(Layout::Numbered).restore().unwrap().state.len() as u64, info.size);
-}
-
-#[test]
-fn a_migration_ends_with_a_durable_removal_of_its_mark() {
-    for (from, to, mark) in [
-        (Layout::Pair, Layout::Numbered, "snapshot.to-numbered"),
-        (Layout::Numbered, Layout::Pair, "snapshot.to-pair"),
-    ] {
-        let tmp = tempdir().unwrap();
-        let settings = Settings { layout: from, ..Settings::default() };
-        Store::new(OsDir::new(tmp.path())).with_settings(settings).create("1", 1).unwrap();
-        let dir = FaultyDir::new(tmp.path(), Fault::None);
-        assert_eq!(Store::new(dir.clone()).migrate(to).unwrap().seq, 1);
-        let edits = edits(&dir);
-        let made = edits.iter().position(|edit| *edit == format!("create {mark}")).unwrap();
-        assert_eq!(edits[made + 1], "sync /");
-        assert_eq!(edits[edits.len() - 3..], ["sync /", &format!("remove {mark}"), "sync /"]);
-    }
-}
-
-#[test]
-fn a_migration_whose_new_layout_was_damaged_since_keeps_the_old_one() {
-    for (from, to, mark) in [
-        (Layout::Pair, Layout::Numbered, "snapshot.to-numbered"),
-        (Layout::Numbered, Layout::Pair, "snapshot.to-pair"),
-    ] {
-        let dir = tempdir().unwrap();
-        let settings = Settings { layout: from, ..Settings::default() };
-        let store = Store::new(OsDir::new(dir.path())).with_settings(settings);
-        store.create("1", 1).unwrap();
-        let old = copy_of(dir.path());
-        store.migrate(to).unwrap();
-        // Killed before it removed the old layout.
-        for name in names(old.path()) {
-            fs::copy(old.path().join(&name), dir.path().join(name)).unwrap();
-        }
-        fs::write(dir.path().join(mark), "").unwrap();
-        let copy = copy_of(dir.path());
-        store.create("2", 2).unwrap();
-        assert_eq!(
-            (store.restore(), store.list().unwrap().len()),
-            (Ok(snapshot("2", 2)), if to == Layout::Pair { 1 } else { 2 })
-        );
-        assert!(!names(dir.path()).contains(mark));
-
-        damage_new(copy.path(), to);
-        let store = Store::new(OsDir::new(copy.path()));
-        let Err(Error::Corrupt(_)) = store.create("2", 2) else { panic!("{to:?}") };
-        assert!(names(old.path()).is_subset(&names(copy.path())), "{to:?}");
-    }
-
-    fn damage_new(dir: &Path, layout: Layout) {
-        match layout {
-            Layout::Pair => fs::write(dir.join("snapshot.json"), "3").unwrap(),
-            Layout::Numbered => damage(dir, 1),
-        }
     }
 }
 

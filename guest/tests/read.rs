@@ -8,7 +8,7 @@ use std::path::Path;
 
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
-use minisnap_component::store::{Layout, Snapshot, Soundness, Store};
+use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
 use seam::{Fault, FaultyDir};
 use tempfile::TempDir;
 
@@ -176,6 +176,29 @@ fn a_missing_file_is_corrupt_and_named() {
 }
 
 #[test]
+fn what_a_crash_left_is_settled_and_counted() {
+    let dir = dir_with_snapshot();
+    assert_eq!(store(dir.path()).settle_leftovers(), Ok(0));
+    fs::create_dir(dir.path().join("snapshot.tmp")).unwrap();
+    fs::write(dir.path().join("snapshot.json.tmp"), "").unwrap();
+    fs::write(dir.path().join("notes"), "").unwrap();
+    assert_eq!(store(dir.path()).settle_leftovers(), Ok(2));
+    assert_eq!(contents(dir.path()).len(), 4);
+    let store = store(dir.path());
+    let _writer = store.open_writer(2).unwrap();
+    assert_eq!(store.settle_leftovers(), Err(Error::Busy));
+}
+
+#[test]
+fn an_empty_directory_of_a_commit_is_no_snapshot() {
+    let dir = dir();
+    fs::create_dir(dir.path().join("snapshot.commit")).unwrap();
+    assert_eq!(store(dir.path()).restore(), Err(Error::NotFound));
+    assert_eq!(store(dir.path()).exists(), Ok(false));
+    assert_eq!(store(dir.path()).list(), Ok(Vec::new()));
+}
+
+#[test]
 fn empty_zeroed_or_cut_files_are_corrupt() {
     for (state, seq, expected) in [
         ("", "", "`snapshot.seq` does not hold a decimal number"),
@@ -321,6 +344,22 @@ fn a_waiting_native_number_beside_a_pair_that_the_sums_vouch_for_belongs_to_noth
 }
 
 #[test]
+fn a_waiting_native_number_that_the_sums_vouch_for_is_put_into_place() {
+    for in_place in [None, Some("5")] {
+        let dir = dir_with_snapshot();
+        let [seq, waiting] = ["snapshot.seq", "snapshot.seq.tmp"].map(|name| dir.path().join(name));
+        fs::rename(&seq, &waiting).unwrap();
+        if let Some(other) = in_place {
+            fs::write(&seq, other).unwrap();
+        }
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+        assert_eq!(store(dir.path()).create("0", 0), Err(Error::Stale(1)));
+        assert!(!waiting.exists(), "it was settled");
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+    }
+}
+
+#[test]
 fn a_native_pair_of_which_one_file_is_ours_is_corrupt_until_the_sums_are_removed() {
     for (state, seq) in [("1", "2"), ("2", "1")] {
         let dir = dir_with_snapshot();
@@ -437,6 +476,27 @@ fn what_is_not_a_file_is_never_opened() {
                 }
                 other => panic!("{name}: {other:?}"),
             }
+        }
+    }
+}
+
+/// Somebody who may write in the directory could make the store show its consumer a file that it is not to see.
+#[cfg(unix)]
+#[test]
+fn a_file_with_a_name_elsewhere_is_never_read() {
+    for layout in [Layout::Pair, Layout::Numbered] {
+        let (dir, elsewhere) = (dir(), dir());
+        let settings = Settings { layout, ..Settings::default() };
+        let store = Store::new(OsDir::new(dir.path())).with_settings(settings);
+        store.create("1", 1).unwrap();
+        for (name, _) in contents(dir.path()) {
+            let [path, link] = [&dir, &elsewhere].map(|dir| dir.path().join(&name));
+            fs::hard_link(&path, &link).unwrap();
+            let Err(Error::Corrupt(problem)) = store.restore() else { panic!("{name}") };
+            assert!(problem.contains(&format!("`{name}` has another name elsewhere")), "{problem}");
+            assert!(store.open_reader(None).is_err());
+            fs::remove_file(link).unwrap();
+            assert_eq!(store.restore(), Ok(snapshot("1", 1)), "nothing was lost");
         }
     }
 }

@@ -66,12 +66,18 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
     let entry = match dir.entry(name) {
         Ok(Some(entry)) => entry,
         Ok(None) => return Ok(Generation::Gone),
-        Err(error) => return unreadable(&error, Entry { kind: Kind::Other, size: 0, modified: None }),
+        Err(error) => {
+            return unreadable(&error, Entry { kind: Kind::Other, size: 0, modified: None, links: 0 });
+        }
     };
     let damaged = |problem: String| Ok(damage(problem, false, entry));
     let unreadable = |error: &io::Error| unreadable(error, entry);
     if entry.kind != Kind::File {
         return damaged(format!("`{name}` is not a regular file"));
+    }
+    if entry.links > 1 && files::has_name_elsewhere(dir, name, entry) {
+        // Which may pass: nothing of it is lost.
+        return Ok(damage(files::name_elsewhere(name), true, entry));
     }
     let mut file = match dir.open(name) {
         Ok(file) => file,

@@ -80,23 +80,14 @@ pub fn examine<D: Dir>(dir: &D, wanted: State) -> Result<std::result::Result<Fou
     Err(Error::Busy)
 }
 
-/// Whether there is a snapshot, sound or not.
+/// Whether there is a snapshot, sound or not, beside any writer: a file that it moves is looked for where it comes from
+/// first. Syncs nothing: whoever relies on the answer does.
 ///
 /// # Errors
 ///
-/// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
+/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
 pub fn exists<D: Dir>(dir: &D) -> Result<bool> {
-    for _ in 0..ATTEMPTS {
-        let before = Places::look(dir)?;
-        if before.anything() {
-            before.make_durable(dir)?;
-            return Ok(true);
-        }
-        if before == Places::look(dir)? {
-            return Ok(false);
-        }
-    }
-    Err(Error::Busy)
+    Ok(Places::look(dir)?.anything())
 }
 
 /// The number of the stored snapshot in a directory that is settled and that nobody else writes, or
@@ -115,7 +106,7 @@ pub fn newest_seq<D: Dir>(dir: &D) -> Result<Option<u64>> {
         return Ok(None);
     }
     // What is not a file could not be replaced either.
-    places.state.check_file()?;
+    places.state.check_file(dir)?;
     let Some(text) = &stamp.seq else { return Err(missing(SEQ)) };
     if let Some(sums) = &stamp.sums {
         let Some(written) = Sums::parse(sums) else { return Err(unreadable_sums(places)) };
@@ -130,7 +121,7 @@ pub fn newest_seq<D: Dir>(dir: &D) -> Result<Option<u64>> {
 }
 
 /// Whether the number that native minisnap left waiting belongs to the state in place: it does unless there is no
-/// state, or the sums vouch for the pair as it is.
+/// state, or the sums vouch for the pair that is in place.
 ///
 /// # Errors
 ///
@@ -141,7 +132,10 @@ pub fn waiting_number_belongs<D: Dir>(dir: &D) -> Result<bool> {
     let (Some(state), Some(waiting)) = (Text::read(dir, &stamp, State::Sum)?, &stamp.waiting) else {
         return Ok(false);
     };
-    if stamp.judge(&state).1 == Verdict::Verified {
+    // They may vouch for the state with the waiting number.
+    if let (Some((_, place)), Verdict::Verified) = stamp.judge(&state)
+        && place.name != NATIVE_SEQ_TMP
+    {
         return Ok(false);
     }
     files::parse_seq(waiting, NATIVE_SEQ_TMP).map(|_| true)

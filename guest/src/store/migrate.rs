@@ -124,11 +124,12 @@ impl<D: Dir> Store<D> {
     fn remove_old_layout(&self, to: Layout, contents: &Contents) -> Result<()> {
         // The process that committed may have been killed before its sync.
         sync_dir(&self.dir, "")?;
+        // Of the new layout or of the old one: either way, nothing of it may be left when the mark is gone.
+        if !Place::look(&self.dir, COMMIT)?.is_empty() {
+            pair::settle(&self.dir)?;
+        }
         match to {
             Layout::Pair => {
-                if !Place::look(&self.dir, COMMIT)?.is_empty() {
-                    pair::settle(&self.dir)?;
-                }
                 // What has become of it since must not cost the old layout, too.
                 pair::read::snapshot(&self.dir, State::Sum)?;
                 for &seq in contents.generations.iter().rev() {

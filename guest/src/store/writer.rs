@@ -127,6 +127,24 @@ impl<D: Dir> Writer<D> {
 }
 
 impl<D: Dir> Store<D> {
+    /// Finishes or removes what an earlier crash left, as every create does first, and returns how many names
+    /// showed it.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](Error::Corrupt), [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied),
+    /// [`Busy`](Error::Busy) while there is a [`Writer`], or [`Io`](Error::Io).
+    pub fn settle_leftovers(&self) -> Result<u64> {
+        self.check_dir()?;
+        let _alone = Alone::new(&self.shared)?;
+        let names = self.dir.list("").map_err(|e| Error::io("list", files::WHOLE, &e))?;
+        let leftovers = names.iter().filter(|name| files::is_leftover(name)).count();
+        if leftovers > 0 {
+            self.settle()?;
+        }
+        Ok(leftovers as u64)
+    }
+
     /// Finishes or removes what an earlier crash left, and says what the directory holds then.
     pub(super) fn settle(&self) -> Result<Contents> {
         let mut contents = Contents::look_alone(&self.dir)?;

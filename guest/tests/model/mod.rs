@@ -73,9 +73,18 @@ impl Dir for ModelDir {
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         let disk = &self.machine.borrow().now;
         Ok(disk.find(name).map(|node| match disk.files.get(&node) {
-            Some(contents) => Entry { kind: Kind::File, size: contents.len() as u64, modified: None },
-            None => Entry { kind: Kind::Dir, size: 0, modified: None },
+            Some(contents) => {
+                let links = disk.dirs.values().flat_map(|entries| entries.values()).filter(|&&to| to == node);
+                let (size, links) = (contents.len() as u64, links.count() as u64);
+                Entry { kind: Kind::File, size, modified: None, links }
+            }
+            None => Entry { kind: Kind::Dir, size: 0, modified: None, links: 1 },
         }))
+    }
+
+    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
+        let disk = &self.machine.borrow().now;
+        Ok(disk.find(one).ok_or(ErrorKind::NotFound)? == disk.find(other).ok_or(ErrorKind::NotFound)?)
     }
 
     fn open(&self, name: &str) -> io::Result<Self::Reader> {

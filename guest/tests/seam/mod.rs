@@ -72,6 +72,11 @@ impl Dir for FaultyDir {
         self.0.dir.entry(name)
     }
 
+    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
+        self.step(format!("compare {one} {other}"))?;
+        self.0.dir.is_same(one, other)
+    }
+
     fn open(&self, name: &str) -> io::Result<FaultyFile> {
         self.step(format!("open {name}"))?;
         Ok(FaultyFile { file: self.0.dir.open(name)?, name: name.to_owned(), dir: self.clone() })

@@ -1,0 +1,65 @@
+//! Directories of generations, and what lies in them.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use minisnap_component::dir::OsDir;
+use minisnap_component::store::{Layout, Settings, Snapshot, Store};
+use tempfile::{TempDir, tempdir};
+
+use crate::seam::FaultyDir;
+
+pub fn settings(keep: u32) -> Settings {
+    Settings { layout: Layout::Numbered, keep: NonZeroU32::new(keep).unwrap(), ..Settings::default() }
+}
+
+/// A store that keeps three generations.
+pub fn store(dir: &Path) -> Store<OsDir> {
+    Store::new(OsDir::new(dir)).with_settings(settings(3))
+}
+
+pub fn snapshot(state: &str, seq: u64) -> Snapshot {
+    Snapshot { state: state.to_owned(), seq, skipped: Vec::new() }
+}
+
+pub fn name(seq: u64) -> String {
+    format!("snapshot_{seq:020}.json")
+}
+
+pub fn names(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+pub fn generations(seqs: impl IntoIterator<Item = u64>) -> BTreeSet<String> {
+    seqs.into_iter().map(name).collect()
+}
+
+/// A directory with these generations, whose states are their numbers.
+pub fn dir_with(seqs: impl IntoIterator<Item = u64>) -> TempDir {
+    let dir = tempdir().unwrap();
+    for seq in seqs {
+        store(dir.path()).create(&seq.to_string(), seq).unwrap();
+    }
+    dir
+}
+
+/// Changes a byte of the state.
+pub fn damage(dir: &Path, seq: u64) {
+    let path = dir.join(name(seq));
+    let text = fs::read_to_string(&path).unwrap();
+    let damaged = text.replace(&format!("\"state\": {seq}"), &format!("\"state\": {}", seq ^ 1));
+    assert_ne!(text, damaged);
+    fs::write(path, damaged).unwrap();
+}
+
+/// What was done to the disk, in order.
+pub fn edits(dir: &FaultyDir) -> Vec<String> {
+    let mut log = dir.log();
+    log.retain(|line| !["look", "list", "open", "read"].iter().any(|reading| line.starts_with(reading)));
+    log.dedup();
+    log
+}
