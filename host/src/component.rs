@@ -1,19 +1,37 @@
 //! The store component, compiled and linked.
 
+use std::sync::Arc;
+
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
-use crate::store::{Guest, Store, bindings};
+use crate::idle::Idle;
+use crate::instance::Guest;
+use crate::store::{Store, bindings};
 
 /// The store component that this crate embeds, for composing it with others.
 pub const COMPONENT: &[u8] = include_bytes!(env!("MINISNAP_COMPONENT_FILE"));
 
+/// How many instances wait for their next call, unless the host says otherwise.
+const MAX_IDLE: usize = 64;
+
 /// The store component, ready to be opened on directories. Made once a process; clones share everything.
+///
+/// It has an engine of its own, whatever the host's other engines are like: with fuel, epochs, asynchronous calls, or a
+/// pool of instances.
 #[derive(Clone)]
 pub struct Minisnap {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all stores have in common.
+pub(crate) struct Shared {
     pub(crate) pre: bindings::StorePre<Guest>,
+    pub(crate) clock: Clock,
+    pub(crate) idle: Idle,
 }
 
 impl Minisnap {
@@ -23,24 +41,39 @@ impl Minisnap {
     ///
     /// [`Error::Component`] if this machine cannot run it.
     pub fn new() -> Result<Self> {
-        let engine = Engine::new(&Config::new()).map_err(Error::Component)?;
-        Self::with_engine(&engine)
+        Self::with_config(Config::new())
     }
 
-    /// Compiles the embedded component for `engine`, or takes it from the engine's cache.
+    /// The same with an engine that is configured like this: with a cache for compiled code, say, or a pool for
+    /// instances. Interruption by epochs is turned on in any case: it ends calls at their [deadlines](Grant::deadline).
     ///
     /// # Errors
     ///
-    /// [`Error::Component`] if the engine cannot run it.
-    pub fn with_engine(engine: &Engine) -> Result<Self> {
+    /// [`Error::Component`] if such an engine cannot run it.
+    pub fn with_config(mut config: Config) -> Result<Self> {
+        config.epoch_interruption(true);
         let link = || {
-            let component = Component::new(engine, COMPONENT)?;
-            let mut linker = Linker::new(engine);
+            let engine = Engine::new(&config)?;
+            let component = Component::new(&engine, COMPONENT)?;
+            let mut linker = Linker::new(&engine);
             wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-            bindings::StorePre::new(linker.instantiate_pre(&component)?)
+            let clock = Clock::start(&engine)?;
+            let pre = bindings::StorePre::new(linker.instantiate_pre(&component)?)?;
+            Ok(Shared { pre, clock, idle: Idle::new(MAX_IDLE) })
         };
-        let pre = link().map_err(Error::Component)?;
-        Ok(Minisnap { pre })
+        let shared = link().map_err(Error::Component)?;
+        Ok(Minisnap { shared: Arc::new(shared) })
+    }
+
+    /// Sets how many instances of the component are kept for the next calls of their stores; 64 unless set. Those that
+    /// were not called for longest are dropped first, and made again when they are called.
+    ///
+    /// Call it before this is cloned or a store is opened: for those, nothing changes.
+    pub fn max_idle(mut self, instances: usize) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.idle = Idle::new(instances);
+        }
+        self
     }
 
     /// Opens a store as `grant` says.

@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::snapshot::Layout;
@@ -13,6 +14,9 @@ const MEMORY_BESIDE_STATE: u64 = 16 << 20;
 
 /// The most memory that any instance may have, in bytes: it is addressed by 32 bits.
 const MEMORY_CEILING: u64 = u32::MAX as u64;
+
+/// How long one call may take if the grant does not say.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How many generations are kept in the numbered layout if the grant does not say.
 const KEEP: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
@@ -27,6 +31,7 @@ pub struct Grant {
     max_state: u64,
     max_total: Option<u64>,
     max_memory: Option<u64>,
+    deadline: Duration,
 }
 
 /// What a store may do in its directory.
@@ -36,6 +41,8 @@ pub enum Access {
     ReadWrite,
     /// Restore only, whether or not somebody else writes.
     ReadOnly,
+    /// Nothing: there is no directory, and every call is [`Error::AccessDenied`].
+    Denied,
 }
 
 impl Grant {
@@ -51,7 +58,13 @@ impl Grant {
             max_state: 256 << 20,
             max_total: None,
             max_memory: None,
+            deadline: DEADLINE,
         }
+    }
+
+    /// Grants nothing, for a component that asks for snapshots and is to have none.
+    pub fn denied() -> Self {
+        Grant { access: Access::Denied, ..Grant::new("") }
     }
 
     /// The same directory, for reading only. It is not made if there is none: it has no snapshot then.
@@ -91,6 +104,16 @@ impl Grant {
         Grant { max_memory: Some(bytes), ..self }
     }
 
+    /// Sets how long one call may take: whole ones, and each of the calls of a writer or reader. 30 seconds unless set;
+    /// [`Duration::MAX`] for no limit.
+    ///
+    /// A call that takes longer is interrupted, and is [`Error::Io`]. Where a system call hangs, in a file system that does
+    /// not answer, nothing can interrupt that: the call ends when it does, but a component that is linked
+    /// [asynchronously](crate::add_to_linker_async) gets its error in time.
+    pub fn deadline(self, time: Duration) -> Self {
+        Grant { deadline: time, ..self }
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -99,6 +122,11 @@ impl Grant {
     /// What the store may do in it.
     pub fn access(&self) -> Access {
         self.access
+    }
+
+    /// How long one call may take.
+    pub(crate) fn deadline_of_a_call(&self) -> Duration {
+        self.deadline
     }
 
     /// The largest state in bytes.
@@ -129,6 +157,9 @@ impl Grant {
 
     /// The same grant with an absolute path: what the process does to its working directory later changes nothing.
     pub(crate) fn absolute(self) -> Result<Self> {
+        if self.access == Access::Denied {
+            return Ok(self);
+        }
         let dir = std::path::absolute(&self.dir).map_err(|e| Error::io("find", &self.dir, &e))?;
         Ok(Grant { dir, ..self })
     }
@@ -136,7 +167,7 @@ impl Grant {
     /// Makes the directory if need be, and takes it for writing, or not, as the access asks for.
     pub(crate) fn hold(&self) -> Result<Option<Held>> {
         match self.access {
-            Access::ReadOnly => Ok(None),
+            Access::ReadOnly | Access::Denied => Ok(None),
             Access::ReadWrite => {
                 make_durably(&self.dir)?;
                 let held = Held::new(&self.dir)?;

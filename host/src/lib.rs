@@ -50,18 +50,29 @@
 
 #![deny(missing_docs)]
 
+mod clock;
 mod component;
+#[cfg(feature = "arcella")]
+pub mod config;
+mod ctx;
 mod error;
 mod grant;
+mod idle;
+mod instance;
 mod linker;
+mod linker_async;
+#[cfg(feature = "arcella")]
+pub mod manifest;
 mod snapshot;
 mod store;
 mod stream;
 
 pub use component::{COMPONENT, Minisnap};
+pub use ctx::{SnapshotCtx, SnapshotView};
 pub use error::{Error, Result};
 pub use grant::{Access, Grant};
-pub use linker::{SnapshotView, add_to_linker};
+pub use linker::add_to_linker;
+pub use linker_async::add_to_linker_async;
 pub use snapshot::{Info, Layout, Migration, Skipped, Snapshot, Soundness};
 pub use store::Store;
 pub use stream::{Reader, Writer};

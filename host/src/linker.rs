@@ -2,9 +2,9 @@
 
 use wasmtime::component::{HasData, Linker, Resource};
 
+use crate::ctx::{SnapshotCtx, SnapshotView};
 use crate::error::Error;
 use crate::snapshot::{Info, Skipped};
-use crate::store::Store;
 use crate::stream::Handle;
 pub(crate) use bindings::arcella::minisnap::snapshot_store as wit;
 
@@ -22,22 +22,19 @@ mod bindings {
 }
 
 /// A writer that a consumer component has open.
-pub struct ConsumerWriter(Handle);
+pub struct ConsumerWriter(pub(crate) Handle);
 
 /// A reader that a consumer component has open.
 pub struct ConsumerReader {
-    handle: Handle,
-    info: Info,
-    skipped: Vec<Skipped>,
+    pub(crate) handle: Handle,
+    pub(crate) info: Info,
+    pub(crate) skipped: Vec<Skipped>,
 }
 
-/// What a linker's data must give: the store that its component's snapshots go to.
-pub trait SnapshotView {
-    /// The store.
-    fn snapshots(&mut self) -> &mut Store;
-}
+/// The name of the import.
+pub(crate) const INTERFACE: &str = "arcella:minisnap/snapshot-store@0.1.0";
 
-/// Gives components of `linker` the import `arcella:minisnap/snapshot-store`, backed by the [`Store`] of their data.
+/// Gives components of `linker` the import `arcella:minisnap/snapshot-store`, backed by the [`SnapshotCtx`] of their data.
 ///
 /// The store's component runs in an instance and a `wasmtime::Store` of its own: the two share no memory, no file
 /// system and no resources.
@@ -52,7 +49,7 @@ pub trait SnapshotView {
 pub fn add_to_linker<T: SnapshotView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     struct View;
     impl HasData for View {
-        type Data<'a> = &'a mut Store;
+        type Data<'a> = &'a mut SnapshotCtx;
     }
     wit::add_to_linker::<T, View>(linker, T::snapshots)
 }
@@ -64,38 +61,38 @@ fn answer<T, R: From<T>>(result: Result<T, Error>) -> Answer<R> {
     Ok(result.map(Into::into).map_err(Into::into))
 }
 
-impl wit::Host for Store {
+impl wit::Host for SnapshotCtx {
     fn create(&mut self, state: String, seq: u64) -> Answer<()> {
-        answer(self.create_text(&state, seq))
+        answer(self.store().and_then(|store| store.create_text(&state, seq)))
     }
 
     fn restore(&mut self) -> Answer<wit::Snapshot> {
-        answer(self.restore_text())
+        answer(self.store().and_then(|store| store.restore_text()))
     }
 
     fn restore_at(&mut self, seq: u64) -> Answer<wit::Snapshot> {
-        answer(self.restore_text_at(seq))
+        answer(self.store().and_then(|store| store.restore_text_at(seq)))
     }
 
     fn exists(&mut self) -> Answer<bool> {
-        answer(Store::exists(self))
+        answer(self.store().and_then(|store| store.exists()))
     }
 
     fn info(&mut self) -> Answer<wit::SnapshotInfo> {
-        answer(Store::info(self))
+        answer(self.store().and_then(|store| store.info()))
     }
 
     fn list(&mut self) -> Answer<Vec<wit::SnapshotInfo>> {
-        let infos = Store::list(self);
+        let infos = self.store().and_then(|store| store.list());
         answer(infos.map(|infos| infos.into_iter().map(Into::into).collect::<Vec<_>>()))
     }
 
     fn oldest_kept(&mut self) -> Answer<u64> {
-        answer(Store::oldest_kept(self))
+        answer(self.store().and_then(|store| store.oldest_kept()))
     }
 
     fn open_writer(&mut self, seq: u64) -> Answer<Resource<ConsumerWriter>> {
-        match self.stream_to(seq) {
+        match self.store().and_then(|store| store.stream_to(seq)) {
             Ok(handle) => Ok(Ok(self.table.push(ConsumerWriter(handle))?)),
             Err(error) => Ok(Err(error.into())),
         }
@@ -110,9 +107,9 @@ impl wit::Host for Store {
     }
 }
 
-impl Store {
+impl SnapshotCtx {
     fn reader_for_consumer(&mut self, seq: Option<u64>) -> Answer<Resource<ConsumerReader>> {
-        match self.stream_from(seq) {
+        match self.store().and_then(|store| store.stream_from(seq)) {
             Ok((handle, info, skipped)) => {
                 Ok(Ok(self.table.push(ConsumerReader { handle, info, skipped })?))
             }
@@ -121,25 +118,27 @@ impl Store {
     }
 }
 
-impl wit::HostSnapshotWriter for Store {
+impl wit::HostSnapshotWriter for SnapshotCtx {
     fn write(&mut self, writer: Resource<ConsumerWriter>, chunk: Vec<u8>) -> Answer<()> {
         let ConsumerWriter(handle) = *self.table.get(&writer)?;
-        answer(Store::write(self, handle, &chunk))
+        answer(self.store().and_then(|store| store.write(handle, &chunk)))
     }
 
     fn commit(&mut self, writer: Resource<ConsumerWriter>) -> Answer<()> {
         let ConsumerWriter(handle) = self.table.delete(writer)?;
-        answer(Store::commit(self, handle))
+        answer(self.store().and_then(|store| store.commit(handle)))
     }
 
     fn drop(&mut self, writer: Resource<ConsumerWriter>) -> wasmtime::Result<()> {
         let ConsumerWriter(handle) = self.table.delete(writer)?;
-        self.end(handle);
+        if let Ok(store) = self.store() {
+            store.end(handle);
+        }
         Ok(())
     }
 }
 
-impl wit::HostSnapshotReader for Store {
+impl wit::HostSnapshotReader for SnapshotCtx {
     fn info(&mut self, reader: Resource<ConsumerReader>) -> wasmtime::Result<wit::SnapshotInfo> {
         let ConsumerReader { info, .. } = self.table.get(&reader)?;
         Ok(info.clone().into())
@@ -152,12 +151,14 @@ impl wit::HostSnapshotReader for Store {
 
     fn read(&mut self, reader: Resource<ConsumerReader>, max: u64) -> Answer<Vec<u8>> {
         let ConsumerReader { handle, .. } = *self.table.get(&reader)?;
-        answer(Store::read(self, handle, max))
+        answer(self.store().and_then(|store| store.read(handle, max)))
     }
 
     fn drop(&mut self, reader: Resource<ConsumerReader>) -> wasmtime::Result<()> {
         let ConsumerReader { handle, .. } = self.table.delete(reader)?;
-        self.end(handle);
+        if let Ok(store) = self.store() {
+            store.end(handle);
+        }
         Ok(())
     }
 }

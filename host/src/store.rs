@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wasmtime::ResourceLimiter;
-use wasmtime::component::{ResourceAny, ResourceTable};
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use tracing::{debug, debug_span, field, warn, warn_span};
+use wasmtime::Trap;
+use wasmtime::component::ResourceAny;
 
 use crate::component::Minisnap;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
+use crate::idle::Slot;
+use crate::instance::{Guest, Instance};
 use crate::snapshot::{Info, Layout, Migration, Skipped, Snapshot};
 use crate::stream::{Handle, Reader, Writer};
 pub(crate) use bindings::exports::arcella::minisnap::snapshot_maintenance as maintenance;
@@ -22,9 +23,6 @@ pub(crate) mod bindings {
     #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
     wasmtime::component::bindgen!({ path: "../wit", world: "store" });
 }
-
-/// Where the component finds its directory.
-const GUEST_DIR: &str = "/snapshots";
 
 /// An instance that has grown beyond this many bytes does not outlive its call, unless a stream is open: its memory goes
 /// back to the system, and what is left between its allocations cannot keep the next large state from fitting.
@@ -36,9 +34,6 @@ const CHUNK: usize = 256 << 10;
 /// What a call of the component answers, unless it traps.
 type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
 
-/// What an instance may print in bytes: only a panic prints anything.
-const MAX_OUTPUT: usize = 64 << 10;
-
 /// A snapshot store on one directory.
 ///
 /// The component's instance is made on first use and serves every call. After a trap, or a call that returned a large
@@ -48,51 +43,31 @@ pub struct Store {
     minisnap: Minisnap,
     grant: Grant,
     held: Option<Held>,
-    instance: Option<Instance>,
+    /// Where the instance waits for the next call.
+    instance: Slot,
     /// How many instances were made.
     instances: u64,
     peak_memory: usize,
-    /// The streams that a consumer component has open.
-    pub(crate) table: ResourceTable,
-}
-
-struct Instance {
-    /// Which of the store's instances it is, from 1.
-    number: u64,
-    /// The readers and writers that are open.
-    streams: Vec<ResourceAny>,
-    /// The directory that it has open.
-    dir: Identity,
-    store: wasmtime::Store<Guest>,
-    bindings: bindings::Store,
-    output: MemoryOutputPipe,
-}
-
-/// What belongs to one instance.
-pub(crate) struct Guest {
-    wasi: WasiCtx,
-    table: ResourceTable,
-    memory: Memory,
-}
-
-/// The memory of one instance in bytes.
-struct Memory {
-    limit: usize,
-    peak: usize,
+    /// Whether what an earlier crash left was settled, and told of.
+    settled: bool,
 }
 
 impl Store {
     pub(crate) fn new(minisnap: Minisnap, grant: Grant) -> Result<Self> {
+        let span = debug_span!("grant", dir = %grant.dir().display(), access = ?grant.access());
+        let _span = span.enter();
+        let started = Instant::now();
         let grant = grant.absolute()?;
         let held = grant.hold()?;
+        debug!(elapsed = ?started.elapsed(), "opened");
         Ok(Store {
             minisnap,
             grant,
             held,
-            instance: None,
+            instance: Slot::default(),
             instances: 0,
             peak_memory: 0,
-            table: ResourceTable::new(),
+            settled: false,
         })
     }
 
@@ -115,6 +90,7 @@ impl Store {
     /// [`Error::Io`], [`Error::Component`].
     pub fn create_text(&mut self, state: &str, seq: u64) -> Result<()> {
         self.check_access()?;
+        let _span = self.span("create", Some(seq), Some(state.len())).entered();
         // Before anything is written.
         if state.len() as u64 > self.grant.max_state_bytes() {
             return Err(Error::TooLarge(self.grant.max_state_bytes()));
@@ -124,6 +100,7 @@ impl Store {
             writer.write_chunk(state.as_bytes())?;
             return writer.commit();
         }
+        self.settle_first()?;
         let result = self.call("create", |guest, store| guest.call_create(store, state, seq));
         self.explain(result)
     }
@@ -146,7 +123,7 @@ impl Store {
     /// [`Error::AccessDenied`], [`Error::Busy`] if it was rewritten faster than it could be read, [`Error::Io`],
     /// [`Error::Component`].
     pub fn restore_text(&mut self) -> Result<Snapshot> {
-        Ok(self.call("restore", |guest, store| guest.call_restore(store))?.into())
+        self.restore_any(|guest, store| guest.call_restore(store))
     }
 
     /// Returns the generation with the number `seq`.
@@ -155,7 +132,18 @@ impl Store {
     ///
     /// [`Error::NotFound`] if there is none, and as [`restore_text`](Self::restore_text).
     pub fn restore_text_at(&mut self, seq: u64) -> Result<Snapshot> {
-        Ok(self.call("restore-at", |guest, store| guest.call_restore_at(store, seq))?.into())
+        self.restore_any(|guest, store| guest.call_restore_at(store, seq))
+    }
+
+    fn restore_any(
+        &mut self,
+        restore: impl FnOnce(&wit::Guest, &mut wasmtime::Store<Guest>) -> Answer<wit::Snapshot>,
+    ) -> Result<Snapshot> {
+        let span = self.span("restore", None, None).entered();
+        let snapshot: Snapshot = self.call("restore", restore)?.into();
+        span.record("seq", snapshot.seq).record("bytes", snapshot.state.len());
+        tell_skipped(&snapshot.skipped);
+        Ok(snapshot)
     }
 
     /// Whether there is a snapshot, sound or not.
@@ -246,11 +234,60 @@ impl Store {
     /// [`Error::Component`].
     pub fn migrate(&mut self, to: Layout) -> Result<Migration> {
         self.check_access()?;
+        let _span = self.span("migrate", None, None).entered();
+        self.settle_first()?;
         let result = self.with_instance("migrate", |instance| {
             let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
             maintenance.call_migrate(&mut instance.store, to.into())
         });
         Ok(self.explain(result)?.into())
+    }
+
+    /// Finishes or removes what an earlier crash left, as whatever writes does first, and returns how many names
+    /// showed it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`], [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`],
+    /// [`Error::Component`].
+    pub fn settle(&mut self) -> Result<u64> {
+        self.check_access()?;
+        let _span = self.span("settle", None, None).entered();
+        let result = self.with_instance("settle", |instance| {
+            let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
+            maintenance.call_settle(&mut instance.store)
+        });
+        let leftovers = self.explain(result)?;
+        if leftovers > 0 {
+            warn!(leftovers, "what an earlier crash left was finished or removed");
+        }
+        self.settled = true;
+        Ok(leftovers)
+    }
+
+    /// What an earlier crash left is settled by whatever writes; the first time, it is told of.
+    fn settle_first(&mut self) -> Result<()> {
+        if self.settled { Ok(()) } else { self.settle().map(|_| ()) }
+    }
+
+    /// A span about this directory, and the snapshot of this number and size in bytes; what is not known yet is recorded
+    /// later.
+    fn span(&self, name: &'static str, seq: Option<u64>, bytes: Option<usize>) -> tracing::Span {
+        let dir = self.grant.dir().display();
+        // The name of a span is a constant.
+        let span = match name {
+            "create" => debug_span!("create", %dir, seq = field::Empty, bytes = field::Empty),
+            "restore" => debug_span!("restore", %dir, seq = field::Empty, bytes = field::Empty),
+            "settle" => debug_span!("settle", %dir),
+            _ => debug_span!("migrate", %dir),
+        };
+        if let Some(seq) = seq {
+            span.record("seq", seq);
+        }
+        if let Some(bytes) = bytes {
+            span.record("bytes", bytes);
+        }
+        span
     }
 
     /// What was granted.
@@ -263,18 +300,17 @@ impl Store {
         self.peak_memory
     }
 
-    /// Ends every reader and writer that a component has left open, before the store is given to another one.
+    /// Ends every reader and writer that is still open: what was written is undone.
     pub fn end_streams(&mut self) {
-        self.table = ResourceTable::new();
         if let Some(instance) = self.instance.take() {
-            instance.close();
+            instance.close(self.grant.deadline_of_a_call());
         }
     }
 
     fn check_access(&self) -> Result<()> {
         match self.grant.access() {
             Access::ReadWrite => Ok(()),
-            Access::ReadOnly => Err(Error::AccessDenied),
+            Access::ReadOnly | Access::Denied => Err(Error::AccessDenied),
         }
     }
 
@@ -315,31 +351,43 @@ impl Store {
         name: &'static str,
         call: impl FnOnce(&mut Instance) -> Answer<R>,
     ) -> Result<R> {
+        let deadline = self.grant.deadline_of_a_call();
+        instance.set_deadline(deadline);
         let started = Instant::now();
-        let answer = call(&mut instance);
-        tracing::debug!(call = name, dir = %self.grant.dir().display(), elapsed = ?started.elapsed(), "called");
-        let peak = instance.store.data().memory.peak;
+        let answer = {
+            let _running = self.minisnap.shared.clock.run();
+            call(&mut instance)
+        };
+        debug!(call = name, elapsed = ?started.elapsed(), "called");
+        let peak = instance.peak_memory();
         self.peak_memory = self.peak_memory.max(peak);
-        match answer {
+        let trap = match answer {
             Ok(answer) => {
-                if peak <= KEPT_MEMORY || !instance.streams.is_empty() {
-                    self.instance = Some(instance);
+                if !instance.streams.is_empty() {
+                    self.instance.put(instance);
+                } else if peak <= KEPT_MEMORY {
+                    self.minisnap.shared.idle.put(&self.instance, instance);
                 }
-                Ok(answer?)
+                return Ok(answer?);
             }
-            // The instance is not put back: after a trap, its memory means nothing.
-            Err(trap) => {
-                let output = instance.output.contents();
-                let printed = String::from_utf8_lossy(&output).trim().to_owned();
-                tracing::debug!(call = name, printed, "the store component trapped");
-                Err(Error::Component(if printed.is_empty() { trap } else { trap.context(printed) }))
-            }
+            Err(trap) => trap,
+        };
+        // The instance is not put back: after a trap, its memory means nothing.
+        if let Some(Trap::Interrupt) = trap.downcast_ref::<Trap>() {
+            return Err(Error::Io(format!(
+                "`{name}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state \
+                 too large for this deadline; what the grant allows is a matter of the host"
+            )));
         }
+        let printed = instance.printed();
+        debug!(call = name, printed, "the store component trapped");
+        Err(Error::Component(if printed.is_empty() { trap } else { trap.context(printed) }))
     }
 
     /// Opens a stream to a new snapshot.
     pub(crate) fn stream_to(&mut self, seq: u64) -> Result<Handle> {
         self.check_access()?;
+        self.settle_first()?;
         let result = self.open_stream("open-writer", |guest, store| guest.call_open_writer(store, seq));
         self.explain(result)
     }
@@ -358,7 +406,9 @@ impl Store {
             Ok(Ok((info, reader.call_skipped(&mut instance.store, handle.stream)?)))
         });
         let (info, skipped) = known.inspect_err(|_| self.end(handle))?;
-        Ok((handle, info.into(), skipped.into_iter().map(Into::into).collect()))
+        let skipped: Vec<Skipped> = skipped.into_iter().map(Into::into).collect();
+        tell_skipped(&skipped);
+        Ok((handle, info.into(), skipped))
     }
 
     fn open_stream(
@@ -435,7 +485,9 @@ impl Store {
         match self.instance.take() {
             Some(instance) if instance.number == handle.instance => self.call_on(instance, name, call),
             other => {
-                self.instance = other;
+                if let Some(instance) = other {
+                    self.instance.put(instance);
+                }
                 Err(Error::Io(
                     "the stream has ended: its directory was replaced, or the store's component trapped; \
                      open it again"
@@ -452,17 +504,17 @@ impl Store {
             Some(instance) if instance.dir == dir => instance,
             other => {
                 if let Some(instance) = other {
-                    instance.close();
+                    instance.close(self.grant.deadline_of_a_call());
                 }
                 self.instances += 1;
-                self.instantiate(dir)?
+                Instance::new(&self.minisnap.shared, &self.grant, dir, self.instances)?
             }
         };
         // The path was opened once more for a new instance.
         match self.dir() {
             Ok(now) if now == dir => Ok(instance),
             now => {
-                instance.close();
+                instance.close(self.grant.deadline_of_a_call());
                 Err(now.err().unwrap_or_else(|| self.replaced()))
             }
         }
@@ -470,6 +522,9 @@ impl Store {
 
     /// The directory that lies under the grant's path; for a writer, only if it is the one that it holds.
     fn dir(&self) -> Result<Identity> {
+        if self.grant.access() == Access::Denied {
+            return Err(Error::AccessDenied);
+        }
         match (self.grant.identity()?, &self.held) {
             (Some(found), Some(held)) if found != held.identity => Err(self.replaced()),
             (Some(found), _) => Ok(found),
@@ -487,55 +542,11 @@ impl Store {
             self.grant.dir().display()
         ))
     }
-
-    fn instantiate(&self, dir: Identity) -> Result<Instance> {
-        let grant = &self.grant;
-        let perms = match grant.access() {
-            Access::ReadWrite => FsPerms::ReadWrite,
-            Access::ReadOnly => FsPerms::ReadOnly,
-        };
-        let output = MemoryOutputPipe::new(MAX_OUTPUT);
-        let mut wasi = WasiCtx::builder();
-        wasi.allow_blocking_current_thread(true)
-            .stderr(output.clone())
-            .env("MINISNAP_DIR", GUEST_DIR)
-            .envs(&grant.settings())
-            .preopened_dir(grant.dir(), GUEST_DIR, perms)
-            .map_err(|error| match error.downcast_ref::<std::io::Error>() {
-                Some(error) => Error::io("open", grant.dir(), error),
-                None => Error::Io(format!("cannot open `{}`: {error:#}", grant.dir().display())),
-            })?;
-
-        let limit = grant.memory();
-        let guest =
-            Guest { wasi: wasi.build(), table: ResourceTable::new(), memory: Memory { limit, peak: 0 } };
-        let mut store = wasmtime::Store::new(self.minisnap.pre.engine(), guest);
-        store.limiter(|guest| &mut guest.memory);
-        // What one call may bring back: its default would refuse a state above 128 MiB.
-        store.set_hostcall_fuel(limit);
-        let bindings = self.minisnap.pre.instantiate(&mut store).map_err(Error::Component)?;
-        Ok(Instance { number: self.instances, streams: Vec::new(), dir, store, bindings, output })
-    }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Some(instance) = self.instance.take() {
-            instance.close();
-        }
-    }
-}
-
-impl Instance {
-    /// Ends the streams that are still open: what was written to one must not stay on the disk.
-    fn close(mut self) {
-        for stream in self.streams.drain(..) {
-            if let Err(error) = stream.resource_drop(&mut self.store) {
-                // What is left is removed by the next settling.
-                tracing::debug!(%error, "a stream was not undone");
-                return;
-            }
-        }
+        self.end_streams();
     }
 }
 
@@ -545,22 +556,9 @@ impl fmt::Debug for Store {
     }
 }
 
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.limit;
-        if allowed {
-            self.peak = self.peak.max(desired);
-        }
-        Ok(allowed)
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= 10_000)
+/// Tells of each generation that was damaged and skipped.
+fn tell_skipped(skipped: &[Skipped]) {
+    for Skipped { seq, problem } in skipped {
+        warn_span!("skip", seq, problem).in_scope(|| warn!("a damaged generation was skipped"));
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use minisnap_host::{Error, Grant};
@@ -51,7 +52,9 @@ impl Create {
         }
 
         let minisnap = minisnap().map_err(&about_dir)?;
-        let mut store = minisnap.open(self.settings.apply(Grant::new(&self.dir))).map_err(&about_dir)?;
+        let mut store = minisnap
+            .open(self.settings.apply(Grant::new(&self.dir)).deadline(Duration::MAX))
+            .map_err(&about_dir)?;
         let about_state = |error| match error {
             Error::InvalidState(_) | Error::TooLarge(_) => Failure::about(self.source())(error),
             error => about_dir(error),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use minisnap_host::{Error, Grant, Migration};
@@ -33,10 +34,10 @@ impl Migrate {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let about_dir = Failure::about(&self.dir);
         // A wrong name must not make a directory.
-        if !self.dir.exists() {
+        if let Ok(false) = self.dir.try_exists() {
             return Err(about_dir(Error::NotFound));
         }
-        let mut grant = Grant::new(&self.dir);
+        let mut grant = Grant::new(&self.dir).deadline(Duration::MAX);
         if let Some(bytes) = self.max_total {
             grant = grant.max_total(bytes);
         }

@@ -2,9 +2,12 @@
 
 mod component;
 mod create;
+mod grants;
 mod info;
 mod list;
+mod memory;
 mod migrate;
+mod preopen;
 mod progress;
 mod restore;
 mod run;
@@ -16,11 +19,13 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use minisnap_host::config::ConfigError;
 use minisnap_host::{Error, Grant, Layout, Minisnap, Skipped, Store};
-use wasmtime::{Cache, CacheConfig, Config, Engine};
+use wasmtime::{Cache, CacheConfig, Config};
 
 const EXIT_CODES: &str = "\
 Example:
@@ -54,6 +59,7 @@ enum Verb {
     Verify(verify::Verify),
     Migrate(migrate::Migrate),
     Run(run::Run),
+    Grants(grants::Grants),
     Component(component::Component),
 }
 
@@ -81,6 +87,7 @@ impl Cli {
             Verb::Verify(verb) => verb.run(),
             Verb::Migrate(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
+            Verb::Grants(verb) => verb.run(),
             Verb::Component(verb) => verb.run(),
         }
     }
@@ -139,8 +146,8 @@ fn size(text: &str) -> Result<u64, String> {
     Ok(size.as_u64())
 }
 
-/// An engine whose compiled code is kept in the user's cache folder, so that only the first run compiles.
-fn engine() -> Result<Engine, Error> {
+/// Compiled code is kept in the user's cache folder, so that only the first run compiles.
+fn config() -> Config {
     let mut config = Config::new();
     match Cache::new(CacheConfig::new()) {
         Ok(cache) => {
@@ -149,17 +156,17 @@ fn engine() -> Result<Engine, Error> {
         // Without a home, say. It only takes longer.
         Err(error) => tracing::debug!("compiled code is not cached: {error:#}"),
     }
-    Engine::new(&config).map_err(Error::Component)
+    config
 }
 
 /// The store component, compiled or from the cache.
 fn minisnap() -> Result<Minisnap, Error> {
-    Minisnap::with_engine(&engine()?)
+    Minisnap::with_config(config())
 }
 
 /// A store that only reads `dir`.
 fn reader(dir: &Path) -> Result<Store, Failure> {
-    let grant = Grant::new(dir).read_only();
+    let grant = Grant::new(dir).read_only().deadline(Duration::MAX);
     minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(dir))
 }
 
@@ -176,16 +183,39 @@ fn warn_of(skipped: &[Skipped]) -> Result<(), Failure> {
 
 /// A verb that failed: what to print and what to exit with.
 pub struct Failure {
-    error: Error,
+    problem: Problem,
     /// What it was about: the snapshot directory, mostly.
     subject: PathBuf,
     /// Whether it asked for one of several snapshots.
     has_others: bool,
 }
 
+/// Why a verb failed.
+enum Problem {
+    /// What the store or the system answered.
+    Error(Error),
+    /// What the verb itself refused to do, its exit code, and what to do next.
+    Refused { code: u8, what: String, help: String },
+}
+
 impl Failure {
     fn about(subject: &Path) -> impl Fn(Error) -> Failure + '_ {
-        move |error| Failure { error, subject: subject.to_owned(), has_others: false }
+        move |error| Failure {
+            problem: Problem::Error(error),
+            subject: subject.to_owned(),
+            has_others: false,
+        }
+    }
+
+    /// What is refused before anything is done; `what` names what it is about.
+    fn refused(code: u8, what: impl Into<String>, help: impl Into<String>) -> Failure {
+        let problem = Problem::Refused { code, what: what.into(), help: help.into() };
+        Failure { problem, subject: PathBuf::new(), has_others: false }
+    }
+
+    /// A mistake in a grants file or a manifest.
+    fn config(mistake: ConfigError) -> Failure {
+        Failure::refused(2, mistake.to_string(), mistake.help())
     }
 
     /// A file, other than a snapshot's, that could not be read or written.
@@ -195,7 +225,11 @@ impl Failure {
 
     /// The design's table, which is the README's and `--help`'s.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match &self.error {
+        let error = match &self.problem {
+            Problem::Error(error) => error,
+            Problem::Refused { code, .. } => return ExitCode::from(*code),
+        };
+        ExitCode::from(match error {
             Error::NotFound => 1,
             Error::InvalidState(_) => 3,
             Error::Stale(_) => 4,
@@ -212,7 +246,11 @@ impl Failure {
     /// What to do next, where the message does not say it already.
     fn advice(&self) -> Option<String> {
         let dir = self.subject.display();
-        Some(match &self.error {
+        let error = match &self.problem {
+            Problem::Error(error) => error,
+            Problem::Refused { help, .. } => return Some(help.clone()),
+        };
+        Some(match error {
             Error::NotFound if self.has_others => format!("see which there are: minisnap list {dir}"),
             Error::NotFound => format!("make one: minisnap create {dir} --seq 0 state.json"),
             Error::InvalidState(_) => "correct the state there, and create it again".to_owned(),
@@ -241,9 +279,12 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let subject = self.subject.display().to_string();
-        let error = match &self.error {
-            Error::NotFound if self.has_others => "there is no snapshot of this number".to_owned(),
-            error => error.to_string(),
+        let error = match &self.problem {
+            Problem::Error(Error::NotFound) if self.has_others => {
+                "there is no snapshot of this number".to_owned()
+            }
+            Problem::Error(error) => error.to_string(),
+            Problem::Refused { what, .. } => what.clone(),
         };
         if error.contains(&subject) {
             write!(f, "error: {error}")?;

@@ -1,41 +1,54 @@
 //! `minisnap run`
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
-use minisnap_host::{Error, Grant, Minisnap, SnapshotView, Store};
+use minisnap_host::config::Grants;
+use minisnap_host::manifest::{Manifest, SNAPSHOT_STORE};
+use minisnap_host::{Access, Error, Grant, SnapshotCtx, SnapshotView, Store};
+use wasmtime::Engine;
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Engine, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::p2::bindings::sync::Command;
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use super::{Failure, Settings, engine, size};
+use super::memory::MemoryLimit;
+use super::preopen::{self, Preopen};
+use super::{Failure, Settings, config, minisnap, size, write_to};
 
-const EXAMPLE: &str = "Example:
+const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
+  minisnap run counter@1.1.0.wasm --config minisnap.toml -- increment
 
 Exits with 0 or 1, as the component ends (WASI 0.2 has no other codes), or, if it could not run or trapped, as every
 verb does.";
 
 /// Run a command component with a snapshot directory
 ///
-/// It gets the import arcella:minisnap/snapshot-store, arguments, standard streams, clocks and random numbers; no files,
-/// no environment and no network.
+/// It gets the import arcella:minisnap/snapshot-store, arguments, standard streams, clocks and random numbers; no files
+/// but those of --dir, no environment and no network. Its manifest, if there is one beside it, says who it is, whether
+/// it asks for snapshots, which files it needs, and how much memory.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Run {
     /// The component, which exports wasi:cli/run
     component: PathBuf,
-    /// The directory for its snapshots; it is made if it does not exist
-    #[arg(long, value_name = "DIR")]
-    grant: PathBuf,
+    #[command(flatten)]
+    granted: Granted,
     /// Allow the component to restore, and not to create
     #[arg(long)]
     read_only: bool,
-    /// The most that one memory of the component may grow to, beside what the store needs
+    /// A folder that the component may read and write, and what it calls it; repeat it for more
+    #[arg(long, value_name = "HOST::GUEST")]
+    dir: Vec<Preopen>,
+    /// The most memory that the component may have, beside what the store needs; its manifest may say less
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
     max_memory: u64,
+    /// The longest that one call of the store may take, such as 30s; no limit unless given
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
     #[command(flatten)]
     settings: Settings,
     /// Arguments for the component
@@ -43,28 +56,84 @@ pub struct Run {
     args: Vec<String>,
 }
 
+/// Who says where the snapshots are.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Granted {
+    /// The directory for its snapshots; it is made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    grant: Option<PathBuf>,
+    /// The grants file, which says by the component's name what it gets
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "max_state", "max_total", "read_only"])]
+    config: Option<PathBuf>,
+}
+
 /// What belongs to the running component.
 struct Consumer {
     wasi: WasiCtx,
     table: ResourceTable,
-    limits: StoreLimits,
-    snapshots: Store,
+    limit: MemoryLimit,
+    snapshots: SnapshotCtx,
 }
 
 impl Run {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let about_component = Failure::about(&self.component);
-        let engine = engine().map_err(&about_component)?;
+        let manifest = Manifest::of(&self.component).map_err(Failure::config)?;
+        let manifest = manifest.as_ref();
+        let grant = self.grant(manifest)?.deadline(self.deadline.unwrap_or(Duration::MAX));
+        if let Some(manifest) = manifest {
+            preopen::check_needed(manifest, &self.dir)?;
+            check_environment(manifest)?;
+        }
+        let engine = Engine::new(&config()).map_err(Error::Component).map_err(&about_component)?;
         let command = self.load(&engine).map_err(&about_component)?;
 
-        let mut grant = self.settings.apply(Grant::new(&self.grant));
-        if self.read_only {
-            grant = grant.read_only();
+        let dir = grant.dir().to_owned();
+        let snapshots = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(&dir))?;
+        let memory = manifest.and_then(Manifest::memory_max).unwrap_or(u64::MAX).min(self.max_memory);
+        self.call(&command, snapshots, memory).map_err(&about_component)
+    }
+
+    /// What the component gets: what the command line or the grants file says, if it asks for snapshots.
+    fn grant(&self, manifest: Option<&Manifest>) -> Result<Grant, Failure> {
+        let grant = match (&self.granted.grant, &self.granted.config) {
+            (Some(dir), _) => {
+                preopen::check_apart(&self.dir, &[dir])?;
+                let grant = self.settings.apply(Grant::new(dir));
+                if self.read_only { grant.read_only() } else { grant }
+            }
+            (None, Some(file)) => self.configured(file, manifest)?,
+            (None, None) => Grant::denied(),
+        };
+        match manifest.and_then(|manifest| Some((manifest, manifest.file()?))) {
+            Some((manifest, file)) if !manifest.wants_snapshots() => {
+                let why = format!("{} does not import `{SNAPSHOT_STORE}`", file.display());
+                warn_of_no_snapshots(manifest.name(), &why)?;
+                Ok(Grant::denied())
+            }
+            _ => Ok(grant),
         }
-        let snapshots = Minisnap::with_engine(&engine)
-            .and_then(|minisnap| minisnap.open(grant))
-            .map_err(Failure::about(&self.grant))?;
-        self.call(&command, snapshots).map_err(&about_component)
+    }
+
+    /// What the grants file says of the component of this name.
+    fn configured(&self, file: &Path, manifest: Option<&Manifest>) -> Result<Grant, Failure> {
+        let grants = Grants::load(file).map_err(Failure::config)?;
+        let manifest = manifest.ok_or_else(|| {
+            let what = format!("{}: it has no name that could be looked up", self.component.display());
+            Failure::refused(
+                2,
+                what,
+                "name the file NAME@X.Y.Z.wasm, or put STEM.component.toml beside STEM.wasm",
+            )
+        })?;
+        let identity = [self.component.as_path(), manifest.file().unwrap_or(&self.component)];
+        preopen::check_apart(&self.dir, &[&[grants.root(), file], &identity[..]].concat())?;
+        let entry = grants.entry(manifest.name()).map_err(Failure::config)?;
+        if entry.terms.access == Access::Denied && manifest.wants_snapshots() {
+            warn_of_no_snapshots(manifest.name(), &format!("its `access` is none in {}", entry.place))?;
+        }
+        Ok(entry.grant())
     }
 
     fn load(&self, engine: &Engine) -> Result<wasmtime::component::InstancePre<Consumer>, Error> {
@@ -86,16 +155,24 @@ impl Run {
         &self,
         command: &wasmtime::component::InstancePre<Consumer>,
         snapshots: Store,
+        memory: u64,
     ) -> Result<ExitCode, Error> {
-        let name = self.component.file_name().unwrap_or_default().to_string_lossy();
-        let wasi = WasiCtx::builder().inherit_stdio().arg(&name).args(&self.args).build();
-        let memory = usize::try_from(self.max_memory).unwrap_or(usize::MAX);
-        let limits = StoreLimitsBuilder::new().memory_size(memory).build();
-        let consumer = Consumer { wasi, table: ResourceTable::new(), limits, snapshots };
-        let mut store = wasmtime::Store::new(command.engine(), consumer);
-        store.limiter(|consumer| &mut consumer.limits);
         // A state in one call, of strings that may be UTF-16, which counts twice.
-        let state = store.data().snapshots.grant().max_state_bytes();
+        let state = snapshots.grant().max_state_bytes();
+        let name = self.component.file_name().unwrap_or_default().to_string_lossy();
+        let mut wasi = WasiCtx::builder();
+        wasi.inherit_stdio().arg(&name).args(&self.args);
+        for Preopen { host, guest } in &self.dir {
+            wasi.preopened_dir(host, guest, FsPerms::ReadWrite).map_err(Error::Component)?;
+        }
+        let consumer = Consumer {
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+            limit: MemoryLimit::new(memory),
+            snapshots: SnapshotCtx::new(snapshots),
+        };
+        let mut store = wasmtime::Store::new(command.engine(), consumer);
+        store.limiter(|consumer| &mut consumer.limit);
         let fuel = state.saturating_mul(2).saturating_add(1 << 20);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
 
@@ -116,6 +193,23 @@ impl Run {
     }
 }
 
+/// Checks that the component may run in a process of an ordinary system, as this one is.
+fn check_environment(manifest: &Manifest) -> Result<(), Failure> {
+    if !manifest.component().capabilities.security.requires_tee {
+        return Ok(());
+    }
+    let file = manifest.file().unwrap_or(Path::new("the manifest")).display();
+    let what =
+        format!("{file}: `{}` requires a trusted execution environment, which this is not", manifest.name());
+    Err(Failure::refused(8, what, "run it in one, with a host of its own"))
+}
+
+/// Tells on standard error why every call of the store will be denied.
+fn warn_of_no_snapshots(name: &str, why: &str) -> Result<(), Failure> {
+    let warning = format!("warning: `{name}` gets no snapshots: {why}\n");
+    write_to(&mut io::stderr(), "standard error", warning.as_bytes())
+}
+
 impl WasiView for Consumer {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
@@ -123,7 +217,7 @@ impl WasiView for Consumer {
 }
 
 impl SnapshotView for Consumer {
-    fn snapshots(&mut self) -> &mut Store {
+    fn snapshots(&mut self) -> &mut SnapshotCtx {
         &mut self.snapshots
     }
 }

@@ -1,0 +1,56 @@
+//! A host that runs components, each with a snapshot directory of its own: `embed ROOT COMPONENT.wasm ...`.
+
+use std::path::Path;
+
+use minisnap_host::{Grant, Minisnap, SnapshotCtx, SnapshotView};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Engine, Result, Store, bail};
+use wasmtime_wasi::p2::bindings::sync::Command;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+/// What belongs to one running component.
+struct Consumer {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    snapshots: SnapshotCtx,
+}
+
+impl WasiView for Consumer {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl SnapshotView for Consumer {
+    fn snapshots(&mut self) -> &mut SnapshotCtx {
+        &mut self.snapshots
+    }
+}
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [root, components @ ..] = &args[..] else { bail!("usage: embed ROOT COMPONENT.wasm ...") };
+
+    // Once a process: the engine and the linker for the components, and the store.
+    let engine = Engine::default();
+    let mut linker = Linker::<Consumer>::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    minisnap_host::add_to_linker(&mut linker)?;
+    let minisnap = Minisnap::new()?;
+
+    for file in components {
+        // Which directory, and what the component may do there, is the host's decision.
+        let name = Path::new(file).file_stem().unwrap_or_default();
+        let grant = Grant::new(Path::new(root).join(name)).max_state(16 << 20).max_total(64 << 20);
+
+        let wasi = WasiCtx::builder().inherit_stdio().build();
+        let snapshots = SnapshotCtx::new(minisnap.open(grant)?);
+        let mut store = Store::new(&engine, Consumer { wasi, table: ResourceTable::new(), snapshots });
+        let component = Component::from_file(&engine, file)?;
+        let command = Command::instantiate(&mut store, &component, &linker)?;
+        if command.wasi_cli_run().call_run(&mut store)?.is_err() {
+            bail!("{file} failed");
+        }
+    }
+    Ok(())
+}

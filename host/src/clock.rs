@@ -1,0 +1,88 @@
+//! The time that calls into the component may take: an engine's epoch, moved on while any call is running.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::Engine;
+
+/// How long an epoch is.
+const EPOCH: Duration = Duration::from_millis(10);
+
+/// Moves an engine's epoch on, in a thread of its own, which sleeps while no call is running. Ends when this is dropped.
+pub(crate) struct Clock(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many calls are running.
+    running: usize,
+    ended: bool,
+}
+
+impl Clock {
+    pub(crate) fn start(engine: &Engine) -> io::Result<Self> {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let (clock, engine) = (shared.clone(), engine.weak());
+        thread::Builder::new().name("minisnap-clock".to_owned()).spawn(move || {
+            while clock.wait_for_a_call() {
+                thread::sleep(EPOCH);
+                // Without an engine, there is no clock either.
+                let Some(engine) = engine.upgrade() else { return };
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Clock(shared))
+    }
+
+    /// Says that a call is running, until what is returned is dropped.
+    pub(crate) fn run(&self) -> Running<'_> {
+        let mut state = self.0.lock();
+        state.running += 1;
+        if state.running == 1 {
+            self.0.changed.notify_one();
+        }
+        Running(&self.0)
+    }
+
+    /// How many epochs make up a time, and one more: the present one has begun.
+    pub(crate) fn epochs(time: Duration) -> u64 {
+        let epochs = time.as_nanos().div_ceil(EPOCH.as_nanos()).saturating_add(1);
+        // Added to the present epoch, it must not overflow.
+        u64::try_from(epochs).unwrap_or(u64::MAX).min(u64::MAX / 2)
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.0.lock().ended = true;
+        self.0.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a call is running; false at the end.
+    fn wait_for_a_call(&self) -> bool {
+        let waiting = |state: &mut State| state.running == 0 && !state.ended;
+        let state = self.changed.wait_while(self.lock(), waiting).unwrap_or_else(PoisonError::into_inner);
+        !state.ended
+    }
+}
+
+/// A call that is running.
+pub(crate) struct Running<'c>(&'c Shared);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.lock().running -= 1;
+    }
+}

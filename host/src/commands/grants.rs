@@ -1,0 +1,111 @@
+//! `minisnap grants`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use minisnap_host::Access;
+use minisnap_host::config::{Grants as GrantsFile, Terms};
+use serde_json::{Value, json};
+
+use super::{Failure, table, write_out};
+
+const EXAMPLE: &str = "Example:
+  minisnap grants check minisnap.toml --json | jq '.components[].directory'";
+
+/// Look at a grants file, which says which component gets which directory
+#[derive(Args)]
+pub struct Grants {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Check(Check),
+}
+
+/// Find what is wrong in a grants file, or print what each component gets
+///
+/// The last line, `*`, is of the components that the file does not name.
+#[derive(Args)]
+#[command(after_help = EXAMPLE)]
+struct Check {
+    /// The grants file
+    file: PathBuf,
+    /// Print {"root":DIR,"components":[...],"defaults":{...}}, of which each component is {"name":NAME,"directory":DIR,
+    /// "access":"read-write"|"read-only"|"none","layout":"pair"|"numbered","keep":N,"max-state":BYTES,
+    /// "max-total":BYTES|null}, and the defaults are the same without name and directory
+    #[arg(long)]
+    json: bool,
+}
+
+impl Grants {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let Verb::Check(Check { file, json }) = self.verb;
+        let grants = GrantsFile::load(&file).map_err(Failure::config)?;
+        let text = if json { json_of(&grants) } else { table_of(&grants) };
+        write_out(None, text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn json_of(grants: &GrantsFile) -> String {
+    let components = grants.entries().map(|entry| {
+        let mut value = terms(&entry.terms);
+        value["name"] = entry.name.into();
+        value["directory"] = shown(&entry.directory).into();
+        value
+    });
+    let components: Vec<Value> = components.collect();
+    let value = json!({
+        "root": shown(grants.root()),
+        "components": components,
+        "defaults": terms(&grants.defaults()),
+    });
+    format!("{value}\n")
+}
+
+fn terms(terms: &Terms) -> Value {
+    json!({
+        "access": access(terms.access),
+        "layout": table::layout(terms.layout),
+        "keep": terms.keep,
+        "max-state": terms.max_state,
+        "max-total": terms.max_total,
+    })
+}
+
+/// A line for each component, and one for all others.
+fn table_of(grants: &GrantsFile) -> String {
+    let head = ["component", "access", "layout", "keep", "max-state", "max-total", "directory"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(grants.entries().map(|entry| row(entry.name, &entry.directory, &entry.terms)));
+    rows.push(row("*".to_owned(), &grants.root().join("NAME"), &grants.defaults()));
+    table::aligned(&rows, &[3, 4, 5])
+}
+
+fn row(name: String, directory: &Path, terms: &Terms) -> Vec<String> {
+    vec![
+        name,
+        access(terms.access).to_owned(),
+        table::layout(terms.layout).to_owned(),
+        terms.keep.to_string(),
+        table::size(terms.max_state),
+        terms.max_total.map_or_else(|| "none".to_owned(), table::size),
+        shown(directory),
+    ]
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// As the file has it.
+fn access(access: Access) -> &'static str {
+    match access {
+        Access::ReadWrite => "read-write",
+        Access::ReadOnly => "read-only",
+        Access::Denied => "none",
+    }
+}

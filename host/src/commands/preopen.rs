@@ -1,0 +1,99 @@
+//! `--dir`: folders of the host that `minisnap run` gives to a component beside its snapshots.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use minisnap_host::manifest::Manifest;
+
+use super::Failure;
+
+/// A folder of the host, and what the component calls it.
+#[derive(Clone)]
+pub struct Preopen {
+    pub host: PathBuf,
+    pub guest: String,
+}
+
+impl std::str::FromStr for Preopen {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once("::") {
+            Some((host, guest)) if !host.is_empty() && parts(guest).is_some() && !guest.is_empty() => {
+                Ok(Preopen { host: host.into(), guest: guest.to_owned() })
+            }
+            _ => Err("give a folder and what the component calls it, such as ./data::/data"),
+        }
+    }
+}
+
+/// The parts of a path in the component, absolute or not, or `None` if it goes up.
+fn parts(guest: &str) -> Option<PathBuf> {
+    let mut path = PathBuf::new();
+    for part in Path::new(guest).components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::CurDir | Component::RootDir => {}
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(path)
+}
+
+/// Checks that every path that the manifest asks for is one that the command line gives.
+pub fn check_needed(manifest: &Manifest, given: &[Preopen]) -> Result<(), Failure> {
+    let is_given = |needed: &&String| {
+        let needed = parts(needed);
+        needed.is_some_and(|needed| {
+            given.iter().filter_map(|dir| parts(&dir.guest)).any(|dir| needed.starts_with(dir))
+        })
+    };
+    let missing: Vec<&String> = manifest.filesystem().iter().filter(|path| !is_given(path)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = |quote: &dyn Fn(&str) -> String, between| {
+        missing.iter().map(|path| quote(path)).collect::<Vec<_>>().join(between)
+    };
+    let file = manifest.file().unwrap_or(Path::new("the manifest")).display();
+    let paths = list(&|path| format!("`{path}`"), ", ");
+    Err(Failure::refused(
+        8,
+        format!("{file}: `{}` needs files that it is not given: {paths}", manifest.name()),
+        format!(
+            "if it may have them, say which folders those are: {}",
+            list(&|path| format!("--dir HOST::{path}"), " ")
+        ),
+    ))
+}
+
+/// Checks that each folder exists and that none gives access to what is `protected`: a component that can write there
+/// could change others' snapshots, or whom it is taken for.
+pub fn check_apart(given: &[Preopen], protected: &[&Path]) -> Result<(), Failure> {
+    for Preopen { host, .. } in given {
+        let real = fs::canonicalize(host).map_err(|error| Failure::file("open", host, &error))?;
+        for path in protected {
+            let path = real_path(path);
+            if path.starts_with(&real) || real.starts_with(&path) {
+                return Err(Failure::refused(
+                    2,
+                    format!("--dir {} would give the component `{}`", host.display(), path.display()),
+                    "give a folder that neither holds that nor lies in it: only the store may write there",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The path without links, as far as it exists.
+fn real_path(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let real = path.ancestors().find_map(|existing| {
+        let rest = path.strip_prefix(existing).ok()?;
+        fs::canonicalize(existing)
+            .ok()
+            .map(|real| if rest.as_os_str().is_empty() { real } else { real.join(rest) })
+    });
+    real.unwrap_or(path)
+}

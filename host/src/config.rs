@@ -1,0 +1,254 @@
+//! A grants file: which component gets which directory, by its name, and what it may do there.
+//!
+//! ```
+//! use minisnap_host::config::Grants;
+//! use minisnap_host::{Layout, Minisnap};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let tmp = tempfile::tempdir()?;
+//! # let path = tmp.path().join("minisnap.toml");
+//! std::fs::write(&path, r#"
+//!     root = "snapshots"              # beside this file
+//!
+//!     [defaults]                      # of every component
+//!     max-state = "64MiB"
+//!
+//!     [components.ledger]
+//!     layout = "numbered"
+//!     keep = 10
+//! "#)?;
+//! let grants = Grants::load(&path)?;
+//! let mut ledger = Minisnap::new()?.open(grants.grant("ledger")?)?;
+//! ledger.create(&42, 1)?;
+//! assert_eq!(ledger.info()?.layout, Layout::Numbered);
+//! assert!(tmp.path().join("snapshots/ledger").is_dir());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The README describes every key.
+
+mod directories;
+mod error;
+mod file;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use arcella_types::module_id::is_valid_name;
+
+use self::directories::{Owned, below_root, check_all};
+use crate::grant::{Access, Grant};
+use crate::snapshot::Layout;
+
+pub(crate) use self::error::Source;
+pub use self::error::{ConfigError, Place, Result};
+
+/// What a grants file grants, read and checked.
+///
+/// A directory belongs to a component's name, so that an upgraded component finds its state.
+#[derive(Debug, Clone)]
+pub struct Grants {
+    file: PathBuf,
+    root: PathBuf,
+    defaults: Terms,
+    components: BTreeMap<String, (Owned, Terms)>,
+}
+
+/// What a component may do in its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// What the store may do.
+    pub access: Access,
+    /// The layout of a directory that holds no snapshot; another keeps the one it has.
+    pub layout: Layout,
+    /// How many generations are kept in the numbered layout.
+    pub keep: NonZeroU32,
+    /// The largest state in bytes.
+    pub max_state: u64,
+    /// The most that the directory may hold in bytes, or `None` for no limit.
+    pub max_total: Option<u64>,
+}
+
+/// A component's directory and what it may do there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The component's name.
+    pub name: String,
+    /// The directory, as an absolute path; it need not exist.
+    pub directory: PathBuf,
+    /// What it may do there.
+    pub terms: Terms,
+    /// Where the file says so; the file as a whole for a component that it does not name.
+    pub place: Place,
+}
+
+impl Grants {
+    /// Reads and checks the file. A relative `root` is beside it.
+    ///
+    /// Errors: the file cannot be read or is not TOML, a key is not known or missing, a value is not one that it may
+    /// have, or a directory is another component's, lies inside another's, or leaves the root; with links as they lead
+    /// now.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let unreadable =
+            |error| ConfigError::unreadable(path, &error, "name a grants file, such as minisnap.toml");
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let source = Source { file: path, text: &text };
+        let file: file::File = toml::from_str(&text).map_err(|error| mistake_in(&source, &error))?;
+
+        let absolute = std::path::absolute(path).map_err(unreadable)?;
+        let root = file.root.get_ref();
+        if root.is_empty() {
+            let place = source.place(&file.root.span());
+            return Err(ConfigError::new(place, "`root` is empty", "name the folder of all directories"));
+        }
+        let root = absolute.parent().unwrap_or(Path::new("/")).join(root);
+        let defaults = Terms::default().with(&file.defaults);
+        let mut components = BTreeMap::new();
+        for (name, component) in &file.components {
+            let owned = owned(&source, name, component)?;
+            components.insert(owned.name.clone(), (owned, defaults.with(&component.keys())));
+        }
+        let all: Vec<&Owned> = components.values().map(|(owned, _)| owned).collect();
+        check_all(&root, &all)?;
+        Ok(Grants { file: path.to_owned(), root, defaults, components })
+    }
+
+    /// The grant of the component of this name: [`Grant::denied`] if its access is none.
+    ///
+    /// Of a component that the file does not name, it is what `[defaults]` says, in the directory of its name.
+    ///
+    /// Errors: as of [`entry`](Grants::entry).
+    pub fn grant(&self, name: &str) -> Result<Grant> {
+        Ok(self.entry(name)?.grant())
+    }
+
+    /// What the component of this name gets.
+    ///
+    /// Errors: it is no name of a component, or its directory is another component's, lies inside another's or another's
+    /// inside of it, or leaves the root; with links as they lead now.
+    pub fn entry(&self, name: &str) -> Result<Entry> {
+        let (owned, terms) = match self.components.get(name) {
+            Some((owned, terms)) => (owned.clone(), *terms),
+            None => (self.unnamed(name)?, self.defaults),
+        };
+        let others = self.components.values().map(|(owned, _)| owned).filter(|other| other.name != name);
+        check_all(&self.root, &others.chain([&owned]).collect::<Vec<_>>())?;
+        Ok(self.to_entry(&owned, terms))
+    }
+
+    /// What each component gets that the file names, by name.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.components.values().map(|(owned, terms)| self.to_entry(owned, *terms))
+    }
+
+    /// What a component gets that the file does not name, in the directory of its name.
+    pub fn defaults(&self) -> Terms {
+        self.defaults
+    }
+
+    /// The folder of all directories, as an absolute path; it need not exist.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn unnamed(&self, name: &str) -> Result<Owned> {
+        let place = Place::file(&self.file);
+        check_name(name, &place)?;
+        Ok(Owned { name: name.to_owned(), path: name.into(), place })
+    }
+
+    fn to_entry(&self, owned: &Owned, terms: Terms) -> Entry {
+        let Owned { name, path, place } = owned.clone();
+        Entry { name, directory: self.root.join(path), terms, place }
+    }
+}
+
+impl Entry {
+    /// What a store is opened with: [`Grant::denied`] if the access is none.
+    pub fn grant(&self) -> Grant {
+        let Terms { access, layout, keep, max_state, max_total } = self.terms;
+        let grant = Grant::new(&self.directory).layout(layout).keep(keep).max_state(max_state);
+        let grant = match max_total {
+            Some(bytes) => grant.max_total(bytes),
+            None => grant,
+        };
+        match access {
+            Access::ReadWrite => grant,
+            Access::ReadOnly => grant.read_only(),
+            Access::Denied => Grant::denied(),
+        }
+    }
+}
+
+/// What holds where neither `[defaults]` nor the component's own table says anything: what [`Grant::new`] grants.
+impl Default for Terms {
+    fn default() -> Self {
+        const FIVE: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+        Terms {
+            access: Access::ReadWrite,
+            layout: Layout::Pair,
+            keep: FIVE,
+            max_state: 256 << 20,
+            max_total: None,
+        }
+    }
+}
+
+impl Terms {
+    /// These terms, but for what the keys say.
+    fn with(self, keys: &file::Keys) -> Terms {
+        Terms {
+            access: keys.access.map_or(self.access, Access::from),
+            layout: keys.layout.map_or(self.layout, Layout::from),
+            keep: keys.keep.map_or(self.keep, |keep| keep.0),
+            max_state: keys.max_state.map_or(self.max_state, |size| size.0),
+            max_total: keys.max_total.map(|size| size.0).or(self.max_total),
+        }
+    }
+}
+
+/// The directory of a component that the file names: that of its name, unless it says another.
+fn owned(source: &Source<'_>, name: &toml::Spanned<String>, component: &file::Component) -> Result<Owned> {
+    let at_name = source.place(&name.span());
+    let name = name.get_ref();
+    check_name(name, &at_name)?;
+    let (path, place) = match &component.directory {
+        Some(directory) => {
+            let place = source.place(&directory.span());
+            (below_root(directory.get_ref(), &place)?, place)
+        }
+        None => (PathBuf::from(name), at_name),
+    };
+    Ok(Owned { name: name.clone(), path, place })
+}
+
+fn check_name(name: &str, place: &Place) -> Result<()> {
+    if is_valid_name(name) {
+        return Ok(());
+    }
+    let help = match name.split_once('@') {
+        Some((name, _)) if is_valid_name(name) => {
+            format!("a directory belongs to the name alone, so that an upgrade finds its state: `{name}`")
+        }
+        _ => "a name has 1 to 128 letters, digits, `-` and `_`; where its directory is, `directory` says"
+            .to_owned(),
+    };
+    Err(ConfigError::new(place.clone(), format!("`{name}` is no component's name"), help))
+}
+
+/// What the parser says, with help where its own words are of none.
+fn mistake_in(source: &Source<'_>, error: &toml::de::Error) -> ConfigError {
+    let mistake = source.mistake(error);
+    if error.message().starts_with("missing field `root`") {
+        let help =
+            "say which folder holds all directories, such as `root = \"snapshots\"`, above the first table";
+        return ConfigError::new(source.place(&(0..0)), "there is no `root`", help);
+    }
+    mistake
+}

@@ -1,0 +1,140 @@
+//! Which directory is whose: none is another's, none lies inside another, and none lies outside of the root.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::error::{ConfigError, Place, Result};
+
+/// A component's directory, and who said so where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owned {
+    pub(super) name: String,
+    /// As it was written, below the root.
+    pub(super) path: PathBuf,
+    pub(super) place: Place,
+}
+
+/// The path below the root that `text` names, without `.` and doubled separators.
+pub(super) fn below_root(text: &str, place: &Place) -> Result<PathBuf> {
+    let refuse = |what: String| {
+        Err(ConfigError::new(
+            place.clone(),
+            what,
+            "name a directory below `root`, such as `directory = \"counter\"`",
+        ))
+    };
+    let mut path = PathBuf::new();
+    for part in Path::new(text).components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return refuse(format!("the directory `{text}` may escape the root"));
+            }
+        }
+    }
+    if path.as_os_str().is_empty() {
+        return refuse(format!("the directory `{text}` is the root, which holds those of all components"));
+    }
+    Ok(path)
+}
+
+/// Checks that no two of these directories overlap, as they are written and as links lead, and that none leaves `root`.
+pub(super) fn check_all(root: &Path, owned: &[&Owned]) -> Result<()> {
+    let written = owned.iter().map(|owned| (root.join(&owned.path), *owned)).collect();
+    check_apart(written)?;
+    let real = owned.iter().map(|owned| Ok((real_below(root, owned)?, *owned))).collect::<Result<_>>()?;
+    check_apart(real)
+}
+
+/// Where the directory really is, which is below where the root really is.
+fn real_below(root: &Path, owned: &Owned) -> Result<PathBuf> {
+    let path = root.join(&owned.path);
+    let refuse = |what: String, help: String| Err(ConfigError::new(owned.place.clone(), what, help));
+    let unknown = |path: &Path, error: io::Error| {
+        ConfigError::new(
+            owned.place.clone(),
+            format!("cannot find out where `{}` is: {error}", path.display()),
+            "remove a link that leads nowhere, and let this user look at every folder of the path",
+        )
+    };
+    let real_root = resolve(root).map_err(|error| unknown(root, error))?;
+    let real = resolve(&path).map_err(|error| unknown(&path, error))?;
+    if real == real_root {
+        return refuse(
+            format!("the directory `{}` is a link to the root", owned.path.display()),
+            format!("remove the link `{}`", path.display()),
+        );
+    }
+    if !real.starts_with(&real_root) {
+        return refuse(
+            format!(
+                "the directory `{}` escapes the root by a link, to `{}`",
+                owned.path.display(),
+                real.display()
+            ),
+            format!("remove the link in `{}`, or move `root` to where the directories are", path.display()),
+        );
+    }
+    Ok(real)
+}
+
+/// The path without links: of what exists, where it is; what does not exist yet has no links.
+pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Ok(real) => Ok(real),
+        // A link that leads nowhere may lead anywhere later.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
+            match (path.parent(), path.file_name()) {
+                (Some(parent), Some(name)) => Ok(resolve(parent)?.join(name)),
+                _ => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Checks that no path is another or lies inside another.
+///
+/// Sorted by its parts, a path comes directly before one inside of it, if there is any.
+fn check_apart(mut paths: Vec<(PathBuf, &Owned)>) -> Result<()> {
+    paths.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.place.line().cmp(&other.place.line())));
+    for pair in paths.windows(2) {
+        if let [(outer, one), (inner, other)] = pair
+            && inner.starts_with(outer)
+        {
+            return Err(overlap(outer, one, inner, other));
+        }
+    }
+    Ok(())
+}
+
+fn overlap(outer: &Path, one: &Owned, inner: &Path, other: &Owned) -> ConfigError {
+    let of_one = match one.place.line() {
+        Some(line) => format!("of the component `{}` (line {line})", one.name),
+        None => format!("of the component `{}`", one.name),
+    };
+    let what = if outer == inner {
+        format!(
+            "the components `{}` and `{}` have one directory, `{}`",
+            one.name,
+            other.name,
+            outer.display()
+        )
+    } else {
+        format!(
+            "the directory `{}` of the component `{}` lies inside the directory `{}` {of_one}",
+            inner.display(),
+            other.name,
+            outer.display()
+        )
+    };
+    // One that the file does not name has no line.
+    let place = if other.place.line().is_some() { &other.place } else { &one.place };
+    ConfigError::new(
+        place.clone(),
+        what,
+        format!("give `{}` and `{}` directories of their own, side by side", one.name, other.name),
+    )
+}

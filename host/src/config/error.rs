@@ -1,0 +1,119 @@
+//! What is wrong in a file that an administrator or a component's author writes, and where.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// A mistake in a grants file or a manifest: where it is, what it is, and what to do about it.
+///
+/// Displays as `FILE:LINE:COLUMN: WHAT`, in one line; [`help`](ConfigError::help) is for a line of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
+pub struct ConfigError {
+    place: Place,
+    what: String,
+    help: String,
+}
+
+/// A result whose error is a mistake in a file.
+pub type Result<T> = std::result::Result<T, ConfigError>;
+
+impl ConfigError {
+    pub(crate) fn new(place: Place, what: impl Into<String>, help: impl Into<String>) -> Self {
+        ConfigError { place, what: what.into(), help: help.into() }
+    }
+
+    /// A file that cannot be read at all.
+    pub(crate) fn unreadable(file: &Path, error: &io::Error, help: &str) -> Self {
+        ConfigError::new(Place::file(file), format!("cannot read it: {error}"), help)
+    }
+
+    /// The file, as it was named.
+    pub fn file(&self) -> &Path {
+        &self.place.file
+    }
+
+    /// The line, from 1 on, or `None` if it is the file as a whole.
+    pub fn line(&self) -> Option<usize> {
+        self.place.position.map(|(line, _)| line)
+    }
+
+    /// The column in characters, from 1 on, or `None` if it is the file as a whole.
+    pub fn column(&self) -> Option<usize> {
+        self.place.position.map(|(_, column)| column)
+    }
+
+    /// What is wrong.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> &str {
+        &self.help
+    }
+}
+
+/// A place in a file: displays as `FILE:LINE:COLUMN`, or as `FILE` if it is the file as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    file: PathBuf,
+    /// The line and the column, from 1 on.
+    position: Option<(usize, usize)>,
+}
+
+impl Place {
+    pub(crate) fn file(file: &Path) -> Self {
+        Place { file: file.to_owned(), position: None }
+    }
+
+    /// The line, from 1 on, or `None` if it is the file as a whole.
+    pub(crate) fn line(&self) -> Option<usize> {
+        self.position.map(|(line, _)| line)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        self.position.map_or(Ok(()), |(line, column)| write!(f, ":{line}:{column}"))
+    }
+}
+
+/// The text of a file, in which places are looked up.
+pub(crate) struct Source<'t> {
+    pub(crate) file: &'t Path,
+    pub(crate) text: &'t str,
+}
+
+impl Source<'_> {
+    /// Where the byte range of the text begins.
+    pub(crate) fn place(&self, span: &Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.matches('\n').count() + 1;
+        let column = before[line_start..].chars().count() + 1;
+        Place { file: self.file.to_owned(), position: Some((line, column)) }
+    }
+
+    /// What the parser says, with what it expected as the help.
+    pub(crate) fn mistake(&self, error: &toml::de::Error) -> ConfigError {
+        let place = error.span().map_or_else(|| Place::file(self.file), |span| self.place(&span));
+        let message = error.message().trim_end();
+        let (what, help) = match message.split_once(", expected ") {
+            Some((what, expected)) => (what, format!("give {expected}")),
+            None => (message, "correct the file there".to_owned()),
+        };
+        match error.span().and_then(|span| self.key_before(&span)) {
+            Some(key) => ConfigError::new(place, format!("`{key}`: {what}"), help),
+            None => ConfigError::new(place, what, help),
+        }
+    }
+
+    /// The key of the value that begins there, if it is in the same line.
+    fn key_before(&self, span: &Range<usize>) -> Option<&str> {
+        let line = self.text.get(..span.start)?.rsplit('\n').next()?;
+        Some(line.trim_end().strip_suffix('=')?.trim()).filter(|key| !key.is_empty())
+    }
+}

@@ -1,0 +1,129 @@
+//! One running instance of the store component, in a `wasmtime::Store` of its own.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+use wasmtime::component::{ResourceAny, ResourceTable};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+
+use crate::clock::Clock;
+use crate::component::Shared;
+use crate::error::{Error, Result};
+use crate::grant::{Access, Grant, Identity};
+use crate::store::bindings;
+
+/// Where the component finds its directory.
+const GUEST_DIR: &str = "/snapshots";
+
+/// What an instance may print in bytes: only a panic prints anything.
+const MAX_OUTPUT: usize = 64 << 10;
+
+/// How many elements a table of an instance may have: its functions, mostly.
+const MAX_TABLE: usize = 10_000;
+
+/// An instance on one directory.
+pub(crate) struct Instance {
+    /// Which of the store's instances it is, from 1.
+    pub(crate) number: u64,
+    /// The readers and writers that are open.
+    pub(crate) streams: Vec<ResourceAny>,
+    /// The directory that it has open.
+    pub(crate) dir: Identity,
+    pub(crate) store: wasmtime::Store<Guest>,
+    pub(crate) bindings: bindings::Store,
+    output: MemoryOutputPipe,
+}
+
+/// What belongs to one instance.
+pub(crate) struct Guest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    memory: Memory,
+}
+
+/// The memory of one instance in bytes.
+struct Memory {
+    limit: usize,
+    peak: usize,
+}
+
+impl Instance {
+    /// Makes the instance of this `number` on the directory of a grant, which is `dir`.
+    pub(crate) fn new(shared: &Shared, grant: &Grant, dir: Identity, number: u64) -> Result<Self> {
+        let perms = match grant.access() {
+            Access::ReadWrite => FsPerms::ReadWrite,
+            Access::ReadOnly => FsPerms::ReadOnly,
+            Access::Denied => return Err(Error::AccessDenied),
+        };
+        let output = MemoryOutputPipe::new(MAX_OUTPUT);
+        let mut wasi = WasiCtx::builder();
+        wasi.allow_blocking_current_thread(true)
+            .stderr(output.clone())
+            .env("MINISNAP_DIR", GUEST_DIR)
+            .envs(&grant.settings())
+            .preopened_dir(grant.dir(), GUEST_DIR, perms)
+            .map_err(|error| match error.downcast_ref::<std::io::Error>() {
+                Some(error) => Error::io("open", grant.dir(), error),
+                None => Error::Io(format!("cannot open `{}`: {error:#}", grant.dir().display())),
+            })?;
+
+        let limit = grant.memory();
+        let guest =
+            Guest { wasi: wasi.build(), table: ResourceTable::new(), memory: Memory { limit, peak: 0 } };
+        let mut store = wasmtime::Store::new(shared.pre.engine(), guest);
+        store.limiter(|guest| &mut guest.memory);
+        // What one call may bring back: its default would refuse a state above 128 MiB.
+        store.set_hostcall_fuel(limit);
+        store.set_epoch_deadline(Clock::epochs(grant.deadline_of_a_call()));
+        let bindings = shared.pre.instantiate(&mut store).map_err(Error::Component)?;
+        Ok(Instance { number, streams: Vec::new(), dir, store, bindings, output })
+    }
+
+    /// Gives the next call so much time.
+    pub(crate) fn set_deadline(&mut self, deadline: Duration) {
+        self.store.set_epoch_deadline(Clock::epochs(deadline));
+    }
+
+    /// The most memory that it has had, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        self.store.data().memory.peak
+    }
+
+    /// What it has printed, before a trap.
+    pub(crate) fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.output.contents()).trim().to_owned()
+    }
+
+    /// Ends the streams that are still open: what was written to one must not stay on the disk.
+    pub(crate) fn close(mut self, deadline: Duration) {
+        for stream in std::mem::take(&mut self.streams) {
+            self.set_deadline(deadline);
+            if let Err(error) = stream.resource_drop(&mut self.store) {
+                // What is left is removed by the next settling.
+                tracing::debug!(%error, "a stream was not undone");
+                return;
+            }
+        }
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.limit;
+        if allowed {
+            self.peak = self.peak.max(desired);
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE)
+    }
+}
