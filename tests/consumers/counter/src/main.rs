@@ -1,15 +1,21 @@
 //! The README's component: it counts how often it was run.
 
-wit_bindgen::generate!({ path: "../../../wit", world: "consumer" });
-use arcella::minisnap::snapshot_store::{Error, create, restore};
+use minisnap_client::{Error, SnapStore};
+use serde::{Deserialize, Serialize};
 
-fn main() {
-    let (mut counter, seq) = match restore() {
-        Ok(snapshot) => (snapshot.state.parse().expect("a number"), snapshot.seq),
-        Err(Error::NotFound) => (0_u64, 0),
-        Err(error) => panic!("{error:?}"),
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    counter: u64,
+}
+
+fn main() -> Result<(), Error> {
+    let store = SnapStore::new();
+    let (mut state, seq) = match store.restore::<State>() {
+        Err(Error::NotFound) => (State::default(), 0), // the first start
+        restored => restored?,
     };
-    counter += 1;
-    create(&counter.to_string(), seq + 1).expect("the snapshot is stored");
-    println!("counted to {counter}");
+    state.counter += 1;
+    store.create(&state, seq + 1)?; // durable when this returns
+    println!("counted to {}", state.counter);
+    Ok(())
 }

@@ -1,179 +1,122 @@
-//! A command component that keeps its state in snapshots, and does what its arguments say, a line of output a step.
-
-use std::io::Read;
+//! The script that the consumers in every language do, a line of output a step.
 
 wit_bindgen::generate!({ path: "../../../wit", world: "consumer" });
 
-use arcella::minisnap::snapshot_store::{self as store, Error, SnapshotWriter, Soundness};
+use arcella::minisnap::snapshot_store::{self as store, Error, Layout, Snapshot, SnapshotWriter, Soundness};
+
+/// Non-ASCII text, plain and escaped, and every other escape.
+const TEXT: &str = r#"{"é":"日本語 \u00e9 \ud83d\ude00 \"\\\/\b\f\n\r\t","😀":"𝄞"}"#;
+/// Numbers that a 64-bit floating-point number does not hold.
+const NUMBERS: &str =
+    r#"{"big":123456789012345678901234567890,"above 2^53":9007199254740993,"float":1.0e400}"#;
+/// A state in pieces that are cut inside a character.
+const PIECES: [&[u8]; 3] = [b"[\"caf\xc3", b"\xa9\",", b" 1]"];
 
 fn main() {
-    let mut args = std::env::args().skip(1);
-    while let Some(verb) = args.next() {
-        let mut next = || args.next().expect("another argument");
-        let line = match verb.as_str() {
-            "create" => {
-                let seq = next().parse().expect("a sequence number");
-                match store::create(&next(), seq) {
-                    Ok(()) => "ok".to_owned(),
-                    Err(error) => describe(error),
-                }
-            }
-            "create-large" => {
-                let seq = next().parse().expect("a sequence number");
-                let size = next().parse().expect("a size");
-                match store::create(&format!("\"{}\"", "x".repeat(size)), seq) {
-                    Ok(()) => "ok".to_owned(),
-                    Err(error) => describe(error),
-                }
-            }
-            "restore" => match store::restore() {
-                Ok(snapshot) => format!("{} {}", snapshot.seq, snapshot.state.replace(['\n', ' '], "")),
-                Err(error) => describe(error),
-            },
-            "restore-at" => match store::restore_at(next().parse().expect("a sequence number")) {
-                Ok(snapshot) => format!("{} {}", snapshot.seq, snapshot.state.replace(['\n', ' '], "")),
-                Err(error) => describe(error),
-            },
-            "list" => match store::list() {
-                Ok(infos) => {
-                    let infos = infos.iter().map(|info| match &info.soundness {
-                        Soundness::Damaged(_) => format!("{} damaged", info.seq),
-                        soundness => format!("{} {soundness:?}", info.seq),
-                    });
-                    infos.collect::<Vec<_>>().join(", ")
-                }
-                Err(error) => describe(error),
-            },
-            "oldest-kept" => match store::oldest_kept() {
-                Ok(seq) => seq.to_string(),
-                Err(error) => describe(error),
-            },
-            "stream" => {
-                let seq = next().parse().expect("a sequence number");
-                let size = next().parse().expect("a chunk's size");
-                match stream(seq, size, next().as_bytes()) {
-                    Ok(()) => "ok".to_owned(),
-                    Err(error) => describe(error),
-                }
-            }
-            // A writer that is open keeps every other away, until it is dropped.
-            "abandon" => {
-                let seq = next().parse().expect("a sequence number");
-                let writer = store::open_writer(seq).expect("a writer");
-                writer.write(b"[1, 2").expect("a chunk");
-                let second = store::open_writer(seq).map(|_| ()).map_err(describe);
-                let create = store::create("1", seq).map_err(describe);
-                drop(writer);
-                format!("{second:?} {create:?}")
-            }
-            "open-many" => {
-                let count = next().parse().expect("a count");
-                let mut refused = None;
-                let readers: Vec<_> = (0..count)
-                    .map_while(|_| store::open_reader().map_err(|error| refused = Some(describe(error))).ok())
-                    .collect();
-                let state = readers.iter().map(|reader| reader.read(99).expect("a chunk").len());
-                format!("{} readers, {} bytes, then {refused:?}", readers.len(), state.sum::<usize>())
-            }
-            "read-in" => {
-                let size = next().parse().expect("a chunk's size");
-                match read_in(size) {
-                    Ok(read) => read,
-                    Err(error) => describe(error),
-                }
-            }
-            // What a reader has open stays while newer ones are made.
-            "create-over" => {
-                let seq = next().parse().expect("a sequence number");
-                let reader = store::open_reader_at(seq).expect("a reader");
-                let created: Vec<_> = (1..5).map(|ahead| store::create("0", seq + ahead).is_ok()).collect();
-                let kept =
-                    store::list().expect("a list").into_iter().map(|info| info.seq).collect::<Vec<_>>();
-                let state = reader.read(99).expect("a chunk");
-                format!("{created:?} {kept:?} {}", String::from_utf8_lossy(&state))
-            }
-            "hold" => {
-                let writer =
-                    store::open_writer(next().parse().expect("a sequence number")).expect("a writer");
-                writer.write(b"[").expect("a chunk");
-                std::mem::forget(writer);
-                "held".to_owned()
-            }
-            "exists" => match store::exists() {
-                Ok(exists) => exists.to_string(),
-                Err(error) => describe(error),
-            },
-            "info" => match store::info() {
-                Ok(info) => format!("{} {} {:?} {:?}", info.seq, info.size, info.layout, info.soundness),
-                Err(error) => describe(error),
-            },
-            // What it gets beside the store.
-            "echo" => {
-                let mut input = String::new();
-                std::io::stdin().read_to_string(&mut input).expect("standard input");
-                input
-            }
-            "read" => format!("{:?}", std::fs::read_dir(next()).map(|_| ()).map_err(|error| error.kind())),
-            "environment" => format!("{:?}", std::env::vars().collect::<Vec<_>>()),
-            "connect" => format!(
-                "{:?}",
-                std::net::TcpStream::connect(next()).map(|_| ()).map_err(|error| error.kind())
-            ),
-            // Snapshots without end, each of which says its number.
-            "count-from" => {
-                let first: u64 = next().parse().expect("a sequence number");
-                for seq in first.. {
-                    let filler = "x".repeat(20_000);
-                    store::create(&format!("[{seq},\"{filler}\"]"), seq).expect("the snapshot is stored");
-                    println!("{seq}");
-                }
-                String::new()
-            }
-            // How it may end.
-            "allocate" => format!("{} bytes", vec![1u8; next().parse().expect("a size")].len()),
-            "exit" => std::process::exit(next().parse().expect("an exit code")),
-            "panic" => panic!("as told"),
-            other => panic!("no verb {other}"),
-        };
-        println!("{line}");
-    }
+    println!("exists: {}", store::exists().expect("an answer"));
+    println!("restore: {}", restored(store::restore()));
+    println!("create 7: {}", done(store::create(r#"{"counter":1}"#, 7)));
+    println!("restore: {}", restored(store::restore()));
+    println!("exists: {}", store::exists().expect("an answer"));
+
+    println!("create 6: {}", done(store::create("{}", 6)));
+    println!("create 8, not JSON: {}", done(store::create(r#"{"counter":}"#, 8)));
+    println!("create 8, text: {}", done(store::create(TEXT, 8)));
+    println!("restore: {}", restored(store::restore()));
+    println!("create 9, numbers: {}", done(store::create(NUMBERS, 9)));
+    println!("restore: {}", restored(store::restore()));
+
+    let large = format!("\"{}\"", "é".repeat(2_621_439));
+    println!("create 10, {} bytes: {}", large.len(), done(store::create(&large, 10)));
+    println!("restore: {}", same(store::restore(), &large));
+
+    println!("stream 11: {}", done(stream(11)));
+    println!("restore: {}", restored(store::restore()));
+    let writer = store::open_writer(12).expect("a writer");
+    writer.write(PIECES[0]).expect("a piece");
+    println!("create 12, beside a writer: {}", done(store::create("{}", 12)));
+    drop(writer);
+    println!("restore, after the writer was dropped: {}", restored(store::restore()));
+    println!("read in pieces: {}", read_in_pieces().unwrap_or_else(describe));
+
+    println!("create {}: {}", u64::MAX, done(store::create("null", u64::MAX)));
+    println!("restore: {}", restored(store::restore()));
+    println!("create {}: {}", u64::MAX - 1, done(store::create("null", u64::MAX - 1)));
+    println!("list: {}", list().unwrap_or_else(describe));
+    println!("restore-at 10: {}", same(store::restore_at(10), &large));
+    println!("restore-at 7: {}", restored(store::restore_at(7)));
+    println!("oldest-kept: {}", store::oldest_kept().map_or_else(describe, |seq| seq.to_string()));
 }
 
-fn stream(seq: u64, size: usize, state: &[u8]) -> Result<(), Error> {
+fn done(result: Result<(), Error>) -> String {
+    result.map_or_else(describe, |()| "ok".to_owned())
+}
+
+fn restored(result: Result<Snapshot, Error>) -> String {
+    result.map_or_else(describe, |snapshot| format!("{} {}", snapshot.seq, one_line(&snapshot.state)))
+}
+
+/// As [`restored`], of a state that is too large to be printed.
+fn same(result: Result<Snapshot, Error>, state: &str) -> String {
+    result.map_or_else(describe, |snapshot| {
+        let as_created = if snapshot.state == state { "as created" } else { "changed" };
+        format!("{} {as_created}", snapshot.seq)
+    })
+}
+
+fn stream(seq: u64) -> Result<(), Error> {
     let writer = store::open_writer(seq)?;
-    for chunk in state.chunks(size) {
-        writer.write(chunk)?;
+    for piece in PIECES {
+        writer.write(piece)?;
     }
     SnapshotWriter::commit(writer)
 }
 
-fn read_in(size: u64) -> Result<String, Error> {
+fn read_in_pieces() -> Result<String, Error> {
     let reader = store::open_reader()?;
-    let mut state = Vec::new();
-    loop {
-        let chunk = reader.read(size)?;
-        if chunk.is_empty() {
-            break;
-        }
-        assert!(chunk.len() as u64 <= size);
-        state.extend(chunk);
-    }
     let info = reader.info();
-    assert_eq!(info.size, state.len() as u64);
-    let state = String::from_utf8(state).expect("UTF-8").replace(['\n', ' '], "");
-    Ok(format!("{} {state}, {} skipped", info.seq, reader.skipped().len()))
+    let (mut state, mut pieces) = (Vec::new(), 0);
+    loop {
+        let piece = reader.read(5)?;
+        if piece.is_empty() {
+            let state = String::from_utf8(state).expect("a state is UTF-8");
+            return Ok(format!("{} of {} bytes in {pieces}: {}", info.seq, info.size, one_line(&state)));
+        }
+        state.extend(piece);
+        pieces += 1;
+    }
+}
+
+fn list() -> Result<String, Error> {
+    let generations = store::list()?.into_iter().map(|info| {
+        let layout = match info.layout {
+            Layout::Pair => "pair",
+            Layout::Numbered => "numbered",
+        };
+        let soundness = match info.soundness {
+            Soundness::Verified => "verified".to_owned(),
+            Soundness::Unverified => "unverified".to_owned(),
+            Soundness::Damaged(problem) => format!("damaged: {problem}"),
+        };
+        format!("{} {layout} {} bytes {soundness}", info.seq, info.size)
+    });
+    Ok(generations.collect::<Vec<_>>().join(", "))
+}
+
+fn one_line(state: &str) -> String {
+    state.replace('\n', "|")
 }
 
 fn describe(error: Error) -> String {
     match error {
         Error::NotFound => "not-found".to_owned(),
-        Error::InvalidState(what) => format!("invalid-state: {what}"),
+        Error::InvalidState(problem) => format!("invalid-state: {problem}"),
         Error::Stale(newest) => format!("stale: {newest}"),
         Error::TooLarge(limit) => format!("too-large: {limit}"),
-        Error::Corrupt(what) => format!("corrupt: {what}"),
+        Error::Corrupt(problem) => format!("corrupt: {problem}"),
         Error::NoSpace => "no-space".to_owned(),
         Error::AccessDenied => "access-denied".to_owned(),
         Error::Busy => "busy".to_owned(),
-        Error::Io(what) => format!("io: {what}"),
+        Error::Io(problem) => format!("io: {problem}"),
     }
 }
