@@ -1,4 +1,4 @@
-//! Builds the programs that the tests run: the consumer components, and those of the native crates.
+//! Builds the programs that the tests run: the consumer components, those of the native crates, and what is preloaded.
 //!
 //! Each becomes a constant with the path of its file, so that a test of a program that is missing does not compile.
 
@@ -14,11 +14,14 @@ fn main() {
         out.ancestors().nth(4).expect("OUT_DIR is target/PROFILE/build/PACKAGE/out").join("minisnap-tests");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../wit");
+    println!("cargo::rerun-if-changed=../guest/client");
 
     let mut programs = String::new();
     for (constant, folder, file) in [
         ("COUNTER", "consumers/counter", "wasm32-wasip2/release/counter.wasm"),
-        ("RUST_CONSUMER", "consumers/rust", "wasm32-wasip2/release/consumer.wasm"),
+        ("HOSTILE", "consumers/hostile", "wasm32-wasip2/release/hostile.wasm"),
+        ("LEDGER", "consumers/ledger", "wasm32-wasip2/release/ledger.wasm"),
+        ("VERBS", "consumers/verbs", "wasm32-wasip2/release/verbs.wasm"),
         ("NATIVE_0_1_2", "native/0.1.2", "release/native"),
         ("NATIVE_0_1_3", "native/0.1.3", "release/native"),
     ] {
@@ -30,6 +33,17 @@ fn main() {
         assert!(path.exists(), "{} was not built", path.display());
         programs +=
             &format!("/// Built from `{}`.\npub const {constant}: &str = {path:?};\n", folder.display());
+    }
+    for (constant, name) in [("HANG", "hang"), ("SHORT_WRITES", "short_writes")] {
+        let source = here.join("programs").join(name).with_extension("c");
+        let library = out.join(format!("lib{name}.so"));
+        println!("cargo::rerun-if-changed={}", source.display());
+        let mut compiler = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
+        compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(&source);
+        let compiled = compiler.arg("-ldl").status().expect("there is a C compiler");
+        assert!(compiled.success(), "{} was not compiled", source.display());
+        programs +=
+            &format!("/// Built from `{}`.\npub const {constant}: &str = {library:?};\n", source.display());
     }
     fs::write(out.join("programs.rs"), programs).expect("the constants can be written");
 }

@@ -1,11 +1,14 @@
-//! System calls of `minisnap create` that fail, and limits of the system: the error is reported under its name, the
-//! snapshot before is restored, and nothing is left that a later create trips over.
+//! System calls of a create or a migration that fail or do less than they should, and limits of the system: the error is
+//! reported under its name, the snapshot before is restored, and nothing is left that a later create trips over.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use minisnap_tests::{Done, RUST_CONSUMER, binary, cli, run, run_mounting};
+use minisnap_tests::faults::{Act, failed_calls, short_writes};
+use minisnap_tests::limits::limits;
+use minisnap_tests::subject::{NATIVES, OURS, Subject};
+use minisnap_tests::{Done, VERBS, binary, cli, run, run_mounting};
 use tempfile::{TempDir, tempdir};
 
 const LAYOUTS: [&str; 2] = ["pair", "numbered"];
@@ -31,63 +34,59 @@ fn dir_with_snapshot(layout: &str) -> TempDir {
     dir
 }
 
-/// Each call of these that a create makes; what else the process does with them fails, too.
-const CALLS: [&str; 7] = ["openat2", "mkdirat", "pwrite64", "fsync", "renameat", "unlinkat", "fstat"];
+/// What a system call may answer: a broken disk, a full one, a signal.
+const ERRORS: [&str; 3] = ["EIO", "ENOSPC", "EINTR"];
+
+const NONE: [String; 0] = [];
 
 #[cfg(target_os = "linux")]
 #[test]
 fn every_failed_system_call_of_a_create_is_reported_and_costs_no_data() {
-    for layout in LAYOUTS {
-        let mut tried = 0;
-        for call in CALLS {
-            for (error, codes) in [("EIO", &[10][..]), ("ENOSPC", &[7, 10]), ("EINTR", &[10])] {
-                for at in 1.. {
-                    let dir = dir_with_snapshot(layout);
-                    let before = names(dir.path());
-                    let log = dir.path().with_extension("strace");
-                    let mut strace = Command::new("strace");
-                    strace.args(["-f", "-e", &format!("trace={call}")]);
-                    strace.args(["-e", &format!("inject={call}:error={error}:when={at}"), "-o"]).arg(&log);
-                    strace.arg(binary()).arg("create").arg(dir.path()).args(["--seq", "2"]);
-                    let done = run(&mut strace, "\"new\"");
-                    let injected = fs::read_to_string(&log).unwrap().contains("(INJECTED)");
-                    fs::remove_file(&log).unwrap();
-                    if !injected {
-                        assert_eq!(done.code, Some(0), "{layout}, {call}: {done:?}");
-                        break;
-                    }
-                    tried += 1;
-                    let context = format!("{layout}, {error} at {call} {at}: {done:?}");
-                    let restored = restore(dir.path());
-                    assert_eq!(restored.code, Some(0), "{context}, {restored:?}");
-                    let found = (restored.stdout.as_str(), restored.stderr.as_str());
-                    match done.code {
-                        Some(0) => assert_eq!(found, ("\"new\"", "seq 2\n"), "{context}"),
-                        // The host itself could not start, before it touched anything.
-                        Some(11) => assert_eq!(found, ("\"old\"", "seq 1\n"), "{context}"),
-                        Some(code) if done.stderr.contains("the new snapshot is in place") => {
-                            assert_eq!((code, found), (10, ("\"new\"", "seq 2\n")), "{context}");
-                        }
-                        Some(code) => {
-                            assert!(codes.contains(&code), "{context}");
-                            assert_eq!(found, ("\"old\"", "seq 1\n"), "{context}");
-                            // What could not be removed, since that failed, is removed later.
-                            assert!(call == "unlinkat" || names(dir.path()) == before, "{context}");
-                        }
-                        None => panic!("{context}"),
-                    }
-                    assert_eq!(create(dir.path(), "3", layout, "\"next\"").code, Some(0), "{context}");
-                    assert_eq!(restore(dir.path()).stdout, "\"next\"", "{context}");
-                    let left = names(dir.path());
-                    assert!(
-                        !left.iter().any(|name| name.contains("tmp") || name.contains("commit")),
-                        "{left:?}"
-                    );
-                }
-            }
-        }
-        println!("{layout}: {tried} faults");
-        assert!(tried > 20, "only {tried} faults were injected");
+    for subject in OURS {
+        let tally = failed_calls(subject, Act::Create, &ERRORS);
+        println!("{subject:?}: {} faults", tally.tried);
+        assert_eq!(tally.violations, NONE, "{subject:?}");
+        assert!(tally.tried > 60, "{subject:?}: only {} faults were injected", tally.tried);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_failed_system_call_of_a_migration_is_reported_and_costs_no_data() {
+    for subject in OURS {
+        let tally = failed_calls(subject, Act::Migrate, &ERRORS);
+        println!("{subject:?}: {} faults", tally.tried);
+        assert_eq!(tally.violations, NONE, "{subject:?}");
+        assert!(tally.tried > 20, "{subject:?}: only {} faults were injected", tally.tried);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_short_write_is_finished_and_costs_no_data() {
+    for subject in OURS {
+        let tally = short_writes(subject);
+        println!("{subject:?}: {} short writes", tally.tried);
+        assert_eq!(tally.violations, NONE, "{subject:?}");
+        assert!(tally.tried > 2, "{subject:?}: only {} writes were short", tally.tried);
+    }
+}
+
+/// The methods must be seen to bite.
+#[cfg(target_os = "linux")]
+#[test]
+fn failed_system_calls_of_native_minisnap_are_found_to_cost_data() {
+    assert_ne!(failed_calls(Subject::Native013, Act::Create, &["EIO"]).violations, NONE);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_limit_of_the_system_is_reported_by_its_name_and_costs_no_data() {
+    for subject in OURS {
+        assert_eq!(limits(subject).violations, NONE, "{subject:?}");
+    }
+    for subject in NATIVES {
+        assert_ne!(limits(subject).violations, NONE, "{subject:?}: the method must be seen to bite");
     }
 }
 
@@ -111,32 +110,32 @@ fn a_file_size_limit_is_an_error_and_costs_no_data() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_disk_without_inodes_is_full_and_costs_no_data() {
-    for layout in LAYOUTS {
-        let dir = tempdir().unwrap();
-        let script = format!(
-            "mount -t tmpfs -o nr_inodes=6 none $2; echo 1 | $1 create $2 --seq 1 --layout {layout}; code=0; \
-             touch $2/a $2/b $2/c $2/d 2>/dev/null || true; echo 2 | $1 create $2 --seq 2 || code=$?; \
-             rm -f $2/a $2/b $2/c $2/d; $1 restore $2; ls $2 | wc -l; exit $code"
-        );
-        let full = run_mounting(&script, dir.path(), "");
-        let files = if layout == "pair" { 3 } else { 1 };
-        assert_eq!((full.code, full.stdout.as_str()), (Some(7), format!("1{files}\n").as_str()), "{full:?}");
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
 fn permission_that_is_taken_away_between_two_creates_is_access_denied() {
     for layout in LAYOUTS {
         let dir = tempdir().unwrap();
         // `echo` waits for the end of its input, which comes after the change.
         let script = format!(
             "(until $1 restore $2 >/dev/null 2>&1; do sleep 0.1; done; sleep 0.2; chmod 500 $2) | setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-all \
-             $1 run '{RUST_CONSUMER}' --grant $2 --layout {layout} -- create 1 1 echo create 2 2 restore"
+             $1 run '{VERBS}' --grant $2 --layout {layout} -- create 1 1 echo create 2 2 restore"
         );
         let done = run_mounting(&script, dir.path(), "");
         run(Command::new("chmod").arg("700").arg(dir.path()), "");
         assert_eq!((done.code, done.stdout.as_str()), (Some(0), "ok\n\naccess-denied\n1 1\n"), "{done:?}");
     }
+}
+
+/// What leads to a new directory must be durable, too.
+#[cfg(target_os = "linux")]
+#[test]
+fn where_the_folder_above_may_not_be_read_its_whole_file_system_is_synced() {
+    let dir = tempdir().unwrap();
+    let script = "mkdir $2/above; chmod 300 $2/above; \
+                  setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-all \
+                  strace -f -e trace=syncfs -o $2/log $1 create $2/above/store --seq 1; chmod 700 $2/above; cat $2/log";
+    let done = run_mounting(script, dir.path(), "1");
+    assert!(
+        done.code == Some(0) && done.stdout.contains("syncfs(") && done.stdout.contains(" = 0"),
+        "{done:?}"
+    );
+    assert_eq!(restore(&dir.path().join("above/store")).stdout, "1");
 }

@@ -90,6 +90,24 @@ fn without_its_preopen_the_error_says_what_to_grant() {
 }
 
 #[test]
+fn a_setting_with_dots_leads_nowhere() {
+    let dir = tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("granted")).unwrap();
+    for setting in ["..", "/granted/..", "/granted/../other", "../granted", "/granted/.", "/granted/"] {
+        let settings = |wasi: &mut WasiCtxBuilder| {
+            preopen(wasi, &dir.path().join("granted"), "/granted", FsPerms::ReadWrite);
+            wasi.env("MINISNAP_DIR", setting);
+        };
+        for problem in [create(settings, "1", 1).unwrap_err(), restore(settings).unwrap_err()] {
+            let Error::Io(problem) = problem else { panic!("{problem:?}") };
+            assert!(problem.contains(&format!("`{setting}`")) && problem.contains("`/granted`"), "{problem}");
+        }
+        let made = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
+        assert_eq!((made(dir.path()), made(&dir.path().join("granted"))), (1, 0), "{setting}");
+    }
+}
+
+#[test]
 fn a_preopen_that_is_read_only_is_access_denied() {
     let dir = tempdir().unwrap();
     let denied = create(|wasi| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadOnly), "1", 1);

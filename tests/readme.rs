@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use minisnap_tests::{COUNTER, binary, cli, run};
+use minisnap_tests::{COUNTER, binary, cli, program, run};
 use tempfile::tempdir;
 
 fn root() -> &'static Path {
@@ -48,6 +48,41 @@ fn every_guarantee_has_a_test_named_after_it() {
 }
 
 #[test]
+fn every_test_that_the_documents_name_exists() {
+    let sources =
+        sources(&root().join("guest")) + &sources(&root().join("host")) + &sources(&root().join("tests"));
+    for document in ["README.md", "guest/DESIGN.md", "tests/CRASH_STATES.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let names = text
+            .split('`')
+            .filter(|word| word.matches('_').count() > 3 && !word.contains([' ', '/', '.', '{']));
+        for name in names {
+            assert!(sources.contains(&format!("fn {name}(")), "{document} names {name}, which is no test");
+        }
+    }
+}
+
+/// The table of the proof has a row for each of its methods, and this store's columns are free of violations.
+#[test]
+fn the_table_of_the_proof_has_every_method_and_no_violation_of_this_store() {
+    let readme = readme();
+    let (_, table) = readme.split_once("| violations of cases |").expect("the README has the table");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let methods = run(Command::new(program("prove")).arg("--list"), "").stdout;
+    assert_eq!(rows.iter().map(|row| row[1]).collect::<Vec<_>>(), methods.lines().collect::<Vec<_>>());
+    for row in rows {
+        for ours in &row[2..4] {
+            assert!(ours.starts_with("0 of ") && *ours != "0 of 0", "{row:?}");
+        }
+    }
+}
+
+#[test]
 fn the_first_command_prints_what_the_readme_prints() {
     let readme = readme();
     let (_, console) = readme.split_once("```console\n$ ").expect("the README has a command");
@@ -66,8 +101,8 @@ fn the_first_command_prints_what_the_readme_prints() {
 #[test]
 fn the_component_of_the_readme_is_the_one_that_counts() {
     let readme = readme();
-    let (_, snippet) = readme.split_once("```rust\nwit_bindgen").expect("the README has a component");
-    let snippet = format!("wit_bindgen{}", snippet.split_once("```").unwrap().0);
+    let (_, snippet) = readme.split_once("```rust\nuse minisnap_client").expect("the README has a component");
+    let snippet = format!("use minisnap_client{}", snippet.split_once("```").unwrap().0);
     let source = fs::read_to_string(root().join("tests/consumers/counter/src/main.rs")).unwrap();
     assert!(source.ends_with(&snippet), "the README shows another component:\n{snippet}");
 

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use minisnap_host::Grant;
-use minisnap_tests::{Done, RUST_CONSUMER, cli, minisnap, run, run_mounting};
+use minisnap_tests::{Done, VERBS, cli, minisnap, run, run_mounting};
 use tempfile::tempdir;
 
 /// Runs the consumer with its snapshots in `dir`.
 fn consumer(dir: &Path, options: &[&str], args: &[&str], input: &str) -> Done {
-    run(cli().arg("run").arg(RUST_CONSUMER).arg("--grant").arg(dir).args(options).arg("--").args(args), input)
+    run(cli().arg("run").arg(VERBS).arg("--grant").arg(dir).args(options).arg("--").args(args), input)
 }
 
 #[track_caller]
@@ -87,7 +87,7 @@ fn a_full_disk_reaches_the_component_as_no_space() {
     let dir = tempdir().unwrap();
     let script = format!(
         "mount -t tmpfs -o size=64k none $2; \
-         $1 run '{RUST_CONSUMER}' --grant $2 -- create 1 1 create-large 2 100000 restore create 3 3 restore"
+         $1 run '{VERBS}' --grant $2 -- create 1 1 create-large 2 100000 restore create 3 3 restore"
     );
     let done = run_mounting(&script, dir.path(), "");
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "ok\nno-space\n1 1\nok\n3 3\n"), "{done:?}");
@@ -161,7 +161,7 @@ fn a_file_system_that_becomes_read_only_is_access_denied() {
     // `echo` waits for the end of its input, which comes after the remount.
     let script = format!(
         "mount -t tmpfs none $2; (until $1 restore $2 >/dev/null 2>&1; do sleep 0.1; done; sleep 0.2; mount -o remount,ro $2) | \
-         $1 run '{RUST_CONSUMER}' --grant $2 -- create 1 1 echo create 2 2 restore"
+         $1 run '{VERBS}' --grant $2 -- create 1 1 echo create 2 2 restore"
     );
     let done = run_mounting(&script, dir.path(), "");
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "ok\n\naccess-denied\n1 1\n"), "{done:?}");

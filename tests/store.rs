@@ -349,8 +349,7 @@ fn after_a_trap_the_next_call_gets_another_instance() {
     // With fuel to be consumed and none given, every instance traps at its first instruction.
     let mut config = wasmtime::Config::new();
     config.consume_fuel(true);
-    let engine = wasmtime::Engine::new(&config).unwrap();
-    let starved = minisnap_host::Minisnap::with_engine(&engine).unwrap();
+    let starved = minisnap_host::Minisnap::with_config(config).unwrap();
     let mut store = starved.open(Grant::new(dir.path())).unwrap();
     for _ in 0..2 {
         let Err(Error::Component(trap)) = store.create_text("2", 2) else { panic!() };

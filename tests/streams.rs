@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use minisnap_host::{Error, Grant, Layout, Soundness};
-use minisnap_tests::{Done, RUST_CONSUMER, cli, minisnap, run};
+use minisnap_tests::{Done, VERBS, cli, minisnap, run};
 use tempfile::tempdir;
 
 const LAYOUTS: [Layout; 2] = [Layout::Pair, Layout::Numbered];
@@ -286,7 +286,7 @@ fn the_command_line_streams_files_and_pipes() {
 /// Runs the consumer with a history in `dir`.
 fn consumer(dir: &Path, args: &[&str]) -> Done {
     let run_consumer = ["--layout", "numbered", "--keep", "2", "--"];
-    run(cli().arg("run").arg(RUST_CONSUMER).arg("--grant").arg(dir).args(run_consumer).args(args), "")
+    run(cli().arg("run").arg(VERBS).arg("--grant").arg(dir).args(run_consumer).args(args), "")
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn the_command_line_needs_less_memory_than_the_state() {
 fn sixteen_readers_fit_into_the_memory_of_a_small_store() {
     let dir = tempdir().unwrap();
     let mut many = cli();
-    many.arg("run").arg(RUST_CONSUMER).arg("--grant").arg(dir.path()).args(["--max-state", "1MiB", "--"]);
+    many.arg("run").arg(VERBS).arg("--grant").arg(dir.path()).args(["--max-state", "1MiB", "--"]);
     let done = run(many.args(["create-large", "1", "1000000", "open-many", "99"]), "");
     assert_eq!(
         (done.code, done.stdout.as_str()),

@@ -7,30 +7,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 
-use minisnap_host::{Error, Grant, Layout, Minisnap, Store};
+use minisnap_host::Layout;
 use tempfile::TempDir;
 
 use crate::disk::{Disk, Machine, Model, Node, Visible};
+use crate::subject::{NATIVES, Pair, Subject, show, state};
 use crate::trace::{Call, trace};
-use crate::{NATIVE_0_1_2, NATIVE_0_1_3, minisnap, program, run};
+use crate::{Tally, program, run, scratch};
 
 /// The directory of the store, in the folder that is traced: the entry that leads to it may be lost, too.
 const STORE: &str = "store";
 
-/// A state and its number, or that there is no snapshot.
-pub type Pair = Option<(String, u64)>;
-
-/// Who is crashed, and who recovers.
+/// Who is crashed; who recovers is the same, or this store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// This store: the component in its host.
-    Component(Layout),
+    /// A store as it is: of this one, the component in its host.
+    Whole(Subject),
     /// This store's sources, built natively, without the sync of this number, counted from 0.
     Unsynced(Layout, usize),
-    /// Native minisnap 0.1.2.
-    Native012,
-    /// Native minisnap 0.1.3.
-    Native013,
 }
 
 /// What is crashed.
@@ -43,6 +37,9 @@ pub enum Act {
     /// Puts the snapshot into the other layout.
     Migrate,
 }
+
+/// How many syncs a create makes in its directory, in the layouts of [`OURS`](crate::subject::OURS).
+pub const SYNCS: [usize; 2] = [6, 2];
 
 /// A directory, and what is done to it while it is crashed.
 #[derive(Debug, Clone)]
@@ -57,11 +54,11 @@ pub struct Scenario {
     pub size: usize,
 }
 
-/// What is done with this store: in both layouts, on a directory that is not there and on others, with a small and a
-/// large state.
-pub fn ours() -> Vec<Scenario> {
+/// What is done with a store: on a directory that is not there and on others, with a small and a large state.
+pub fn scenarios(subject: Subject) -> Vec<Scenario> {
+    let who = Who::Whole(subject);
     let mut scenarios = Vec::new();
-    for layout in [Layout::Pair, Layout::Numbered] {
+    if subject.is_ours() {
         for size in [60, 300_000] {
             for (act, before) in [
                 (Act::Create, &[][..]),
@@ -70,47 +67,36 @@ pub fn ours() -> Vec<Scenario> {
                 // The oldest generation is pruned.
                 (Act::Stream, &[0, 1]),
                 (Act::Migrate, &[1]),
+                // The older generation goes with the layout, or has no place in the new one.
+                (Act::Migrate, &[0, 1]),
             ] {
-                scenarios.push(Scenario { who: Who::Component(layout), act, before: before.to_vec(), size });
+                scenarios.push(Scenario { who, act, before: before.to_vec(), size });
             }
+        }
+    } else {
+        for before in [&[][..], &[1]] {
+            scenarios.push(Scenario { who, act: Act::Create, before: before.to_vec(), size: 60 });
         }
     }
     scenarios
 }
 
+/// What is done with this store, in both layouts.
+pub fn ours() -> Vec<Scenario> {
+    crate::subject::OURS.into_iter().flat_map(scenarios).collect()
+}
+
 /// The same with native minisnap, which is known to fail.
 pub fn natives() -> Vec<Scenario> {
-    let native = |who, before: &[u64]| Scenario { who, act: Act::Create, before: before.to_vec(), size: 60 };
-    vec![
-        native(Who::Native012, &[]),
-        native(Who::Native012, &[1]),
-        native(Who::Native013, &[]),
-        native(Who::Native013, &[1]),
-    ]
-}
-
-/// What was found.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// How many different disks were recovered.
-    pub states: usize,
-    /// What was wrong with some of them.
-    pub violations: Vec<String>,
-}
-
-/// A state that says which snapshot it belongs to: one token, so that everybody lays it out in the same way.
-fn state(seq: u64, size: usize) -> String {
-    let mark = format!("{seq}-");
-    let filler = "x".repeat(size.saturating_sub(mark.len() + 2));
-    format!("\"{mark}{filler}\"")
+    NATIVES.into_iter().flat_map(scenarios).collect()
 }
 
 impl Scenario {
-    fn layout(&self) -> Layout {
+    /// Who recovers.
+    fn subject(&self) -> Subject {
         match self.who {
-            Who::Component(layout) | Who::Unsynced(layout, _) => layout,
-            Who::Native012 => Layout::Pair,
-            Who::Native013 => Layout::Numbered,
+            Who::Whole(subject) => subject,
+            Who::Unsynced(layout, _) => Subject::Ours(layout),
         }
     }
 
@@ -129,29 +115,22 @@ impl Scenario {
     /// The command that does it, in the store's directory below `root`, and its input.
     fn command(&self, act: Act, seq: u64, root: &Path) -> (Command, String) {
         let dir = root.join(STORE);
-        let layout = |layout| if layout == Layout::Pair { "pair" } else { "numbered" };
-        let ours = layout(self.layout());
+        let subject = self.subject();
+        let ours = subject.layout_name();
         let seq_text = seq.to_string();
-        let mut command = match (self.who, act) {
-            (Who::Native012, _) => Command::new(NATIVE_0_1_2),
-            (Who::Native013, _) => Command::new(NATIVE_0_1_3),
-            (_, Act::Stream) => Command::new(crate::binary()),
-            _ => Command::new(program("act")),
-        };
+        let mut command = Command::new(program("act"));
         match (self.who, act) {
-            (Who::Native012 | Who::Native013, _) => command.arg("create").arg(dir).arg(&seq_text),
-            (_, Act::Stream) => {
-                command.arg("create").arg(dir).args(["--seq", &seq_text, "--layout", ours, "--keep", "2"])
-            }
             (Who::Unsynced(_, sync), _) => {
-                command.arg("unsynced").arg(dir).args([&seq_text, ours, &sync.to_string()])
+                command.arg("unsynced").arg(dir).args([&seq_text, ours, &sync.to_string()]);
             }
-            (_, Act::Create) => command.arg("create").arg(dir).args([&seq_text, ours]),
-            (_, Act::Migrate) => {
-                let to = if self.layout() == Layout::Pair { Layout::Numbered } else { Layout::Pair };
-                command.arg("migrate").arg(dir).arg(layout(to))
+            (Who::Whole(_), Act::Create) if subject.is_ours() => {
+                command.arg("create").arg(dir).args([&seq_text, ours]);
             }
-        };
+            (Who::Whole(_), Act::Create | Act::Stream) => command = subject.create(&dir, seq),
+            (Who::Whole(_), Act::Migrate) => {
+                command.arg("migrate").arg(dir).arg(if ours == "pair" { "numbered" } else { "pair" });
+            }
+        }
         (command, state(seq, self.size))
     }
 
@@ -194,10 +173,22 @@ impl Recorded<'_> {
         vec![old, self.scenario.after()]
     }
 
-    /// Crashes it after every call, and recovers each disk that may be left then; crashes each recovery in the same
-    /// way if `twice`.
-    pub fn crash(&self, model: Model, twice: bool) -> Tally {
-        let judge = Judge::new(self.scenario, twice);
+    /// Crashes it after every call, and recovers each disk that may be left then.
+    pub fn crash(&self, model: Model) -> Tally {
+        let judge = Judge::new(self.scenario, false);
+        self.crash_before(&judge, model);
+        judge.finish()
+    }
+
+    /// The same, and crashes each recovery in the same way: what that found, and what the second crashes did.
+    pub fn crash_twice(&self, model: Model) -> [Tally; 2] {
+        let judge = Judge::new(self.scenario, true);
+        self.crash_before(&judge, model);
+        let second = judge.recoveries();
+        [judge.finish(), second]
+    }
+
+    fn crash_before(&self, judge: &Judge<'_>, model: Model) {
         let possible = self.possible();
         let mut machine = Machine::with_model(self.before.clone(), model);
         judge.all(&machine, &possible, false);
@@ -206,8 +197,6 @@ impl Recorded<'_> {
             judge.all(&machine, &possible, false);
         }
         judge.all(&machine, &possible[1..], true);
-        judge.recoveries();
-        judge.finish()
     }
 
     /// Kills it after every call, with the machine running on, makes the next snapshot, and cuts the power in that.
@@ -218,8 +207,7 @@ impl Recorded<'_> {
             apply(&mut machine, call);
             judge.later(machine.clone(), self.possible());
         }
-        judge.recoveries();
-        judge.finish()
+        judge.recoveries()
     }
 }
 
@@ -234,7 +222,6 @@ struct Judge<'s> {
     /// The machines on which the next snapshot is to be made while it is traced, and what may be restored there.
     later: RefCell<Vec<(Machine, Vec<Pair>)>>,
     twice: bool,
-    minisnap: &'static Minisnap,
 }
 
 /// The number of the snapshot that is made on every disk afterwards.
@@ -250,7 +237,6 @@ impl<'s> Judge<'s> {
             violations: RefCell::default(),
             later: RefCell::default(),
             twice,
-            minisnap: minisnap(),
         }
     }
 
@@ -283,12 +269,14 @@ impl<'s> Judge<'s> {
     fn recover(&self, disk: &Disk, possible: &[Pair]) -> Result<Pair, String> {
         let root = self.folder();
         write(disk, 0, &root);
-        let mut recovery = self.recovery(&root)?;
+        let mut recovery = self.scenario.subject().open(&root.join(STORE))?;
         let restored = recovery.restore()?;
         if !possible.contains(&restored) {
             return Err(format!("restored {}", show(&restored)));
         }
-        recovery.create().map_err(|problem| format!("no create: {problem}"))?;
+        recovery
+            .create(&state(NEXT, self.scenario.size), NEXT)
+            .map_err(|problem| format!("no create: {problem}"))?;
         let next = recovery.restore()?;
         drop(recovery);
         fs::remove_dir_all(&root).expect("the scratch folder can be removed");
@@ -306,25 +294,12 @@ impl<'s> Judge<'s> {
         root
     }
 
-    fn recovery(&self, root: &Path) -> Result<Recovery<'s>, String> {
-        let scenario = self.scenario;
-        let native = match scenario.who {
-            Who::Component(layout) | Who::Unsynced(layout, _) => {
-                let grant = Grant::new(root.join(STORE)).layout(layout);
-                let store = self.minisnap.open(grant).map_err(|error| error.to_string())?;
-                return Ok(Recovery::Ours(scenario, Box::new(store)));
-            }
-            Who::Native012 => NATIVE_0_1_2,
-            Who::Native013 => NATIVE_0_1_3,
-        };
-        Ok(Recovery::Native(scenario, native, root.to_owned()))
-    }
-
-    /// Traces how the next snapshot is made on each machine that waits for it, and cuts the power in that.
-    fn recoveries(&self) {
+    /// Traces how the next snapshot is made on each machine that waits for it, and cuts the power after each call of
+    /// that.
+    fn recoveries(&self) -> Tally {
         let waiting = self.later.take();
         if waiting.is_empty() {
-            return;
+            return Tally::default();
         }
         let batch = scratch();
         for (number, (machine, _)) in waiting.iter().enumerate() {
@@ -332,7 +307,7 @@ impl<'s> Judge<'s> {
             fs::create_dir(&root).expect("the scratch folder can be written");
             write(&machine.now, 0, &root);
         }
-        let layout = if self.scenario.layout() == Layout::Pair { "pair" } else { "numbered" };
+        let layout = self.scenario.subject().layout_name();
         let mut command = Command::new(program("act"));
         command.arg("create-in-each").arg(batch.path()).args([STORE, &NEXT.to_string(), layout]);
         let (done, calls) = trace(&command, batch.path(), &state(NEXT, self.scenario.size));
@@ -347,71 +322,18 @@ impl<'s> Judge<'s> {
         let judge = Judge::new(self.scenario, false);
         for (number, (mut machine, mut possible)) in waiting.into_iter().enumerate() {
             possible.push(next.clone());
-            judge.all(&machine, &possible, false);
             for call in by_root.get(&number).into_iter().flatten() {
                 apply(&mut machine, call);
                 judge.all(&machine, &possible, false);
             }
             judge.all(&machine, std::slice::from_ref(&next), true);
         }
-        let Tally { states, violations } = judge.finish();
-        self.count.set(self.count.get() + states);
-        self.violations
-            .borrow_mut()
-            .extend(violations.into_iter().map(|problem| format!("again, {problem}")));
+        judge.finish()
     }
 
     fn finish(self) -> Tally {
-        Tally { states: self.count.get(), violations: self.violations.into_inner() }
+        Tally { tried: self.count.get(), violations: self.violations.into_inner() }
     }
-}
-
-/// Who recovers a disk.
-enum Recovery<'s> {
-    Ours(&'s Scenario, Box<Store>),
-    Native(&'s Scenario, &'static str, PathBuf),
-}
-
-impl Recovery<'_> {
-    fn restore(&mut self) -> Result<Pair, String> {
-        let (native, root) = match self {
-            Recovery::Ours(_, store) => {
-                return match store.restore_text() {
-                    Ok(snapshot) => Ok(Some((snapshot.state, snapshot.seq))),
-                    Err(Error::NotFound) => Ok(None),
-                    Err(error) => Err(error.to_string()),
-                };
-            }
-            Recovery::Native(_, native, root) => (native, root),
-        };
-        let done = run(Command::new(native).arg("restore").arg(root.join(STORE)), "");
-        match done.stdout.trim_end().split_once(' ') {
-            Some((seq, state)) => Ok(Some((state.to_owned(), seq.parse().expect("a number")))),
-            // It has no one name for this.
-            None if done.stderr.contains("not found") || done.stderr.contains("os error 2") => Ok(None),
-            None => Err(done.stderr),
-        }
-    }
-
-    fn create(&mut self) -> Result<(), String> {
-        match self {
-            Recovery::Ours(scenario, store) => {
-                store.create_text(&state(NEXT, scenario.size), NEXT).map_err(|error| error.to_string())
-            }
-            Recovery::Native(scenario, _, root) => {
-                let (mut command, input) = scenario.command(Act::Create, NEXT, root);
-                let done = run(&mut command, &input);
-                if done.code == Some(0) { Ok(()) } else { Err(done.stderr) }
-            }
-        }
-    }
-}
-
-/// A folder in memory, if the system has one: nothing that is done there has to survive.
-fn scratch() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.expect("a scratch folder")
 }
 
 /// Does on the model what a program did.
@@ -564,11 +486,4 @@ fn names(disk: &Disk) -> Vec<String> {
         None => format!("{name}/"),
     });
     named.collect()
-}
-
-fn show(pair: &Pair) -> String {
-    match pair {
-        Some((state, seq)) => format!("{seq} with {}...", state.chars().take(8).collect::<String>()),
-        None => "nothing".to_owned(),
-    }
 }

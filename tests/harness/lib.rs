@@ -1,9 +1,18 @@
 //! What the tests share: the programs they run, and how they run them.
 
 pub mod crash;
+pub mod damage;
 #[allow(missing_docs, dead_code, reason = "the model of the disk belongs to the store's own tests")]
 #[path = "../../guest/tests/model/disk.rs"]
 pub mod disk;
+pub mod faults;
+pub mod host;
+pub mod interrupt;
+pub mod limits;
+pub mod place;
+pub mod random;
+pub mod sharing;
+pub mod subject;
 pub mod trace;
 
 use std::ffi::OsStr;
@@ -14,32 +23,85 @@ use std::sync::OnceLock;
 use std::{env, thread};
 
 use minisnap_host::Minisnap;
+use tempfile::TempDir;
+use wasmtime::{Cache, CacheConfig, Config, Engine};
 
 include!(concat!(env!("OUT_DIR"), "/programs.rs"));
 
-/// The store component, compiled once for all tests of a file.
+/// What a method of proof found.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How many different cases were tried.
+    pub tried: usize,
+    /// What was wrong in some of them.
+    pub violations: Vec<String>,
+}
+
+impl Tally {
+    /// Takes the result of one more case.
+    pub fn add(&mut self, case: impl std::fmt::Display, result: Result<(), String>) {
+        self.tried += 1;
+        if let Err(problem) = result {
+            self.violations.push(format!("{case}: {problem}"));
+        }
+    }
+}
+
+impl Extend<Tally> for Tally {
+    fn extend<T: IntoIterator<Item = Tally>>(&mut self, tallies: T) {
+        for Tally { tried, violations } in tallies {
+            self.tried += tried;
+            self.violations.extend(violations);
+        }
+    }
+}
+
+/// The store component, compiled once for all tests of a file, or taken from the user's cache.
 pub fn minisnap() -> &'static Minisnap {
     static MINISNAP: OnceLock<Minisnap> = OnceLock::new();
-    MINISNAP.get_or_init(|| Minisnap::new().expect("the embedded component compiles"))
+    MINISNAP.get_or_init(cached)
+}
+
+/// The component, compiled by the first of many processes.
+pub fn cached() -> Minisnap {
+    Minisnap::with_config(cached_config()).expect("the component compiles")
+}
+
+/// An engine whose compiled code is kept for other processes.
+pub fn cached_engine() -> Engine {
+    Engine::new(&cached_config()).expect("the configuration is right")
+}
+
+fn cached_config() -> Config {
+    let mut config = Config::new();
+    config.cache(Cache::new(CacheConfig::new()).ok());
+    config
 }
 
 /// The command line's binary, built from the sources as they are.
 pub fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = env::current_exe().expect("a test has a file");
-        let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
-        let target = profile.parent().expect("a profile's folder lies in target");
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--bin", "minisnap", "--target-dir"]).arg(target);
-        if profile.file_name() == Some(OsStr::new("release")) {
-            cargo.arg("--release");
-        }
-        let output =
-            cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).output().expect("cargo runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        profile.join(format!("minisnap{}", env::consts::EXE_SUFFIX))
-    })
+    BINARY.get_or_init(|| built(&["--bin", "minisnap"], "minisnap"))
+}
+
+/// What cargo builds with these arguments, from the sources as they are, in the same profile as this: `file` is its path
+/// in the profile's folder.
+pub fn built(arguments: &[&str], file: &str) -> PathBuf {
+    let this = env::current_exe().expect("a program has a file");
+    let folder = this.parent().expect("a program lies in a folder");
+    // A test lies in `target/PROFILE/deps`, a program in `target/PROFILE`.
+    let is_test = folder.file_name() == Some(OsStr::new("deps"));
+    let profile = if is_test { folder.parent().expect("deps lies in a profile's folder") } else { folder };
+    let target = profile.parent().expect("a profile's folder lies in target");
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Of the whole workspace, so that dependencies have the features with which they are built already.
+    cargo.args(["build", "--quiet", "--workspace", "--target-dir"]).arg(target).args(arguments);
+    if profile.file_name() == Some(OsStr::new("release")) {
+        cargo.arg("--release");
+    }
+    let output = cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    profile.join(format!("{file}{}", env::consts::EXE_SUFFIX))
 }
 
 /// Another program of this package, built before its tests.
@@ -96,6 +158,13 @@ pub fn finish(mut child: Child, input: &str) -> Output {
         scope.spawn(move || stdin.write_all(input.as_bytes()).ok());
         child.wait_with_output().expect("the program ends")
     })
+}
+
+/// A folder in memory, if the system has one: nothing that is done there has to survive.
+pub fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a scratch folder")
 }
 
 /// The tokens of a JSON text, without the white space between them.

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use minisnap_component::dir::{Dir, Entry, OsDir, Sync};
 use minisnap_component::store::{self, Settings};
 use minisnap_host::{Grant, Layout, Minisnap};
-use wasmtime::{Cache, CacheConfig, Config, Engine};
+use minisnap_tests::minisnap;
 
 /// How many generations are kept, of which the crash tests see the older ones go.
 const KEEP: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
@@ -27,7 +27,7 @@ fn main() {
     let mut state = String::new();
     io::stdin().read_to_string(&mut state).expect("a state on standard input");
     match args[..] {
-        ["create", dir, seq, layout] => create(&minisnap(), Path::new(dir), seq, layout, &state),
+        ["create", dir, seq, layout] => create(minisnap(), Path::new(dir), seq, layout, &state),
         ["migrate", dir, to] => {
             let mut store = minisnap().open(Grant::new(dir)).expect("the directory opens");
             store.migrate(self::layout(to)).expect("it migrates");
@@ -40,7 +40,7 @@ fn main() {
                 .collect();
             folders.sort();
             for folder in folders {
-                create(&minisnap, &folder.join(name), seq, layout, &state);
+                create(minisnap, &folder.join(name), seq, layout, &state);
             }
         }
         ["unsynced", dir, seq, layout, sync] => {
@@ -61,14 +61,6 @@ fn main() {
         }
         _ => panic!("see the top of this program's source"),
     }
-}
-
-/// The component, compiled by the first of many processes.
-fn minisnap() -> Minisnap {
-    let mut config = Config::new();
-    config.cache(Cache::new(CacheConfig::new()).ok());
-    let engine = Engine::new(&config).expect("the engine starts");
-    Minisnap::with_engine(&engine).expect("the component compiles")
 }
 
 fn layout(name: &str) -> Layout {
@@ -114,6 +106,9 @@ impl Dir for Unsynced {
 
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         self.dir.entry(name)
+    }
+    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
+        self.dir.is_same(one, other)
     }
     fn open(&self, name: &str) -> io::Result<File> {
         self.dir.open(name)

@@ -1,8 +1,10 @@
 //! Counts the states of the disk that a crash may leave, and what is wrong with them: `crash-states`. See
 //! `CRASH_STATES.md`.
 
+use minisnap_tests::Tally;
 use minisnap_tests::crash::{self, Who};
 use minisnap_tests::disk::MODELS;
+use minisnap_tests::subject::Subject;
 
 fn main() {
     println!("| who | what | before | state | model | states | violations |");
@@ -11,16 +13,17 @@ fn main() {
     for scenario in crash::ours().into_iter().chain(crash::natives()) {
         let recorded = scenario.record();
         for model in MODELS {
-            let crashed = recorded.crash(model, true);
-            let killed = recorded.kill(model);
+            let mut tally = Tally::default();
+            tally.extend(recorded.crash_twice(model));
+            tally.extend([recorded.kill(model)]);
             let crash::Scenario { who, act, before, size } = &scenario;
             println!(
                 "| {who:?} | {act:?} | {before:?} | {size} bytes | {model:?} | {} | {} |",
-                crashed.states + killed.states,
-                crashed.violations.len() + killed.violations.len()
+                tally.tried,
+                tally.violations.len()
             );
-            if matches!(who, Who::Component(_)) {
-                for violation in crashed.violations.iter().chain(&killed.violations) {
+            if matches!(who, Who::Whole(Subject::Ours(_))) {
+                for violation in &tally.violations {
                     eprintln!("{violation}");
                     wrong += 1;
                 }

@@ -1,5 +1,10 @@
-//! Native minisnap 0.1.2 as a program: `native create DIR SEQ` with the state on standard input, `native restore DIR`,
-//! which prints the number, a space, and the state on one line.
+//! Native minisnap 0.1.2 as a program:
+//!
+//! - `native create DIR SEQ`, with the state on standard input
+//! - `native restore DIR` prints the number, a space, and the state on one line
+//! - `native count DIR FIRST LAST SIZE` makes a snapshot for each number, and prints that once it is acknowledged
+//! - `native watch DIR LAST` restores until it finds the snapshot `LAST`, and prints each that is another than the one
+//!   before, or `error: ` and what was said
 
 use std::process::ExitCode;
 
@@ -10,15 +15,48 @@ use serde_json::Value;
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let dir = args.get(1).expect("a directory");
+    let store = SnapStore::new(dir);
     let result = match args[..] {
-        ["create", dir, seq] => {
+        ["create", _, seq] => {
             let state: Value = serde_json::from_reader(std::io::stdin()).expect("JSON on standard input");
-            SnapStore::new(dir).create(&state, seq.parse().expect("a sequence number")).await
+            store.create(&state, number(seq)).await
         }
-        ["restore", dir] => {
-            SnapStore::new(dir).restore::<Value>().await.map(|(state, seq)| println!("{seq} {state}"))
+        ["restore", _] => store.restore::<Value>().await.map(|(state, seq)| println!("{seq} {state}")),
+        ["count", _, first, last, size] => {
+            let mut result = Ok(());
+            for seq in number(first)..=number(last) {
+                let mark = format!("{seq}-");
+                let size = (number(size) as usize).saturating_sub(2).max(mark.len());
+                let state = Value::String(mark.chars().cycle().take(size).collect());
+                result = store.create(&state, seq).await;
+                if result.is_err() {
+                    break;
+                }
+                println!("{seq}");
+            }
+            result
         }
-        _ => panic!("native create DIR SEQ | native restore DIR"),
+        ["watch", _, last] => {
+            let (mut before, mut errors) = (String::new(), 0);
+            while errors < 1000 {
+                let restored = store.restore::<Value>().await;
+                let (line, is_last) = match restored {
+                    Ok((state, seq)) => (format!("{seq} {state}"), seq == number(last)),
+                    Err(error) => (format!("error: {error}"), false),
+                };
+                errors = if line.starts_with("error") { errors + 1 } else { 0 };
+                if line != before {
+                    println!("{line}");
+                    before = line;
+                }
+                if is_last {
+                    break;
+                }
+            }
+            Ok(())
+        }
+        _ => panic!("see the top of this program's source"),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,4 +65,8 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
 }

@@ -1,0 +1,235 @@
+//! A grants file: every mistake in it is named with its line, and what is right in it is what a component gets.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use minisnap_host::Grant;
+use minisnap_host::config::Grants;
+use minisnap_tests::place::{GRANTS, Place, assert_refused};
+
+#[track_caller]
+fn assert_mistake(grants: &str, line: usize, what: &str, help: &str) {
+    Place::new(grants).assert_mistake(line, what, help);
+}
+
+// What is wrong in a grants file.
+
+#[test]
+fn an_unknown_key_is_a_mistake_with_its_line() {
+    assert_mistake("root = \"s\"\nrot = 1\n", 2, "unknown field `rot`", "`root`, `defaults`, `components`");
+    assert_mistake("root = \"s\"\n[defaults]\nkep = 1\n", 3, "unknown field `kep`", "`keep`");
+    // Each component has its own.
+    assert_mistake(
+        "root = \"s\"\n[defaults]\ndirectory = \"d\"\n",
+        3,
+        "unknown field `directory`",
+        "`access`",
+    );
+    let of_a_component = "root = \"s\"\n\n[components.a]\nkeep = 1\n\n[components.b]\nmax_state = 1\n";
+    assert_mistake(of_a_component, 7, "unknown field `max_state`", "`max-state`");
+}
+
+#[test]
+fn a_bad_value_is_a_mistake_with_its_line() {
+    for (value, what, help) in [
+        ("keep = 0", "`keep`: invalid value: integer `0`", "a number of generations from 1"),
+        ("keep = \"all\"", "\"all\"", "a number of generations from 1"),
+        ("keep = 4294967296", "integer `4294967296`", "to 4294967295"),
+        ("max-state = \"64 apples\"", "\"64 apples\"", "\"64KiB\""),
+        ("max-state = true", "boolean `true`", "a number of bytes"),
+        ("max-total = -1", "integer `-1`", "a number of bytes"),
+        ("layout = \"pairs\"", "`pairs`", "`pair` or `numbered`"),
+        ("access = \"write\"", "`write`", "`read-write`, `read-only`, `none`"),
+        ("directory = 7", "integer `7`", "a string"),
+    ] {
+        assert_mistake(&format!("root = \"s\"\n\n[components.a]\n{value}\n"), 4, what, help);
+    }
+    assert_mistake("root = 7\n", 1, "integer `7`", "a string");
+    assert_mistake("root = \"\"\n", 1, "`root` is empty", "name the folder");
+    assert_mistake("root = \"s\"\n[components]\na = \"b\"\n", 3, "\"b\"", "a table `[components.NAME]`");
+}
+
+#[test]
+fn a_file_without_a_root_or_that_is_not_toml_is_a_mistake_with_its_line() {
+    assert_mistake("[defaults]\nkeep = 1\n", 1, "there is no `root`", "root = \"snapshots\"");
+    assert_mistake("root = \"s\"\n[components.a\n", 2, "unclosed table", "]");
+    assert_mistake("root = \"s\"\n[components.a]\n\n[components.a]\n", 4, "duplicate key", "");
+    let place = Place::new("");
+    fs::remove_file(place.grants()).unwrap();
+    assert_refused(&place.check(&[]), 2, "minisnap.toml: cannot read it: ");
+}
+
+#[test]
+fn two_components_on_one_directory_are_a_mistake_with_its_line() {
+    let same = "root = \"s\"\n[components.b]\ndirectory = \"d/e\"\n[components.a]\ndirectory = \"./d//e/\"\n";
+    assert_mistake(same, 5, "the components `b` and `a` have one directory", "side by side");
+    // One has the directory of its name.
+    let of_name = "root = \"s\"\n[components.a]\ndirectory = \"b\"\n[components.b]\n";
+    assert_mistake(of_name, 4, "the components `a` and `b` have one directory", "side by side");
+    // Its state stays its own while it may not read it.
+    let without_access = format!("{of_name}access = \"none\"\n");
+    assert_mistake(&without_access, 4, "the components `a` and `b` have one directory", "side by side");
+}
+
+#[test]
+fn a_directory_inside_another_is_a_mistake_with_its_line() {
+    let inside = "root = \"s\"\n[components.a]\ndirectory = \"d/e/f\"\n[components.b]\ndirectory = \"d\"\n[components.d-]\n";
+    assert_mistake(inside, 3, "d/e/f` of the component `a` lies inside the directory", "side by side");
+    let of_name = "root = \"s\"\n[components.a]\n[components.b]\ndirectory = \"a/b\"\n";
+    assert_mistake(of_name, 4, "of the component `a` (line 2)", "side by side");
+    // The same beginning of a name is not the same folder.
+    let beside =
+        Place::new("root = \"s\"\n[components.a]\n[components.ab]\n[components.c]\ndirectory = \"d/a\"\n");
+    assert_eq!(beside.check(&[]).code, Some(0));
+}
+
+#[test]
+fn a_name_that_escapes_the_root_is_a_mistake_with_its_line() {
+    for name in ["../a", "..", "a/b", "/a", "", "a b"] {
+        let what = format!("`{name}` is no component's name");
+        assert_mistake(&format!("root = \"s\"\n[components.\"{name}\"]\n"), 2, &what, "letters, digits");
+    }
+    let with_version = "root = \"s\"\n[components.\"a@1.0.0\"]\n";
+    assert_mistake(with_version, 2, "`a@1.0.0` is no component's name", "the name alone");
+}
+
+#[test]
+fn a_directory_that_escapes_the_root_is_a_mistake_with_its_line() {
+    for (directory, what) in [
+        ("../a", "may escape"),
+        ("a/../../b", "may escape"),
+        ("/a", "may escape"),
+        (".", "is the root"),
+        ("", "is the root"),
+    ] {
+        let grants = format!("root = \"s\"\n[components.a]\nkeep = 1\ndirectory = \"{directory}\"\n");
+        assert_mistake(&grants, 4, what, "a directory below `root`");
+    }
+}
+
+#[test]
+fn links_are_followed_before_directories_are_compared() {
+    let grants = "root = \"s\"\n[components.a]\n[components.b]\ndirectory = \"link\"\n";
+    let place = Place::new(grants);
+    let (root, link) = (place.path("s"), place.path("s/link"));
+    fs::create_dir_all(root.join("a/below")).unwrap();
+    let lead = |to: &Path| {
+        fs::remove_file(&link).ok();
+        symlink(to, &link).unwrap();
+    };
+    lead(Path::new("a"));
+    place.assert_mistake(4, "the components `a` and `b` have one directory", "side by side");
+    lead(Path::new("a/below"));
+    place.assert_mistake(4, "lies inside", "side by side");
+    lead(place.folder());
+    place.assert_mistake(4, "escapes the root by a link", "remove the link");
+    lead(&root);
+    place.assert_mistake(4, "is a link to the root", "remove the link");
+    lead(Path::new("nowhere"));
+    place.assert_mistake(4, "cannot find out where", "leads nowhere");
+    // What was right when the file was read is looked at again when it is granted.
+    lead(Path::new("elsewhere"));
+    fs::create_dir(root.join("elsewhere")).unwrap();
+    let grants = Grants::load(place.grants()).unwrap();
+    grants.grant("b").unwrap();
+    lead(Path::new("a"));
+    for name in ["a", "b"] {
+        assert_eq!(grants.grant(name).unwrap_err().line(), Some(4));
+    }
+    // The root itself may be a link, and lie elsewhere.
+    fs::rename(&root, place.path("real")).unwrap();
+    symlink("real", &root).unwrap();
+    fs::remove_file(place.path("real/link")).unwrap();
+    Grants::load(place.grants()).unwrap().grant("b").unwrap();
+}
+
+#[test]
+fn a_component_that_is_not_named_gets_no_directory_of_another() {
+    let place =
+        Place::new("root = \"s\"\n[components.a]\ndirectory = \"b\"\n[components.c]\ndirectory = \"d/e\"\n");
+    place.install("b@1.0.0.wasm").install("d@1.0.0.wasm");
+    let refused = place.run("b@1.0.0.wasm", &["create", "1", "1"]);
+    assert_refused(&refused, 2, "minisnap.toml:3:13: the components `b` and `a` have one directory");
+    let refused = place.run("d@1.0.0.wasm", &["create", "1", "1"]);
+    assert_refused(&refused, 2, "minisnap.toml:5:13: the directory");
+    let grants = Grants::load(place.grants()).unwrap();
+    for name in ["../s/b", "..", "", "b/c"] {
+        assert!(grants.grant(name).is_err(), "{name}");
+    }
+    // A link in the place of its directory leads nowhere else either.
+    fs::create_dir_all(place.path("s/b")).unwrap();
+    symlink("b", place.path("s/f")).unwrap();
+    assert_eq!(grants.grant("f").unwrap_err().line(), Some(3));
+}
+
+// What is right in one.
+
+#[test]
+fn the_effective_table_says_what_each_component_gets() {
+    let place = Place::new(GRANTS);
+    let root = place.path("state").display().to_string();
+    let table = place.check(&[]);
+    let lines: Vec<Vec<&str>> = table.stdout.lines().map(|line| line.split("  ").collect()).collect();
+    let cells: Vec<Vec<&str>> = lines
+        .iter()
+        .map(|line| line.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    let directory = |path: &str| format!("{root}/{path}");
+    assert_eq!(cells[0], ["component", "access", "layout", "keep", "max-state", "max-total", "directory"]);
+    assert_eq!(cells[1], ["banned", "none", "numbered", "5", "1.0 KiB", "none", &directory("banned")]);
+    assert_eq!(
+        cells[2],
+        ["counter", "read-write", "numbered", "2", "1.0 KiB", "1.0 MiB", &directory("counter")]
+    );
+    assert_eq!(cells[3], ["reader", "read-only", "pair", "5", "7 B", "none", &directory("shared/reader")]);
+    assert_eq!(cells[4], ["*", "read-write", "numbered", "5", "1.0 KiB", "none", &directory("NAME")]);
+    assert_eq!((table.code, cells.len(), table.stderr.as_str()), (Some(0), 5, ""));
+    assert!(!place.path("state").exists(), "a check made a directory");
+
+    let json = place.check(&["--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let reader = serde_json::json!({
+        "name": "reader", "directory": directory("shared/reader"), "access": "read-only", "layout": "pair",
+        "keep": 5, "max-state": 7, "max-total": null,
+    });
+    assert_eq!(json["components"][2], reader);
+    assert_eq!((json["root"].as_str(), &json["defaults"]["max-state"]), (Some(root.as_str()), &1024.into()));
+}
+
+#[test]
+fn the_grants_file_of_the_readme_says_what_is_written_there() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (_, section) = readme.split_once("## Grant directories").expect("the README has the section");
+    let (_, file) = section.split_once("```toml\n").expect("the section shows a grants file");
+    let (file, section) = file.split_once("```").unwrap();
+    let place = Place::new(file);
+    let done = place.check(&[]);
+    let printed = done.stdout.replace(&place.folder().display().to_string(), "");
+    let (_, console) = section.split_once("grants check minisnap.toml\n").expect("and its table");
+    let cells = |table: &str| -> Vec<Vec<String>> {
+        table.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let expected = console.split_once("```").unwrap().0.replace("/srv", "");
+    assert_eq!((done.code, cells(&printed)), (Some(0), cells(&expected)), "{done:?}");
+}
+
+#[test]
+fn an_embedder_gets_the_same_grants() {
+    let place = Place::new(GRANTS);
+    let grants = Grants::load(place.grants()).unwrap();
+    assert_eq!(grants.grant("banned").unwrap(), Grant::denied());
+    let reader = grants.grant("reader").unwrap();
+    assert_eq!(reader, Grant::new(place.path("state/shared/reader")).max_state(7).read_only());
+    let other = grants.entry("other").unwrap();
+    assert_eq!(
+        (other.terms, other.place.to_string()),
+        (grants.defaults(), place.grants().display().to_string())
+    );
+    assert_eq!(other.grant().dir(), place.path("state/other"));
+    let names: Vec<String> = grants.entries().map(|entry| entry.name).collect();
+    assert_eq!(names, ["banned", "counter", "reader"]);
+    // What nothing is said of is what a grant has from the start.
+    let nothing = Grants::load(Place::new("root = \"s\"").grants()).unwrap().grant("a").unwrap();
+    assert_eq!(nothing, Grant::new(nothing.dir()));
+}

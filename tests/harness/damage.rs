@@ -1,0 +1,151 @@
+//! Snapshots of which a file was changed: every single bit, every cut, zeros from any byte on, a file of another snapshot
+//! in its place, two files swapped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use minisnap_host::{Error, Layout};
+
+use crate::subject::{Access, Pair, Subject, show, state};
+use crate::{Tally, scratch};
+
+/// The number of the snapshot whose files are changed.
+const SEQ: u64 = 19;
+
+/// Changes the files of a snapshot in every way, and restores it each time. A layout that keeps generations is tried
+/// with an older one beside it, too.
+pub fn damage(subject: Subject) -> Tally {
+    let mut tally = Tally::default();
+    let with_older: &[bool] = if subject.layout() == Layout::Pair { &[false] } else { &[false, true] };
+    for &with_older in with_older {
+        let before = if with_older { &[18, SEQ][..] } else { &[SEQ] };
+        let dir = scratch();
+        let other = scratch();
+        for (dir, before) in [(&dir, before), (&other, &[SEQ + 1])] {
+            for &seq in before {
+                let created =
+                    subject.open(dir.path()).and_then(|mut store| store.create(&state(seq, 40), seq));
+                created.expect("a whole directory takes a snapshot");
+            }
+        }
+        let mut damaged = Damaged {
+            dir: dir.path(),
+            whole: files(dir.path()),
+            store: subject.open(dir.path()).expect("the store opens"),
+            with_older,
+            tally: &mut tally,
+        };
+        damaged.all(&files(other.path()));
+    }
+    tally
+}
+
+struct Damaged<'d> {
+    dir: &'d Path,
+    /// The files as they were.
+    whole: BTreeMap<String, Vec<u8>>,
+    store: Access,
+    with_older: bool,
+    tally: &'d mut Tally,
+}
+
+impl Damaged<'_> {
+    fn all(&mut self, other: &BTreeMap<String, Vec<u8>>) {
+        let newest: Vec<(String, Vec<u8>)> = self
+            .whole
+            .iter()
+            .filter(|(name, _)| !name.ends_with(".json") || !name.contains("18"))
+            .map(|(name, contents)| (name.clone(), contents.clone()))
+            .collect();
+        for (name, contents) in &newest {
+            for bit in 0..8 * contents.len() {
+                let mut changed = contents.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                self.case(&format!("bit {bit} of {name}"), &[(name, &changed)]);
+            }
+            for size in 0..contents.len() {
+                self.case(&format!("{name} cut at {size}"), &[(name, &contents[..size])]);
+                let mut zeroed = contents.clone();
+                zeroed[size..].fill(0);
+                self.case(&format!("{name} zeroed from {size}"), &[(name, &zeroed)]);
+            }
+            // The numbered layout has its number in the name.
+            for contents in other.iter().filter(|(other, _)| *other == name || other.contains('_')) {
+                self.case(&format!("{name} of another snapshot"), &[(name, contents.1)]);
+            }
+        }
+        let names: Vec<String> = self.whole.keys().cloned().collect();
+        for (at, first) in names.iter().enumerate() {
+            for second in &names[at + 1..] {
+                let [one, two] = [first, second].map(|name| self.whole[name].clone());
+                self.case(&format!("{first} and {second} swapped"), &[(first, &two), (second, &one)]);
+            }
+        }
+    }
+
+    /// Puts this into the files, restores, and puts back what was there.
+    fn case(&mut self, what: &str, changes: &[(&String, &[u8])]) {
+        for (name, contents) in changes {
+            fs::write(self.dir.join(name), contents).expect("the scratch folder can be written");
+        }
+        let names: Vec<&str> = changes.iter().map(|(name, _)| name.as_str()).collect();
+        let result = self.judge(&names);
+        self.tally.add(what, result);
+        for (name, _) in changes {
+            fs::write(self.dir.join(name), &self.whole[*name]).expect("the scratch folder can be written");
+        }
+    }
+
+    fn judge(&mut self, changed: &[&str]) -> Result<(), String> {
+        let right: Pair = Some((state(SEQ, 40), SEQ));
+        let older: Pair = Some((state(SEQ - 1, 40), SEQ - 1));
+        let (restored, says_so) = match &mut self.store {
+            Access::Ours(store) => {
+                // Whoever only looks must not trap, either.
+                for trap in [store.info().err(), store.list().err()].into_iter().flatten() {
+                    if let Error::Component(trap) = trap {
+                        return Err(format!("a trap: {trap:#}"));
+                    }
+                }
+                match store.restore_text() {
+                    Ok(snapshot) => {
+                        let says_so =
+                            snapshot.skipped.iter().any(|skipped| is_blamed(changed[0], &skipped.problem));
+                        (Some((snapshot.state, snapshot.seq)), says_so)
+                    }
+                    Err(Error::NotFound) => (None, false),
+                    Err(Error::Corrupt(text)) if changed.iter().any(|name| is_blamed(name, &text)) => {
+                        return Ok(());
+                    }
+                    Err(error) => return Err(format!("not said to be corrupt, or not where: {error}")),
+                }
+            }
+            native => match native.restore() {
+                Ok(restored) => (restored, false),
+                // It says that it failed, and did not panic.
+                Err(error) if error.contains("exit code Some(1)") => return Ok(()),
+                Err(error) => return Err(error),
+            },
+        };
+        if restored == right || (self.with_older && says_so && restored == older) {
+            return Ok(());
+        }
+        Err(format!("restored {}", show(&restored)))
+    }
+}
+
+/// Whether an error says that this file is damaged, which it names first. Where a sum is another than that of its file,
+/// either may be damaged: it names the file first, and then its sums.
+fn is_blamed(name: &str, problem: &str) -> bool {
+    problem.split('`').nth(1) == Some(name) || name == "snapshot.sum" && problem.contains(name)
+}
+
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry"));
+    let named = entries.map(|entry| {
+        let name = entry.file_name().into_string().expect("names are UTF-8");
+        (name, fs::read(entry.path()).expect("a file"))
+    });
+    named.collect()
+}

@@ -1,0 +1,138 @@
+//! A host of consumer components, as an embedder writes one.
+
+use minisnap_host::{Grant, Minisnap, SnapshotCtx, SnapshotView};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Cache, CacheConfig, Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::p2::bindings::{Command, sync};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+/// The most that a component may print, in bytes.
+const MAX_OUTPUT: usize = 1 << 20;
+
+/// What is the same for all components.
+pub struct Host {
+    /// The components' engine; the store has another.
+    pub engine: Engine,
+    linker: Linker<Consumer>,
+    minisnap: Minisnap,
+    /// The most memory of a component, in bytes.
+    pub max_memory: usize,
+    /// After how many epochs a component is ended, where the engine counts them.
+    pub epochs: u64,
+    /// How much fuel a component gets, where the engine burns it.
+    pub fuel: Option<u64>,
+}
+
+/// What belongs to one component.
+pub struct Consumer {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    limits: StoreLimits,
+    snapshots: SnapshotCtx,
+}
+
+/// A component that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it printed.
+    pub printed: String,
+    /// Why it was ended, if it did not do so itself.
+    pub trap: Option<wasmtime::Error>,
+    /// Its snapshots.
+    pub snapshots: SnapshotCtx,
+}
+
+impl Host {
+    /// A host of components that are called synchronously.
+    pub fn new(config: &Config, minisnap: &Minisnap) -> Self {
+        Self::with(config, minisnap, |linker| {
+            wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+            minisnap_host::add_to_linker(linker)
+        })
+    }
+
+    /// A host of components that are called asynchronously.
+    pub fn new_async(config: &Config, minisnap: &Minisnap) -> Self {
+        Self::with(config, minisnap, |linker| {
+            wasmtime_wasi::p2::add_to_linker_async(linker)?;
+            minisnap_host::add_to_linker_async(linker)
+        })
+    }
+
+    fn with(
+        config: &Config,
+        minisnap: &Minisnap,
+        link: impl FnOnce(&mut Linker<Consumer>) -> wasmtime::Result<()>,
+    ) -> Self {
+        let mut config = config.clone();
+        config.cache(Cache::new(CacheConfig::new()).ok());
+        let engine = Engine::new(&config).expect("the engine can be configured like this");
+        let mut linker = Linker::new(&engine);
+        link(&mut linker).expect("the imports are defined once");
+        Host { engine, linker, minisnap: minisnap.clone(), max_memory: 64 << 20, epochs: 1 << 40, fuel: None }
+    }
+
+    /// A component's file, compiled.
+    pub fn load(&self, file: &str) -> Component {
+        Component::from_file(&self.engine, file).expect("the component compiles")
+    }
+
+    /// The snapshots of a component that is granted this.
+    pub fn snapshots(&self, grant: Grant) -> SnapshotCtx {
+        SnapshotCtx::new(self.minisnap.open(grant).expect("the directory can be granted"))
+    }
+
+    /// Runs a component to its end.
+    pub fn run(&self, component: &Component, snapshots: SnapshotCtx, args: &[&str]) -> Ended {
+        let (mut store, output) = self.store(snapshots, args);
+        let command = sync::Command::instantiate(&mut store, component, &self.linker);
+        let result = command.and_then(|command| command.wasi_cli_run().call_run(&mut store));
+        ended(store, &output, result)
+    }
+
+    /// Runs a component to its end, asynchronously.
+    pub async fn run_async(&self, component: &Component, snapshots: SnapshotCtx, args: &[&str]) -> Ended {
+        let (mut store, output) = self.store(snapshots, args);
+        let result = match Command::instantiate_async(&mut store, component, &self.linker).await {
+            Ok(command) => command.wasi_cli_run().call_run(&mut store).await,
+            Err(error) => Err(error),
+        };
+        ended(store, &output, result)
+    }
+
+    fn store(&self, snapshots: SnapshotCtx, args: &[&str]) -> (Store<Consumer>, MemoryOutputPipe) {
+        let output = MemoryOutputPipe::new(MAX_OUTPUT);
+        let wasi = WasiCtx::builder().stdout(output.clone()).arg("consumer").args(args).build();
+        let limits = StoreLimitsBuilder::new().memory_size(self.max_memory).build();
+        let consumer = Consumer { wasi, table: ResourceTable::new(), limits, snapshots };
+        let mut store = Store::new(&self.engine, consumer);
+        store.limiter(|consumer| &mut consumer.limits);
+        store.set_epoch_deadline(self.epochs);
+        if let Some(fuel) = self.fuel {
+            store.set_fuel(fuel).expect("the engine burns fuel");
+        }
+        (store, output)
+    }
+}
+
+fn ended(
+    store: Store<Consumer>,
+    output: &MemoryOutputPipe,
+    result: wasmtime::Result<Result<(), ()>>,
+) -> Ended {
+    let printed = String::from_utf8(output.contents().to_vec()).expect("components print UTF-8");
+    Ended { printed, trap: result.err(), snapshots: store.into_data().snapshots }
+}
+
+impl WasiView for Consumer {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl SnapshotView for Consumer {
+    fn snapshots(&mut self) -> &mut SnapshotCtx {
+        &mut self.snapshots
+    }
+}

@@ -1,0 +1,152 @@
+//! Programs that snapshot in a loop and are stopped at random moments: killed, or with the power of their file system cut.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::tempdir;
+
+use crate::random::Random;
+use crate::subject::{Subject, is_whole, show};
+use crate::{Tally, run};
+
+/// The size of the states in bytes.
+const SIZE: usize = 20_000;
+
+/// How long a program goes on after its first acknowledgement, at most: some snapshots.
+const LONGEST: Duration = Duration::from_millis(30);
+
+/// How long one goes on that is stopped at any moment from its start on, at most: until it has recovered and made some.
+const LONGEST_FROM_START: Duration = Duration::from_millis(200);
+
+/// From when on a program may be stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// Its start, which includes its recovery.
+    Start,
+    /// Its first acknowledgement.
+    Acknowledgement,
+}
+
+/// Has a program snapshot in a loop from `first` on, and stops it at a random moment.
+/// Returns the numbers that were acknowledged last before the moment, and at all.
+fn stop(
+    subject: Subject,
+    dir: &Path,
+    first: u64,
+    from: From,
+    random: &mut Random,
+    stop: impl FnOnce(&mut Child),
+) -> Result<(u64, u64), String> {
+    let mut command = subject.count(dir, first, u64::MAX, SIZE);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| format!("{command:?}: {e}"))?;
+    let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
+    let acknowledged = AtomicU64::new(first - 1);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            for line in lines.map_while(Result::ok) {
+                acknowledged.store(line.parse().expect("a number"), Ordering::SeqCst);
+            }
+        });
+        while from == From::Acknowledgement && acknowledged.load(Ordering::SeqCst) < first {
+            if reader.is_finished() {
+                let status = child.wait();
+                return Err(format!("no snapshot could be made: {status:?}"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        thread::sleep(random.time(if from == From::Start { LONGEST_FROM_START } else { LONGEST }));
+        let before = acknowledged.load(Ordering::SeqCst);
+        stop(&mut child);
+        // It may have ended by itself, with an error.
+        let _ = child.kill();
+        child.wait().expect("the child can be waited for");
+        reader.join().expect("its output was read");
+        Ok((before, acknowledged.load(Ordering::SeqCst)))
+    })
+}
+
+/// What is restored after `acknowledged` was acknowledged, or what is wrong with that.
+fn check(subject: Subject, dir: &Path, acknowledged: u64) -> Result<u64, String> {
+    let restored = subject.restored(&run(&mut subject.restore(dir), ""))?;
+    match &restored {
+        Some((state, seq)) if is_whole(state, *seq) && *seq >= acknowledged => Ok(*seq),
+        _ => Err(format!("restored {} where {acknowledged} was acknowledged", show(&restored))),
+    }
+}
+
+/// Kills a program again and again, every second time at any moment from its start on, and restores after each time.
+pub fn kills(subject: Subject, rounds: usize) -> Tally {
+    let mut tally = Tally::default();
+    let mut random = Random::default();
+    let dir = tempdir().expect("a folder");
+    let mut stored = 0;
+    for round in 0..rounds {
+        let from = if stored > 0 && round % 2 == 1 { From::Start } else { From::Acknowledgement };
+        let result = stop(subject, dir.path(), stored + 1, from, &mut random, |_| {}).and_then(|(_, all)| {
+            stored = all;
+            check(subject, dir.path(), all)
+        });
+        tally.add(format!("round {round}"), result.map(|seq| stored = seq));
+    }
+    tally
+}
+
+/// What makes the file systems whose power can be cut.
+pub const FILE_SYSTEMS: [(&str, &[&str]); 2] =
+    [("ext4", &["mkfs.ext4", "-q", "-F"]), ("xfs", &["mkfs.xfs", "-q", "-f"])];
+
+/// Cuts the power of a file system, one of [`FILE_SYSTEMS`], again and again, and restores after each time. Only what
+/// was acknowledged before the cut counts.
+///
+/// # Panics
+///
+/// If it cannot be mounted here, which needs root and loop devices.
+pub fn power_cuts(subject: Subject, mkfs: &[&str], rounds: usize) -> Tally {
+    let mut tally = Tally::default();
+    let mut random = Random::default();
+    let tmp = tempdir().expect("a folder");
+    let (image, mounted) = (tmp.path().join("image"), tmp.path().join("mounted"));
+    fs::create_dir(&mounted).expect("the folder can be written");
+    fs::File::create(&image).and_then(|image| image.set_len(400 << 20)).expect("the folder can be written");
+    must(Command::new(mkfs[0]).args(&mkfs[1..]).arg(&image));
+    let dir = mounted.join("snapshots");
+    let mut stored = 0;
+    for round in 0..rounds {
+        let mount = || must(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted));
+        let umount = || must(Command::new("umount").arg(&mounted));
+        mount();
+        let stopped =
+            stop(subject, &dir, stored + 1, From::Acknowledgement, &mut random, |_| cut_power(&mounted));
+        umount();
+        mount();
+        let result = stopped.and_then(|(before, all)| {
+            let checked = check(subject, &dir, before);
+            stored = all;
+            checked
+        });
+        umount();
+        tally.add(format!("round {round}"), result.map(|seq| stored = seq));
+    }
+    tally
+}
+
+/// Stops a file system at once, with nothing written any more that is not on the disk already: FS_IOC_SHUTDOWN with
+/// FS_SHUTDOWN_FLAGS_NOLOGFLUSH, as Linux's `fs.h` and xfs's `xfs_fs.h` have them.
+fn cut_power(mounted: &Path) {
+    let ioctl = r#"open my $dir, "<", $ARGV[0] or die $!; my $flags = pack("I", 2); ioctl $dir, 0x8004587d, $flags or die $!"#;
+    must(Command::new("perl").args(["-e", ioctl]).arg(mounted));
+}
+
+fn must(command: &mut Command) {
+    let done = run(command, "");
+    assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
+}

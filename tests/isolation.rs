@@ -1,0 +1,259 @@
+//! Components that mean harm, beside one that keeps its state: each attack ends in an error to the attacker alone.
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use minisnap_host::{Grant, Layout, Snapshot, Store};
+use minisnap_tests::host::{Ended, Host};
+use minisnap_tests::{HOSTILE, minisnap, run, scratch};
+use tempfile::TempDir;
+use wasmtime::Config;
+use wasmtime::component::Component;
+
+/// An attacker and its victim, each with a directory in the same folder.
+struct Scene {
+    root: TempDir,
+    host: Host,
+    attacker: Component,
+    victim: Store,
+}
+
+impl Scene {
+    fn new(layout: Layout) -> Self {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        let host = Host::new(&config, minisnap());
+        let attacker = host.load(HOSTILE);
+        let root = scratch();
+        let mut victim =
+            minisnap().open(Grant::new(root.path().join("victim")).layout(layout)).expect("a store");
+        victim.create_text("\"theirs\"", 1).expect("the victim's first snapshot");
+        Scene { root, host, attacker, victim }
+    }
+
+    fn path(&self, who: &str) -> PathBuf {
+        self.root.path().join(who)
+    }
+
+    fn grant(&self) -> Grant {
+        Grant::new(self.path("attacker"))
+    }
+
+    fn attack(&self, grant: Grant, attacks: &[&str]) -> Ended {
+        self.host.run(&self.attacker, self.host.snapshots(grant), attacks)
+    }
+
+    /// What the victim has is what it made, and it goes on.
+    #[track_caller]
+    fn assert_the_victim_goes_on(&mut self) {
+        let Snapshot { state, seq, skipped, .. } =
+            self.victim.restore_text().expect("the victim's snapshot is there");
+        assert_eq!((state.as_str(), skipped.len()), ("\"theirs\"", 0));
+        self.victim.create_text("\"theirs\"", seq + 1).expect("the victim goes on");
+        assert_eq!(self.victim.restore_text().expect("what it has just made").seq, seq + 1);
+    }
+}
+
+/// The files below `dir` and what is in them.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let entry = entry.expect("an entry");
+        if entry.file_type().expect("a type").is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.insert(entry.path(), fs::read(entry.path()).expect("readable"));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_path_and_no_name_leads_to_another_components_snapshots() {
+    let mut scene = Scene::new(Layout::Pair);
+    let ended = scene.attack(scene.grant(), &["paths", "restore", "create", "1", "restore"]);
+    assert_eq!(ended.printed, "paths: 0 of 8\nrestore: not-found\ncreate: ok\nrestore: 1 \"mine\"\n");
+    scene.assert_the_victim_goes_on();
+}
+
+#[test]
+fn what_is_denied_reaches_nothing() {
+    let mut scene = Scene::new(Layout::Pair);
+    let ended = scene.attack(Grant::denied(), &["restore", "create", "9", "stream", "9", "readers", "2"]);
+    let denied = "restore: access-denied\ncreate: access-denied\nstream: access-denied\n\
+                  readers: 0 of 2, then access-denied\n";
+    assert_eq!(ended.printed, denied);
+    scene.assert_the_victim_goes_on();
+}
+
+/// Plants something under a name.
+type Plant = fn(victims: &Path, name: &Path);
+
+fn node(name: &Path, kind: &[&str]) {
+    let made = run(Command::new("mknod").arg(name).args(kind), "");
+    // Who is not root may make no device, nor may anybody plant one for the store then.
+    assert!(made.code == Some(0) || kind[0] != "p" && made.stderr.contains("not permitted"), "{made:?}");
+}
+
+const PLANTS: [(&str, Plant); 6] = [
+    ("a link to a file", |victims, name| symlink(victims, name).expect("planted")),
+    ("a link to a folder", |victims, name| {
+        symlink(victims.parent().expect("a folder"), name).expect("planted")
+    }),
+    ("a link to nothing", |_, name| symlink("nothing", name).expect("planted")),
+    ("a hard link", |victims, name| fs::hard_link(victims, name).expect("planted")),
+    ("a FIFO", |_, name| node(name, &["p"])),
+    ("a device without an end", |_, name| node(name, &["c", "1", "5"])),
+];
+
+/// What blocks when it is opened would hang this test.
+#[test]
+fn what_is_planted_in_a_granted_directory_is_neither_followed_nor_read_nor_written() {
+    let generation = "snapshot_00000000000000000001.json";
+    for (layout, victims, names) in [
+        (
+            Layout::Pair,
+            "snapshot.json",
+            &["snapshot.json", "snapshot.seq", "snapshot.sum", "snapshot.tmp", "snapshot.commit"][..],
+        ),
+        (Layout::Numbered, generation, &[generation, "snapshot_00000000000000000001.json.tmp"][..]),
+    ] {
+        let mut scene = Scene::new(layout);
+        let victims = scene.path("victim").join(victims);
+        for (what, plant) in PLANTS {
+            for name in names {
+                let case = format!("{what} as {name}");
+                let _ = fs::remove_dir_all(scene.path("attacker"));
+                fs::create_dir(scene.path("attacker")).expect("made");
+                plant(&victims, &scene.path("attacker").join(name));
+                let before = files(&scene.path("victim"));
+                let grant = scene.grant().layout(layout);
+                let ended = scene
+                    .attack(grant, &["restore", "readers", "1", "create", "1", "stream", "0", "restore"]);
+                assert!(ended.trap.is_none() && !ended.printed.contains("theirs"), "{case}: {ended:?}");
+                assert_eq!(ended.printed.lines().count(), 5, "{case}: {}", ended.printed);
+                drop(ended);
+                // The second name of its file makes it one that may be read no more, until that is gone.
+                let planted = scene.path("attacker").join(name);
+                if planted.symlink_metadata().is_ok() {
+                    fs::remove_file(&planted).unwrap_or_else(|_| panic!("{case}: it is no file any more"));
+                }
+                assert_eq!(files(&scene.path("victim")), before, "{case}");
+            }
+        }
+        scene.assert_the_victim_goes_on();
+    }
+}
+
+#[test]
+fn a_state_of_4_gib_is_too_large_and_leaves_nothing() {
+    let mut scene = Scene::new(Layout::Pair);
+    scene.host.max_memory = 1 << 30;
+    let grant = scene.grant().max_state(8 << 20);
+    let ended = scene.attack(grant.clone(), &["stream", "4294967296", "call", "100000000"]);
+    assert_eq!(ended.printed, "stream: too-large\ncall: too-large\n", "{:?}", ended.trap);
+    drop(ended);
+    // More than a component may hand over at once ends it.
+    let ended = scene.attack(grant, &["call", "900000000"]);
+    assert!(ended.trap.is_some(), "{}", ended.printed);
+    drop(ended);
+    assert!(files(&scene.path("attacker")).is_empty());
+    scene.assert_the_victim_goes_on();
+}
+
+#[test]
+fn a_directory_that_is_full_to_its_limit_costs_nobody_else_anything() {
+    let mut scene = Scene::new(Layout::Numbered);
+    let grant = scene.grant().layout(Layout::Numbered).max_total(4096);
+    let ended = scene.attack(grant, &["create", "1", "stream", "1048576", "restore"]);
+    assert_eq!(ended.printed, "create: ok\nstream: no-space\nrestore: 1 \"mine\"\n");
+    scene.assert_the_victim_goes_on();
+}
+
+#[test]
+fn of_100_000_writers_one_is_given_and_of_readers_a_limited_number() {
+    let mut scene = Scene::new(Layout::Pair);
+    let ended = scene.attack(scene.grant(), &["create", "1", "writers", "100000"]);
+    assert_eq!(ended.printed, "create: ok\nwriters: 1 of 100000, then busy\n");
+    drop(ended);
+    let ended = scene.attack(scene.grant(), &["readers", "100000"]);
+    let given =
+        ended.printed.strip_prefix("readers: ").and_then(|rest| rest.split_once(" of 100000, then busy\n"));
+    let given: u64 = given.expect(&ended.printed).0.parse().expect("a number");
+    assert!((1..=64).contains(&given), "{}", ended.printed);
+    drop(ended);
+    assert_eq!(
+        scene.attack(scene.grant(), &["create", "2", "restore"]).printed,
+        "create: ok\nrestore: 2 \"mine\"\n"
+    );
+    scene.assert_the_victim_goes_on();
+}
+
+/// Ends the attacker in the middle of a create in this way, and looks at what is left.
+#[track_caller]
+fn assert_half_a_create_leaves_nothing(end: &str) {
+    for layout in [Layout::Pair, Layout::Numbered] {
+        let mut scene = Scene::new(layout);
+        let grant = scene.grant().layout(layout);
+        assert_eq!(scene.attack(grant.clone(), &["create", "1"]).printed, "create: ok\n");
+        let before = files(&scene.path("attacker"));
+        scene.host.epochs = 20;
+        let engine = scene.host.engine.weak();
+        let clock = thread::spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let ended = scene.attack(grant.clone(), &["half", end]);
+        assert!(ended.trap.is_some() && ended.printed == "half: half written\n", "{ended:?}");
+        // Its writer is open until its snapshots are dropped.
+        drop(ended);
+        assert_eq!(files(&scene.path("attacker")), before, "{end}");
+        scene.assert_the_victim_goes_on();
+        scene.host.epochs = 1 << 40;
+        let ended = scene.attack(grant, &["restore", "create", "2"]);
+        assert_eq!(ended.printed, "restore: 1 \"mine\"\ncreate: ok\n");
+        drop((ended, scene));
+        clock.join().expect("the clock ends with its engine");
+    }
+}
+
+#[test]
+fn a_trap_in_the_middle_of_a_create_leaves_nothing() {
+    assert_half_a_create_leaves_nothing("trap");
+}
+
+#[test]
+fn an_endless_loop_with_an_open_writer_is_ended_by_the_host_and_leaves_nothing() {
+    assert_half_a_create_leaves_nothing("loop");
+}
+
+#[test]
+fn memory_that_is_exhausted_with_an_open_writer_leaves_nothing() {
+    assert_half_a_create_leaves_nothing("memory");
+}
+
+#[test]
+fn a_stack_that_is_exhausted_with_an_open_writer_leaves_nothing() {
+    assert_half_a_create_leaves_nothing("stack");
+}
+
+#[test]
+fn a_writer_or_reader_that_was_given_to_nobody_ends_who_uses_it() {
+    let mut scene = Scene::new(Layout::Pair);
+    for number in 0..4 {
+        for attack in ["forge-writer", "forge-reader"] {
+            let ended = scene.attack(scene.grant(), &[attack, &number.to_string()]);
+            assert!(ended.trap.is_some() && ended.printed.is_empty(), "{attack} {number}: {}", ended.printed);
+        }
+    }
+    scene.assert_the_victim_goes_on();
+}

@@ -1,0 +1,264 @@
+//! Who a component is, by its manifest or its file's name, and what it gets when it runs.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use minisnap_host::Access;
+use minisnap_host::config::Grants;
+use minisnap_host::manifest::Manifest;
+use minisnap_tests::place::{GRANTS, Place, STORE, assert_prints, assert_refused, manifest};
+use minisnap_tests::{cli, run};
+
+// Who a component is.
+
+#[test]
+fn an_upgraded_component_finds_its_state() {
+    let place = Place::new(GRANTS);
+    place.install("counter@1.0.0.wasm").install("counter@1.1.0.wasm");
+    let old = place.run("counter@1.0.0.wasm", &["create", "1", "1", "create", "2", "2", "create", "3", "3"]);
+    assert_prints(&old, &["ok", "ok", "ok"]);
+    let new = place.run("counter@1.1.0.wasm", &["restore", "list", "create", "4", "4"]);
+    assert_prints(&new, &["3 3", "3 Soundness::Verified, 2 Soundness::Verified", "ok"]);
+    // So it does with a manifest, and back again.
+    place.install_with("app", &manifest("counter", "2.0.0", ""));
+    assert_prints(&place.run("app.wasm", &["restore"]), &["4 4"]);
+    assert_prints(&place.run("counter@1.0.0.wasm", &["restore"]), &["4 4"]);
+    assert_eq!(fs::read_dir(place.path("state")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_manifest_may_be_flat_or_a_table() {
+    let place = Place::new(GRANTS);
+    let table = format!(
+        "[component]\n{}[component.capabilities.resources]\nmemory_max = 1000000\n[deployment]\ngroup = \"main\"\n",
+        manifest("a", "1.0.0", "")
+    );
+    place.install_with("flat", &manifest("a", "1.0.0", "[capabilities.resources]\nmemory_max = 1000000\n"));
+    place.install_with("table", &table);
+    let read = |name: &str| Manifest::of(place.path(name)).unwrap().unwrap();
+    let (flat, table) = (read("flat.wasm"), read("table.wasm"));
+    assert_eq!(flat.component(), table.component());
+    assert_eq!((table.name(), table.memory_max(), table.wants_snapshots()), ("a", Some(1_000_000), true));
+    assert!(read("a@2.0.0.wasm").wants_snapshots(), "without a manifest");
+    assert_eq!(Manifest::of(place.path("a.wasm")).unwrap(), None);
+}
+
+#[test]
+fn a_mistake_in_a_manifest_is_named_with_its_line() {
+    let place = Place::new(GRANTS);
+    for (text, place_and_what) in [
+        ("name = \"a\"\nversion = \"1.0\"\n", ":2:11: Invalid module ID version: 1.0"),
+        ("name = \"../counter\"\nversion = \"1.0.0\"\n", ":1:8: Invalid module ID name: ../counter"),
+        ("[component]\nname = \"a\"\n", ": the manifest has no `version`"),
+        (
+            "name = \"a\"\nversion = \"1.0.0\"\n[capabilities.resources]\nmemory_max = \"1MiB\"\n",
+            ":4:14: `memory_max`: invalid type",
+        ),
+        ("[component]\nname = \"a\"\nversion = \"1.0.0\"\n[capabilities.resources]\nmemory_max = 1\n", ":4:"),
+        ("name = \"a\"\nversion = \"1.0.0\"\nimports = [\"a::b\"]\n", "a::b"),
+        ("name = \n", ":1:"),
+    ] {
+        place.install_with("app", text);
+        let refused = place.run("app.wasm", &["exists"]);
+        assert_refused(
+            &refused,
+            2,
+            &format!(
+                "app.component.toml{}",
+                if place_and_what.starts_with(':') { place_and_what } else { ": " }
+            ),
+        );
+        assert!(refused.stderr.contains(place_and_what), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn only_the_manifest_or_the_name_of_the_file_says_who_a_component_is() {
+    let place = Place::new(GRANTS);
+    // Neither what it is told nor what it says makes it another.
+    place.install("thief@1.0.0.wasm").install("nobody.wasm").install("counter@1.0.wasm");
+    assert_prints(&place.run("thief@1.0.0.wasm", &["create", "1", "\"counter@1.0.0\""]), &["ok"]);
+    assert!(place.path("state/thief").is_dir() && !place.path("state/counter").exists());
+    for nameless in ["nobody.wasm", "counter@1.0.wasm"] {
+        assert_refused(&place.run(nameless, &["exists"]), 2, &format!("{nameless}: it has no name"));
+    }
+    // The manifest of another beside a file that says whose it is.
+    place.install_with("thief@1.0.0", &manifest("counter", "1.0.0", ""));
+    let refused = place.run("thief@1.0.0.wasm", &["exists"]);
+    assert_refused(&refused, 2, "the manifest is of `counter@1.0.0`, and beside `thief@1.0.0.wasm`");
+    // Nor is a limit lost with the file that a link should lead to.
+    fs::remove_file(place.path("thief@1.0.0.component.toml")).unwrap();
+    symlink("nowhere", place.path("thief@1.0.0.component.toml")).unwrap();
+    assert_refused(&place.run("thief@1.0.0.wasm", &["exists"]), 2, "component.toml: cannot read it");
+}
+
+#[test]
+fn a_component_cannot_reach_the_snapshots_through_its_files() {
+    let place = Place::new(GRANTS);
+    place.install("counter@1.0.0.wasm");
+    assert_prints(&place.run("counter@1.0.0.wasm", &["create", "1", "1"]), &["ok"]);
+    symlink(place.path("state"), place.path("link")).unwrap();
+    for host in ["", "state", "state/other", "link", "state/counter"] {
+        fs::create_dir_all(place.path("state/other")).unwrap();
+        let dir = format!("{}::/data", place.path(host).display());
+        let refused = place.run_with("counter@1.0.0.wasm", &["--dir", &dir], &["read", "/data"]);
+        assert_refused(&refused, 2, "would give the component");
+    }
+    let granted = place.path("state/counter");
+    let mut command = cli();
+    command.arg("run").arg(place.path("counter@1.0.0.wasm")).arg("--grant").arg(&granted);
+    let refused = run(command.arg("--dir").arg(format!("{}::/", granted.display())), "");
+    assert_refused(&refused, 2, "would give the component");
+}
+
+// What a component needs.
+
+#[test]
+fn a_manifest_without_the_import_gets_no_snapshots() {
+    let place = Place::new(GRANTS);
+    place.install_with(
+        "app",
+        "name = \"counter\"\nversion = \"1.0.0\"\nimports = [\"wasi:cli/stdin@0.2.0\"]\n",
+    );
+    let denied = place.run("app.wasm", &["create", "1", "1", "restore", "exists"]);
+    assert_eq!(
+        (denied.code, denied.stdout.as_str()),
+        (Some(0), "access-denied\naccess-denied\naccess-denied\n")
+    );
+    assert!(denied.stderr.starts_with("warning: `counter` gets no snapshots: "), "{}", denied.stderr);
+    assert!(
+        denied.stderr.contains(&format!("app.component.toml does not import `{STORE}`")),
+        "{}",
+        denied.stderr
+    );
+    assert!(!place.path("state").exists());
+}
+
+#[test]
+fn the_grants_file_decides_over_access_and_limits() {
+    let place = Place::new(GRANTS);
+    place.install("banned@1.0.0.wasm").install("reader@1.0.0.wasm").install("other@1.0.0.wasm");
+    let banned = place.run("banned@1.0.0.wasm", &["create", "1", "1", "exists"]);
+    assert_eq!((banned.code, banned.stdout.as_str()), (Some(0), "access-denied\naccess-denied\n"));
+    assert!(
+        banned.stderr.contains("`banned` gets no snapshots: its `access` is none in "),
+        "{}",
+        banned.stderr
+    );
+    assert!(banned.stderr.contains("minisnap.toml:17:"), "{}", banned.stderr);
+    assert!(!place.path("state/banned").exists());
+
+    let reader = ["create", "2", "2", "restore"];
+    assert_prints(&place.run("reader@1.0.0.wasm", &reader), &["access-denied", "not-found"]);
+    let create = run(cli().arg("create").arg(place.path("state/shared/reader")).args(["--seq", "1"]), "1");
+    assert_eq!(create.code, Some(0), "{create:?}");
+    assert_prints(&place.run("reader@1.0.0.wasm", &reader), &["access-denied", "1 1"]);
+
+    // One that the file does not name has what the defaults say, in the directory of its name.
+    let other = place.run("other@1.0.0.wasm", &["create-large", "1", "1023", "create", "2", "2", "info"]);
+    assert_prints(&other, &["too-large: 1024", "ok", "2 1 Layout::Numbered Soundness::Verified"]);
+    assert!(place.path("state/other/snapshot_00000000000000000002.json").is_file());
+}
+
+#[test]
+fn memory_max_caps_the_memory_of_a_component() {
+    let place = Place::new(GRANTS);
+    let args = ["allocate", "100000000"];
+    place
+        .install_with("app", &manifest("counter", "1.0.0", "capabilities.resources.memory_max = 67108864\n"));
+    let capped = place.run("app.wasm", &args);
+    assert_eq!((capped.code, capped.stdout.as_str()), (Some(11), ""), "{capped:?}");
+    // The command line may say less, and not more.
+    assert_eq!(place.run_with("app.wasm", &["--max-memory", "1GiB"], &args).code, Some(11));
+    place.install_with(
+        "app",
+        &manifest("counter", "1.0.0", "capabilities.resources.memory_max = 134217728\n"),
+    );
+    assert_prints(&place.run("app.wasm", &args), &["100000000 bytes"]);
+    assert_eq!(place.run_with("app.wasm", &["--max-memory", "64MiB"], &args).code, Some(11));
+    // So it is with a directory that the command line grants.
+    place.install_with("app", &manifest("counter", "1.0.0", "capabilities.resources.memory_max = 1\n"));
+    let mut command = cli();
+    command.arg("run").arg(place.path("app.wasm")).arg("--grant").arg(place.path("state/counter"));
+    assert_eq!(run(command.args(["--", "exists"]), "").code, Some(11));
+}
+
+#[test]
+fn files_that_a_manifest_needs_are_refused_unless_the_command_line_grants_them() {
+    let place = Place::new(GRANTS);
+    let needs = "capabilities.filesystem = [\"/data/in\", \"/logs\"]\n";
+    place.install_with("app", &manifest("counter", "1.0.0", needs));
+    fs::create_dir_all(place.path("files/in")).unwrap();
+    let files = |guest: &str| format!("{}::{guest}", place.path("files").display());
+    let args = ["read", "/data/in", "read", "/logs", "read", "/etc"];
+
+    let refused = place.run("app.wasm", &args);
+    assert_refused(
+        &refused,
+        8,
+        "app.component.toml: `counter` needs files that it is not given: `/data/in`, `/logs`",
+    );
+    assert!(refused.stderr.contains("--dir HOST::/data/in --dir HOST::/logs"), "{}", refused.stderr);
+    for guest in ["/data", "/data/in", "/dat", "/logs/more"] {
+        let refused = place.run_with("app.wasm", &["--dir", &files(guest)], &args);
+        assert_refused(&refused, 8, "`/logs`");
+        assert_eq!(refused.stderr.contains("--dir HOST::/data/in"), !guest.starts_with("/data"), "{guest}");
+    }
+    assert!(!place.path("state").exists(), "a component that was not run got a directory");
+
+    let granted = place.run_with("app.wasm", &["--dir", &files("/data"), "--dir", &files("/logs")], &args);
+    assert_prints(&granted, &["Ok(())", "Ok(())", "Err(NotFound)"]);
+    let missing =
+        place.run_with("app.wasm", &["--dir", &files("/data"), "--dir", "/nonexistent::/logs"], &args);
+    assert_refused(&missing, 10, "/nonexistent: cannot open");
+    for dir in ["/data", "::/data", "/tmp::", "/tmp::/a/../.."] {
+        let wrong = place.run_with("app.wasm", &["--dir", dir], &args);
+        assert_eq!(wrong.code, Some(2), "{dir}: {wrong:?}");
+    }
+}
+
+#[test]
+fn a_component_that_must_run_in_a_trusted_environment_is_refused() {
+    let place = Place::new(GRANTS);
+    let needs = "[capabilities.security]\nrequires_tee = true\nallowed_syscalls = []\n";
+    place.install_with("app", &manifest("counter", "1.0.0", needs));
+    assert_refused(
+        &place.run("app.wasm", &["exists"]),
+        8,
+        "`counter` requires a trusted execution environment",
+    );
+    assert!(!place.path("state").exists());
+}
+
+// The command line.
+
+#[test]
+fn a_grants_file_and_a_directory_exclude_each_other() {
+    let place = Place::new(GRANTS);
+    place.install("counter@1.0.0.wasm");
+    for options in [&["--grant", "/tmp"][..], &["--keep", "1"], &["--max-state", "1"], &["--read-only"]] {
+        let wrong = place.run_with("counter@1.0.0.wasm", options, &["exists"]);
+        assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""), "{options:?}");
+        assert!(wrong.stderr.contains("cannot be used with"), "{}", wrong.stderr);
+    }
+    let neither = run(cli().arg("run").arg(place.path("counter@1.0.0.wasm")), "");
+    assert_eq!(neither.code, Some(2));
+    assert!(neither.stderr.contains("--grant") && neither.stderr.contains("--config"), "{}", neither.stderr);
+    // What cannot be loaded gets no directory.
+    fs::write(place.path("counter@1.0.0.wasm"), "no WebAssembly").unwrap();
+    assert_refused(&place.run("counter@1.0.0.wasm", &[]), 11, "counter@1.0.0.wasm");
+    assert!(!place.path("state").exists());
+    assert_eq!(Grants::load(place.grants()).unwrap().entry("banned").unwrap().terms.access, Access::Denied);
+}
+
+#[test]
+fn a_call_of_the_store_ends_at_the_deadline() {
+    let place = Place::new("root = \"s\"");
+    place.install("a@1.0.0.wasm");
+    let create = ["create-large", "1", "60000000"];
+    let late = place.run_with("a@1.0.0.wasm", &["--deadline", "1ms"], &create);
+    assert!(late.stdout.starts_with("io: "), "{late:?}");
+    assert_prints(&place.run_with("a@1.0.0.wasm", &["--deadline", "5min"], &create), &["ok"]);
+    assert_prints(&place.run("a@1.0.0.wasm", &["exists"]), &["true"]);
+    assert_eq!(place.run_with("a@1.0.0.wasm", &["--deadline", "soon"], &create).code, Some(2));
+}

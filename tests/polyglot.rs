@@ -1,0 +1,180 @@
+//! The same script by consumers in every language, run in every way: each prints `consumers/transcript.txt`, to the byte.
+//!
+//! Which tests there are depends on what was built, by `tests/polyglot`: what was not is ignored, with its reason. Of the
+//! languages in `MINISNAP_LANGUAGES`, none is.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::SystemTime;
+use std::{env, fs};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use minisnap_tests::{cached_engine, cli, run};
+use tempfile::tempdir;
+use wasmtime::Store;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime_wasi::p2::bindings::sync::Command as Wasi;
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+
+const LANGUAGES: [&str; 5] = ["c", "go", "javascript", "python", "rust"];
+
+/// What the consumer ran with, in the settings of the command line and of the component.
+const LAYOUT: &str = "numbered";
+const KEEP: &str = "3";
+
+/// Runs a consumer of a language, and returns what it printed.
+type Way = fn(&'static str) -> Result<String, Failed>;
+
+fn main() -> ExitCode {
+    let required: Vec<String> =
+        env::var("MINISNAP_LANGUAGES").unwrap_or_default().split(' ').map(str::to_owned).collect();
+    let mut trials =
+        vec![Trial::test("the_readme_has_a_cell_for_each_language_and_way", || readme_has_cells())];
+    for (language, way, run) in cells() {
+        let missing = missing(language);
+        let is_ignored = missing.is_some() && !required.iter().any(|required| required == language);
+        if let (true, Some(reason)) = (is_ignored, &missing) {
+            eprintln!("{language}::{way} is ignored: {reason}");
+        }
+        let trial = Trial::test(format!("{language}::{way}"), move || match missing {
+            Some(reason) => Err(reason.into()),
+            None => compare(&run(language)?),
+        });
+        trials.push(trial.with_ignored_flag(is_ignored));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Each language with each way in which it is run.
+fn cells() -> Vec<(&'static str, &'static str, Way)> {
+    let both = LANGUAGES
+        .into_iter()
+        .flat_map(|language| [(language, "linked", linked as Way), (language, "composed", composed as Way)]);
+    let hosts = [
+        ("python", "hosts_the_store", python_hosts_the_store as Way),
+        ("javascript", "hosts_the_store", javascript_hosts_the_store as Way),
+    ];
+    both.chain(hosts).collect()
+}
+
+fn consumers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("consumers")
+}
+
+/// What `tests/polyglot` built, in the folder of this build.
+fn built(name: &str) -> PathBuf {
+    let this = env::current_exe().expect("a test has a file");
+    this.ancestors().nth(3).expect("a test lies in target/PROFILE/deps").join("polyglot").join(name)
+}
+
+/// Why the consumer in a language cannot be run, if it was not built from the sources as they are.
+fn missing(language: &str) -> Option<String> {
+    let file = built(&format!("{language}-composed.wasm"));
+    let how = format!("run tests/polyglot {language}");
+    let Ok(made) = fs::metadata(&file).and_then(|metadata| metadata.modified()) else {
+        return Some(format!("{} is not there: {how}", file.display()));
+    };
+    let sources = [consumers().join(language), consumers().join("wit"), consumers().join("../../wit")];
+    let newer = sources.iter().find_map(|folder| newer(folder, made));
+    newer.map(|source| format!("{} is newer than what was built: {how}", source.display()))
+}
+
+/// A file in a folder that was changed later.
+fn newer(folder: &Path, than: SystemTime) -> Option<PathBuf> {
+    fs::read_dir(folder).expect("a folder").find_map(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            return newer(&path, than);
+        }
+        let changed = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("a file");
+        let is_page = path.extension().is_some_and(|extension| extension == "md");
+        (changed > than && !is_page).then_some(path)
+    })
+}
+
+fn compare(printed: &str) -> Result<(), Failed> {
+    let transcript = fs::read_to_string(consumers().join("transcript.txt")).expect("the transcript is there");
+    if printed == transcript {
+        return Ok(());
+    }
+    let at = printed.lines().zip(transcript.lines()).take_while(|(printed, right)| printed == right).count();
+    let line = |text: &str| text.lines().nth(at).map_or("the end".to_owned(), |line| format!("`{line}`"));
+    Err(format!("line {} is {}, and not {}", at + 1, line(printed), line(&transcript)).into())
+}
+
+/// Runs a program that ends well, and returns what it printed.
+fn printed(command: &mut Command) -> Result<String, Failed> {
+    let done = run(command, "");
+    if done.code == Some(0) && done.stderr.is_empty() {
+        Ok(done.stdout)
+    } else {
+        Err(format!("{done:?}").into())
+    }
+}
+
+/// By this project's host, with the store in an instance of its own.
+fn linked(language: &'static str) -> Result<String, Failed> {
+    let dir = tempdir()?;
+    let mut host = cli();
+    host.arg("run").arg(built(&format!("{language}.wasm"))).arg("--grant").arg(dir.path());
+    printed(host.args(["--layout", LAYOUT, "--keep", KEEP]))
+}
+
+/// As one component with the store in it, by a host that knows nothing of snapshots and preopens a directory.
+fn composed(language: &'static str) -> Result<String, Failed> {
+    struct Plain(WasiCtx, ResourceTable);
+    impl WasiView for Plain {
+        fn ctx(&mut self) -> WasiCtxView<'_> {
+            WasiCtxView { ctx: &mut self.0, table: &mut self.1 }
+        }
+    }
+
+    let dir = tempdir()?;
+    let engine = cached_engine();
+    let component = Component::from_file(&engine, built(&format!("{language}-composed.wasm")))?;
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    let output = MemoryOutputPipe::new(1 << 20);
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(output.clone()).inherit_stderr();
+    wasi.env("MINISNAP_LAYOUT", LAYOUT).env("MINISNAP_KEEP", KEEP);
+    wasi.preopened_dir(dir.path(), "/snapshots", FsPerms::ReadWrite)?;
+    let mut store = Store::new(&engine, Plain(wasi.build(), ResourceTable::new()));
+    let command = Wasi::instantiate(&mut store, &component, &linker)?;
+    command.wasi_cli_run().call_run(&mut store)?.map_err(|()| "it ended with an error")?;
+    Ok(String::from_utf8(output.contents().to_vec())?)
+}
+
+/// The store component in wasmtime for Python.
+fn python_hosts_the_store(language: &'static str) -> Result<String, Failed> {
+    let (dir, work) = (tempdir()?, built(language));
+    let mut python = Command::new(work.join("venv/bin/python"));
+    python.arg(work.join("host/host.py")).arg(store_component()?).arg(dir.path());
+    printed(&mut python)
+}
+
+/// The store component in Node.js, as jco transpiles it.
+fn javascript_hosts_the_store(language: &'static str) -> Result<String, Failed> {
+    let (dir, work) = (tempdir()?, built(language));
+    let mut node = Command::new("node");
+    printed(node.arg(work.join("host.js")).arg(work.join("store/minisnap.js")).arg(dir.path()))
+}
+
+/// The component that is embedded, as a file.
+fn store_component() -> Result<PathBuf, Failed> {
+    let file = built("store.wasm");
+    fs::write(&file, minisnap_host::COMPONENT)?;
+    Ok(file)
+}
+
+fn readme_has_cells() -> Result<(), Failed> {
+    let readme = fs::read_to_string(consumers().join("../../README.md"))?;
+    for (language, way, _) in cells() {
+        let name = format!("`{language}::{way}`");
+        if !readme.contains(&name) {
+            return Err(format!("the README does not name {name}").into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! A host of two components, one of which has its directory on a file system that hangs: `hanging-disk CONSUMER`.
+//!
+//! `hang.c` is preloaded, with HANG_IN and HANG_WHILE. Prints what became of each.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs};
+
+use minisnap_host::Grant;
+use minisnap_tests::cached;
+use minisnap_tests::host::Host;
+use wasmtime::Config;
+
+const DEADLINE: Duration = Duration::from_millis(300);
+
+fn main() {
+    let consumer = env::args().nth(1).expect("a component");
+    let path = |name: &str| PathBuf::from(env::var_os(name).unwrap_or_else(|| panic!("{name} is set")));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(hang(&consumer, &path("HANG_IN"), &path("HANG_WHILE")));
+}
+
+async fn hang(consumer: &str, dir: &Path, hanging: &Path) {
+    let minisnap = cached();
+    let host = Host::new_async(&Config::new(), &minisnap);
+    let component = host.load(consumer);
+    let hangs = host.snapshots(Grant::new(dir).deadline(DEADLINE));
+    let goes_on = host.snapshots(Grant::new(dir.with_extension("other")));
+
+    let first = host.run_async(&component, hangs, &["create", "1", "1"]).await;
+    print!("before: {}", first.printed);
+    fs::write(hanging, "").expect("the file system hangs now");
+    let (hung, went_on) = tokio::join!(
+        host.run_async(&component, first.snapshots, &["create", "2", "2", "restore", "create", "3", "3"]),
+        host.run_async(&component, goes_on, &["create", "1", "1", "create", "2", "2", "restore"]),
+    );
+    print!("hung:\n{}went on:\n{}", hung.printed, went_on.printed);
+    fs::remove_file(hanging).expect("the file system answers again");
+
+    let mut snapshots = hung.snapshots;
+    while snapshots.store().is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let after = host.run_async(&component, snapshots, &["restore", "create", "4", "4", "restore"]).await;
+    print!("after:\n{}", after.printed);
+}

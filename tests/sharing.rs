@@ -1,0 +1,77 @@
+//! Processes that use one directory at the same time.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use minisnap_host::{Grant, Layout};
+use minisnap_tests::faults::first_call;
+use minisnap_tests::sharing::{readers, writers};
+use minisnap_tests::subject::{OURS, Subject, is_whole, state};
+use minisnap_tests::{minisnap, run, scratch};
+
+const NONE: [String; 0] = [];
+
+#[test]
+fn eight_readers_beside_a_writer_of_10_000_snapshots_see_whole_ones_that_never_go_back() {
+    for subject in OURS {
+        let tally = readers(subject, 8, 10_000);
+        println!("{subject:?}: {} different snapshots were read", tally.tried);
+        assert_eq!(tally.violations, NONE, "{subject:?}");
+    }
+}
+
+#[test]
+fn of_two_processes_that_create_at_once_none_destroys_what_the_other_has_made() {
+    for subject in OURS {
+        assert_eq!(writers(subject, 50).violations, NONE, "{subject:?}");
+    }
+}
+
+/// The methods must be seen to bite.
+#[test]
+fn readers_and_writers_beside_native_0_1_2_are_found_to_mix_pairs() {
+    assert_ne!(readers(Subject::Native012, 8, 10_000).violations, NONE);
+    assert_ne!(writers(Subject::Native012, 50).violations, NONE);
+}
+
+/// A host looks at each entry after it has listed them. Here, it takes so long over that in its first two listings that a
+/// writer gets ahead of it: the one entry goes away, and what replaced it was not listed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_listing_that_a_writer_overtakes_is_not_taken_for_an_empty_directory() {
+    let dir = scratch();
+    let subject = OURS[1];
+    let grant = Grant::new(dir.path()).layout(Layout::Numbered).keep(std::num::NonZeroU32::MIN);
+    let mut writer = minisnap().open(grant).unwrap();
+    writer.create_text(&state(1, 60), 1).unwrap();
+    let looks = first_call(&subject.restore(dir.path()), "statx", "\"snapshot_");
+    let is_done = AtomicBool::new(false);
+    let found: Vec<_> = thread::scope(|scope| {
+        scope.spawn(|| {
+            for seq in 2.. {
+                thread::sleep(Duration::from_millis(20));
+                writer.create_text(&state(seq, 60), seq).unwrap();
+                if is_done.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+        });
+        let restores = (0..10).map(|_| {
+            // The standard library makes a call of its own after the first that fails.
+            let delay = format!("inject=statx:delay_enter=50000:when={looks}..{}", looks + 2);
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-e", "trace=statx", "-e", &delay, "-o", "/dev/null"]);
+            let restore = subject.restore(dir.path());
+            run(strace.arg(restore.get_program()).args(restore.get_args()), "")
+        });
+        let found = restores.collect();
+        is_done.store(true, Ordering::SeqCst);
+        found
+    });
+    for done in found {
+        let (state, seq) = subject.restored(&done).unwrap().expect("there is always a snapshot");
+        assert!(is_whole(&state, seq), "{seq} with {state}");
+    }
+}
