@@ -29,8 +29,7 @@ type Way = fn(&'static str) -> Result<String, Failed>;
 fn main() -> ExitCode {
     let required: Vec<String> =
         env::var("MINISNAP_LANGUAGES").unwrap_or_default().split(' ').map(str::to_owned).collect();
-    let mut trials =
-        vec![Trial::test("the_readme_has_a_cell_for_each_language_and_way", || readme_has_cells())];
+    let mut trials = vec![Trial::test("the_readme_has_a_cell_for_each_language_and_way", readme_has_cells)];
     for (language, way, run) in cells() {
         let missing = missing(language);
         let is_ignored = missing.is_some() && !required.iter().any(|required| required == language);
