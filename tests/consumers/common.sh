@@ -5,12 +5,16 @@ set -euo pipefail
 language=$(basename "$(cd "$(dirname "$0")" && pwd)")
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 source=$root/tests/consumers/$language
-wit=$root/tests/consumers/wit
 out=${CARGO_TARGET_DIR:-$root/target}/polyglot
 # What the language's own tools need, and make on the way.
 work=$out/$language
 store=${MINISNAP_COMPONENT:-$root/host/component/minisnap.wasm}
+# The world `script`, with the packages that it takes from beside it.
+wit=$work/wit
+rm -rf "$wit"
 mkdir -p "$work"
+cp -r "$root/tests/consumers/wit" "$wit"
+cp -r "$root/wit" "$wit/deps/minisnap"
 echo "building the consumer in $language"
 
 # The libraries behind `wit-bindgen`, `wasm-tools component` and `wac`: see tools/src/main.rs.
