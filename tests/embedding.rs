@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use minisnap_host::{Error, Grant, Layout, Minisnap};
 use minisnap_tests::host::Host;
-use minisnap_tests::{COUNTER, HANG, VERBS, built, minisnap, program, run, scratch};
+use minisnap_tests::{COUNTER, HANG, HOSTILE, VERBS, built, minisnap, program, run, scratch};
 use tempfile::tempdir;
 use tracing_subscriber::fmt::format::FmtSpan;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -23,14 +24,15 @@ fn example() -> String {
 fn the_example_runs_two_components_with_two_grants_in_under_100_lines() {
     assert!(example().lines().count() < 100);
     let root = tempdir().unwrap();
-    let components = ["one", "two"].map(|name| root.path().join(name).with_extension("wasm"));
+    let components =
+        ["one@1.0.0.wasm", "two@1.0.0.wasm", "two@1.1.0.wasm"].map(|name| root.path().join(name));
     for component in &components {
         fs::copy(COUNTER, component).unwrap();
     }
     let embed = built(&["--example", "embed"], "examples/embed");
     let mut host = Command::new(embed);
     let snapshots = root.path().join("snapshots");
-    let ran = run(host.arg(&snapshots).args([&components[0], &components[1], &components[1]]), "");
+    let ran = run(host.arg(&snapshots).args(&components), "");
     assert_eq!(
         (ran.code, ran.stdout.as_str()),
         (Some(0), "counted to 1\ncounted to 1\ncounted to 2\n"),
@@ -47,13 +49,12 @@ fn the_example_runs_two_components_with_two_grants_in_under_100_lines() {
 fn the_readme_shows_the_example() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let example = example();
-    let (_, shown) =
-        example.split_once("fn main() -> Result<()> {\n").expect("the example has a main function");
-    assert!(readme.contains(&format!("```rust\nfn main() -> Result<()> {{\n{shown}```")), "it shows another");
+    let (_, shown) = example.split_once("\n\n").expect("a line of documentation comes first");
+    assert!(readme.contains(&format!("```rust\n{shown}```")), "it shows another");
 }
 
 /// What a consumer does in this test, and what it prints.
-const SCRIPT: [&str; 22] = [
+const SCRIPT: &[&str] = &[
     "restore",
     "create",
     "10",
@@ -76,6 +77,21 @@ const SCRIPT: [&str; 22] = [
     "create-large",
     "12",
     "100000",
+    "stream",
+    "13",
+    "7",
+    "{\"list\":[1,2,3,4,5,6]}",
+    "read-in",
+    "5",
+    "abandon",
+    "14",
+    "create-over",
+    "13",
+    "stream",
+    "20",
+    "1",
+    "[1,",
+    "list",
 ];
 
 #[test]
@@ -83,8 +99,8 @@ fn a_host_with_fuel_epochs_and_a_pool_of_instances_that_calls_asynchronously_get
     let root = scratch();
     let host = Host::new(&Config::new(), minisnap());
     let snapshots = host.snapshots(Grant::new(root.path().join("sync")).layout(Layout::Numbered));
-    let expected = host.run(&host.load(VERBS), snapshots, &SCRIPT);
-    assert!(expected.trap.is_none() && expected.printed.lines().count() > 9, "{expected:?}");
+    let expected = host.run(&host.load(VERBS), snapshots, SCRIPT);
+    assert!(expected.trap.is_none() && expected.printed.lines().count() > 16, "{expected:?}");
 
     let mut config = Config::new();
     let mut pool = PoolingAllocationConfig::default();
@@ -96,13 +112,13 @@ fn a_host_with_fuel_epochs_and_a_pool_of_instances_that_calls_asynchronously_get
     let component = host.load(VERBS);
     let snapshots = host.snapshots(Grant::new(root.path().join("async")).layout(Layout::Numbered));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let ended = runtime.block_on(host.run_async(&component, snapshots, &SCRIPT));
+    let ended = runtime.block_on(host.run_async(&component, snapshots, SCRIPT));
     assert_eq!((ended.printed, ended.trap.map(|trap| trap.to_string())), (expected.printed, None));
 
     // The host's own limits hold beside.
     let again = |host: &Host| {
         let snapshots = host.snapshots(Grant::new(root.path().join("limited")));
-        runtime.block_on(host.run_async(&component, snapshots, &SCRIPT)).trap
+        runtime.block_on(host.run_async(&component, snapshots, SCRIPT)).trap
     };
     host.fuel = Some(1000);
     assert!(again(&host).is_some(), "a component without fuel ends");
@@ -116,16 +132,61 @@ fn a_file_system_that_hangs_is_an_error_to_its_own_component_and_holds_up_no_oth
     let mut host = Command::new(program("hanging-disk"));
     host.arg(VERBS).env("LD_PRELOAD", HANG);
     host.env("HANG_IN", &dir).env("HANG_WHILE", root.path().join("hang"));
+    host.env("HANG_STAT_WHILE", root.path().join("hang-stat"));
     let ran = run(&mut host, "");
     let lines: Vec<&str> = ran.stdout.lines().collect();
     let [before, hung, io, busy, busy_too, rest @ ..] = &lines[..] else { panic!("{ran:?}") };
     assert_eq!((*before, *hung), ("before: ok", "hung:"), "{ran:?}");
     assert!(io.starts_with("io: the call has not ended after 300ms"), "{ran:?}");
     assert!(busy.starts_with("busy") && busy_too.starts_with("busy"), "{ran:?}");
+    let [rest @ .., late, next] = rest else { panic!("{ran:?}") };
     let (went_on, after) = rest.split_at(rest.len().min(4));
     assert_eq!(went_on, ["went on:", "ok", "ok", "2 2"], "{ran:?}");
     // What hung was over its deadline when the system answered: it is durable or it is undone.
     assert!(matches!(after, ["after:", "1 1" | "2 2", "ok", "4 4"]), "{ran:?}");
+    // A writer that was opened after its deadline belongs to nobody, and keeps nobody away.
+    assert!(late.starts_with("late: io: the call has not ended after 300ms"), "{ran:?}");
+    assert_eq!(*next, "next: ok", "{ran:?}");
+}
+
+#[test]
+fn a_component_that_traps_with_a_writer_open_in_an_asynchronous_host_leaves_nothing() {
+    let root = scratch();
+    let dir = root.path().join("snapshots");
+    let host = Host::new_async(&Config::new(), minisnap());
+    let component = host.load(HOSTILE);
+    for runtime in [
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap(),
+    ] {
+        let traps = async || {
+            let snapshots = host.snapshots(Grant::new(&dir));
+            let ended = host.run_async(&component, snapshots, &["create", "1", "half", "trap"]).await;
+            assert!(ended.trap.is_some() && !is_only_a_snapshot(&dir), "{ended:?}");
+            ended.snapshots
+        };
+        // In the task, where nothing may block, and whoever wants to know waits for it.
+        let store = runtime.block_on(async { traps().await.into_store_async().await.unwrap() });
+        assert!(is_only_a_snapshot(&dir));
+        drop(store);
+        runtime.block_on(async { drop(traps().await) });
+        let started = Instant::now();
+        while !is_only_a_snapshot(&dir) {
+            assert!(started.elapsed() < Duration::from_secs(60), "what was written is still there");
+            thread::sleep(Duration::from_millis(1));
+        }
+        // The directory is let go of after that.
+        while minisnap().open(Grant::new(&dir)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(60), "the directory is still held");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn is_only_a_snapshot(dir: &Path) -> bool {
+    let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names == ["snapshot.json", "snapshot.seq", "snapshot.sum"]
 }
 
 #[test]
@@ -214,16 +275,21 @@ fn calls_are_traced_with_number_size_and_time_and_without_any_state() {
         fs::write(generation(dir.path(), 8), "{}").unwrap();
         store.restore_text().unwrap();
         store.settle().unwrap();
+        let mut writer = store.open_writer(9).unwrap();
+        writer.write_chunk(b"\"a sec").unwrap();
+        writer.write_chunk(b"ret\"").unwrap();
+        writer.commit().unwrap();
+        store.open_reader().unwrap().read_chunk(99).unwrap();
     });
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for span in ["grant", "create", "restore", "settle"] {
         let closed = log.lines().find(|line| line.contains(&format!("{span}{{")) && line.contains("close"));
         assert!(closed.is_some_and(|line| line.contains("time.busy=")), "no span {span}:\n{log}");
     }
-    for field in ["seq=7", "bytes=10"] {
+    for (span, seq) in [("create{", "seq=7"), ("create{", "seq=9"), ("restore{", "seq=9")] {
         assert!(
-            log.lines().any(|line| line.contains("create{") && line.contains(field)),
-            "no {field}:\n{log}"
+            log.lines().any(|line| [span, seq, "bytes=10", "close"].iter().all(|part| line.contains(part))),
+            "no {span} of {seq}:\n{log}"
         );
     }
     assert!(log.lines().any(|line| line.contains("skip") && line.contains("seq=8")), "{log}");

@@ -134,9 +134,9 @@ fn links_are_followed_before_directories_are_compared() {
     let grants = Grants::load(place.grants()).unwrap();
     grants.grant("b").unwrap();
     lead(Path::new("a"));
-    for name in ["a", "b"] {
-        assert_eq!(grants.grant(name).unwrap_err().line(), Some(4));
-    }
+    assert_eq!(grants.grant("b").unwrap_err().line(), Some(4));
+    // Who has no link on the way has its directory for itself: nobody else gets it.
+    assert_eq!(grants.grant("a").unwrap().dir(), root.join("a"));
     // The root itself may be a link, and lie elsewhere.
     fs::rename(&root, place.path("real")).unwrap();
     symlink("real", &root).unwrap();
@@ -157,10 +157,20 @@ fn a_component_that_is_not_named_gets_no_directory_of_another() {
     for name in ["../s/b", "..", "", "b/c"] {
         assert!(grants.grant(name).is_err(), "{name}");
     }
-    // A link in the place of its directory leads nowhere else either.
-    fs::create_dir_all(place.path("s/b")).unwrap();
-    symlink("b", place.path("s/f")).unwrap();
-    assert_eq!(grants.grant("f").unwrap_err().line(), Some(3));
+    // A link in the place of its directory leads nowhere else either, not even to that of one that is not named.
+    for dir in ["s/b", "s/g/below"] {
+        fs::create_dir_all(place.path(dir)).unwrap();
+    }
+    for to in ["b", "g", "g/below"] {
+        symlink(to, place.path("s/f")).unwrap();
+        let refused = grants.grant("f").unwrap_err();
+        assert!(
+            refused.what().contains("is a link") && refused.help().contains("[components.f]"),
+            "{refused}"
+        );
+        fs::remove_file(place.path("s/f")).unwrap();
+    }
+    grants.grant("f").unwrap();
 }
 
 // What is right in one.

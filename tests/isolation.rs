@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use minisnap_host::{Grant, Layout, Snapshot, Store};
 use minisnap_tests::host::{Ended, Host};
-use minisnap_tests::{HOSTILE, minisnap, run, scratch};
+use minisnap_tests::{HOSTILE, cli, minisnap, run, scratch};
 use tempfile::TempDir;
 use wasmtime::Config;
 use wasmtime::component::Component;
@@ -78,8 +78,56 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn no_path_and_no_name_leads_to_another_components_snapshots() {
     let mut scene = Scene::new(Layout::Pair);
     let ended = scene.attack(scene.grant(), &["paths", "restore", "create", "1", "restore"]);
-    assert_eq!(ended.printed, "paths: 0 of 8\nrestore: not-found\ncreate: ok\nrestore: 1 \"mine\"\n");
+    assert_eq!(ended.printed, "paths: 0 of 16\nrestore: not-found\ncreate: ok\nrestore: 1 \"mine\"\n");
+    drop(ended);
+    // Nor from files of its own, with links that lead there.
+    fs::create_dir(scene.path("data")).expect("made");
+    let plant = |to: &Path, name: &str| {
+        symlink(to, scene.path("data").join(name)).expect("planted");
+    };
+    plant(Path::new(".."), "up");
+    plant(Path::new("../victim/snapshot.json"), "theirs");
+    plant(&scene.path("victim"), "absolute");
+    let mut host = cli();
+    host.arg("run").arg(HOSTILE).arg("--grant").arg(scene.path("attacker"));
+    host.arg("--dir").arg(format!("{}::/data", scene.path("data").display()));
+    let done = run(host.args(["--", "paths", "own", "/data"]), "");
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "paths: 0 of 16\nown: ok\n"), "{done:?}");
     scene.assert_the_victim_goes_on();
+}
+
+/// With so few descriptors that something, from the first file on, cannot be opened.
+#[test]
+fn descriptors_that_are_exhausted_are_an_error_and_cost_no_data() {
+    let (mut failed, mut made) = (0, 0);
+    for layout in ["pair", "numbered"] {
+        let root = scratch();
+        let attack = |limit: u32, attacks: &[&str]| {
+            let mut host = Command::new("sh");
+            host.args(["-c", "ulimit -n $0; exec \"$@\""]).arg(limit.to_string()).arg(cli().get_program());
+            host.arg("run").arg(HOSTILE).arg("--grant").arg(root.path()).args(["--layout", layout, "--"]);
+            run(host.args(attacks), "")
+        };
+        assert_eq!(attack(1024, &["create", "1"]).stdout, "create: ok\n");
+        let mut stored = 1;
+        for limit in 4..40 {
+            let seq = stored + 1;
+            let done = attack(limit, &["readers", "99", "create", &seq.to_string()]);
+            let is_made = done.stdout.ends_with("create: ok\n");
+            // It is told of in the component, or where that could not be run.
+            assert!(
+                matches!(done.code, Some(0 | 1 | 9..=11)) && !done.stderr.contains("panicked"),
+                "{done:?}"
+            );
+            let found = attack(1024, &["restore"]).stdout;
+            let is_there = |seq: u64| found == format!("restore: {seq} \"mine\"\n");
+            assert!(is_there(seq) || !is_made && is_there(stored), "{limit}: {found} after {done:?}");
+            stored = if is_there(seq) { seq } else { stored };
+            failed += u32::from(!is_made);
+            made += u32::from(is_made);
+        }
+    }
+    assert!(failed > 10 && made > 10, "{failed} failed and {made} did not");
 }
 
 #[test]
@@ -99,6 +147,9 @@ fn node(name: &Path, kind: &[&str]) {
     let made = run(Command::new("mknod").arg(name).args(kind), "");
     // Who is not root may make no device, nor may anybody plant one for the store then.
     assert!(made.code == Some(0) || kind[0] != "p" && made.stderr.contains("not permitted"), "{made:?}");
+    if made.code != Some(0) {
+        println!("not planted: {}", made.stderr);
+    }
 }
 
 const PLANTS: [(&str, Plant); 6] = [

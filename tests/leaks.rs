@@ -24,8 +24,9 @@ fn memory() -> usize {
 
 #[test]
 fn ten_thousand_attacks_leak_no_descriptor_and_no_memory() {
-    let host = Host::new(&Config::new(), minisnap());
-    let attacker = host.load(HOSTILE);
+    let hosts = [Host::new(&Config::new(), minisnap()), Host::new_async(&Config::new(), minisnap())];
+    let attackers = [0, 1].map(|host: usize| hosts[host].load(HOSTILE));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let root = scratch();
     let attacks: [&[&str]; 5] = [
         &["create", "7", "restore"],
@@ -37,7 +38,16 @@ fn ten_thousand_attacks_leak_no_descriptor_and_no_memory() {
     let round = |round: usize| {
         let layout = [Layout::Pair, Layout::Numbered][round % 2];
         let grant = Grant::new(root.path().join(format!("{layout:?}"))).layout(layout);
-        drop(host.run(&attacker, host.snapshots(grant), attacks[round / 2 % attacks.len()]));
+        let attack = attacks[round / 4 % attacks.len()];
+        let snapshots = hosts[0].snapshots(grant);
+        if round / 2 % 2 == 0 {
+            drop(hosts[0].run(&attackers[0], snapshots, attack));
+        } else {
+            runtime.block_on(async {
+                let ended = hosts[1].run_async(&attackers[1], snapshots, attack).await;
+                ended.snapshots.into_store_async().await.expect("the store comes back");
+            });
+        }
     };
     // What is allocated once, and what the allocator keeps.
     (0..ROUNDS / 10).for_each(round);

@@ -111,6 +111,36 @@ fn a_component_cannot_reach_the_snapshots_through_its_files() {
     assert_refused(&refused, 2, "would give the component");
 }
 
+/// Who could replace a link on the way to a file decides what that is.
+#[test]
+fn a_component_cannot_replace_the_links_that_lead_to_the_snapshots_or_to_who_it_is() {
+    let place = Place::new(GRANTS);
+    for folder in ["given/deep", "kept"] {
+        fs::create_dir_all(place.path(folder)).unwrap();
+    }
+    place.install("kept/counter@1.0.0.wasm").install("counter@1.0.0.wasm");
+    let dir = format!("{}::/data", place.path("given").display());
+    let run_from = |component: &str, source: &[&str], options: &[&str]| {
+        let mut command = cli();
+        command.arg("run").arg(place.path(component)).args(source).args(options);
+        run(command.args(["--", "create", "1", "1"]), "")
+    };
+    let granted = place.path("linked-state").display().to_string();
+    let grants = place.grants().display().to_string();
+    // By two links, the second of which lies in the folder.
+    symlink("given/deep/second", place.path("linked-state")).unwrap();
+    symlink("../../kept", place.path("given/deep/second")).unwrap();
+    symlink("../kept/counter@1.0.0.wasm", place.path("given/counter@1.0.0.wasm")).unwrap();
+    for (component, source) in [
+        ("counter@1.0.0.wasm", ["--grant", granted.as_str()]),
+        ("given/counter@1.0.0.wasm", ["--grant", &place.path("own").display().to_string()]),
+        ("given/counter@1.0.0.wasm", ["--config", &grants]),
+    ] {
+        assert_refused(&run_from(component, &source, &["--dir", &dir]), 2, "would give the component");
+        assert_prints(&run_from(component, &source, &[]), &["ok"]);
+    }
+}
+
 // What a component needs.
 
 #[test]

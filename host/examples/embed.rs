@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use minisnap_host::manifest::Manifest;
 use minisnap_host::{Grant, Minisnap, SnapshotCtx, SnapshotView};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Result, Store, bail};
@@ -40,8 +41,8 @@ fn main() -> Result<()> {
 
     for file in components {
         // Which directory, and what the component may do there, is the host's decision.
-        let name = Path::new(file).file_stem().unwrap_or_default();
-        let grant = Grant::new(Path::new(root).join(name)).max_state(16 << 20).max_total(64 << 20);
+        let Some(manifest) = Manifest::of(file)? else { bail!("{file}: name it NAME@X.Y.Z.wasm") };
+        let grant = Grant::new(Path::new(root).join(manifest.name())).max_state(16 << 20).max_total(64 << 20);
 
         let wasi = WasiCtx::builder().inherit_stdio().build();
         let snapshots = SnapshotCtx::new(minisnap.open(grant)?);

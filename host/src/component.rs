@@ -53,6 +53,7 @@ impl Minisnap {
     pub fn with_config(mut config: Config) -> Result<Self> {
         config.epoch_interruption(true);
         let link = || {
+            start_runtime()?;
             let engine = Engine::new(&config)?;
             let component = Component::new(&engine, COMPONENT)?;
             let mut linker = Linker::new(&engine);
@@ -76,7 +77,7 @@ impl Minisnap {
         self
     }
 
-    /// Opens a store as `grant` says.
+    /// Opens a store as `grant` says. It blocks: an asynchronous host opens stores in `spawn_blocking`.
     ///
     /// # Errors
     ///
@@ -85,6 +86,18 @@ impl Minisnap {
     pub fn open(&self, grant: Grant) -> Result<Store> {
         Store::new(self.clone(), grant)
     }
+}
+
+/// Starts the runtime in which WASI's calls wait, unless this thread is in one.
+///
+/// wasmtime-wasi starts it with the first call of a process, and panics where that fails, for want of file descriptors,
+/// say: here, it is an error.
+fn start_runtime() -> std::io::Result<()> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        drop(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
+        wasmtime_wasi::runtime::with_ambient_tokio_runtime(|| ());
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Minisnap {

@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 
 use arcella_types::module_id::is_valid_name;
 
-use self::directories::{Owned, below_root, check_all};
+use self::directories::{Owned, below_root, check_all, check_written, is_linked};
 use crate::grant::{Access, Grant};
 use crate::snapshot::Layout;
 
@@ -131,14 +131,25 @@ impl Grants {
     /// What the component of this name gets.
     ///
     /// Errors: it is no name of a component, or its directory is another component's, lies inside another's or another's
-    /// inside of it, or leaves the root; with links as they lead now.
+    /// inside of it, or leaves the root; with links as they lead now. The file must name whose directory is a link.
     pub fn entry(&self, name: &str) -> Result<Entry> {
+        let named = || self.components.values().map(|(owned, _)| owned);
         let (owned, terms) = match self.components.get(name) {
-            Some((owned, terms)) => (owned.clone(), *terms),
-            None => (self.unnamed(name)?, self.defaults),
+            Some((owned, terms)) => {
+                if is_linked(&self.root, owned)? {
+                    check_all(&self.root, &named().collect::<Vec<_>>())?;
+                }
+                (owned.clone(), *terms)
+            }
+            None => {
+                let owned = self.unnamed(name)?;
+                check_written(&self.root, &named().chain([&owned]).collect::<Vec<_>>())?;
+                if is_linked(&self.root, &owned)? {
+                    return Err(self.linked(owned));
+                }
+                (owned, self.defaults)
+            }
         };
-        let others = self.components.values().map(|(owned, _)| owned).filter(|other| other.name != name);
-        check_all(&self.root, &others.chain([&owned]).collect::<Vec<_>>())?;
         Ok(self.to_entry(&owned, terms))
     }
 
@@ -161,6 +172,18 @@ impl Grants {
         let place = Place::file(&self.file);
         check_name(name, &place)?;
         Ok(Owned { name: name.to_owned(), path: name.into(), place })
+    }
+
+    /// The directory of a component that the file does not name may be that of any other.
+    fn linked(&self, Owned { name, path, place }: Owned) -> ConfigError {
+        let path = self.root.join(path);
+        ConfigError::new(
+            place,
+            format!("the directory of the component `{name}` is a link, `{}`", path.display()),
+            format!(
+                "remove the link, or name the component here: `[components.{name}]`, with its `directory`"
+            ),
+        )
     }
 
     fn to_entry(&self, owned: &Owned, terms: Terms) -> Entry {

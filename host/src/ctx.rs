@@ -1,9 +1,11 @@
 //! What a consumer component's snapshots need in its host: its store, and the streams that it has open.
 
-use std::fmt;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
+use std::{fmt, mem, thread};
 
+use tokio::runtime::Handle;
+use tracing::Span;
 use wasmtime::component::ResourceTable;
 
 use crate::error::{Error, Result};
@@ -16,8 +18,14 @@ const GRACE: Duration = Duration::from_millis(500);
 /// The snapshots of one consumer, made from a [`Store`], which was opened by a grant.
 ///
 /// It belongs into the data of the consumer's `wasmtime::Store`, where [`SnapshotView`] finds it.
+///
+/// Dropping it undoes what the consumer was writing, and lets go of the directory. In a tokio runtime, that happens in a
+/// thread of its own if anything is open, for it blocks: a host that opens the directory again at once waits for
+/// [`into_store_async`](Self::into_store_async) instead.
 pub struct SnapshotCtx {
     store: Place,
+    /// Whether nobody waited for the end of the last call, which may have opened a stream that has no owner.
+    overdue: bool,
     /// The readers and writers that the consumer has open.
     pub(crate) table: ResourceTable,
 }
@@ -38,38 +46,71 @@ pub trait SnapshotView {
 impl SnapshotCtx {
     /// The snapshots that are in `store`.
     pub fn new(store: Store) -> Self {
-        SnapshotCtx { store: Place::Here(Box::new(store)), table: ResourceTable::new() }
+        SnapshotCtx { store: Place::Here(Box::new(store)), overdue: false, table: ResourceTable::new() }
     }
 
-    /// The store, for the host's own calls.
+    /// The store, for the host's own calls, which block: not for a task of an asynchronous runtime.
     ///
     /// # Errors
     ///
     /// [`Error::Busy`] while a call of the component is running, because a system call of it hangs; [`Error::Io`] if one
     /// has panicked.
     pub fn store(&mut self) -> Result<&mut Store> {
-        if let Place::Called(returning) = &self.store {
-            self.store = match returning.try_recv() {
-                Ok(store) => Place::Here(store),
-                Err(TryRecvError::Empty) => return Err(Error::Busy { holder: Some(std::process::id()) }),
-                Err(TryRecvError::Disconnected) => return Err(panicked()),
-            };
+        self.look()?;
+        let overdue = mem::take(&mut self.overdue);
+        let Place::Here(store) = &mut self.store else { return Err(panicked()) };
+        if overdue {
+            store.end_streams();
         }
-        match &mut self.store {
-            Place::Here(store) => Ok(store),
-            Place::Called(_) => Err(panicked()),
-        }
+        Ok(store)
     }
 
     /// Ends the readers and writers that the component has left open, and gives the store back, for another component.
+    /// It blocks, as [`store`](Self::store).
     ///
     /// # Errors
     ///
     /// As [`store`](Self::store).
     pub fn into_store(mut self) -> Result<Store> {
         self.store()?.end_streams();
-        match self.store {
-            Place::Here(store) => Ok(*store),
+        self.take().map(|store| *store)
+    }
+
+    /// The same in a tokio runtime with its time driver.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store), and [`Error::Io`] if the file system does not answer.
+    pub async fn into_store_async(mut self) -> Result<Store> {
+        self.call(|store| {
+            store.end_streams();
+            Ok(())
+        })
+        .await?;
+        self.take().map(|store| *store)
+    }
+
+    /// Looks whether the store has come back from a call that nobody waited for.
+    fn look(&mut self) -> Result<&Store> {
+        if let Place::Called(returning) = &self.store {
+            self.store = match returning.try_recv() {
+                Ok(store) => Place::Here(store),
+                Err(TryRecvError::Empty) => return Err(Error::Busy { holder: Some(std::process::id()) }),
+                Err(TryRecvError::Disconnected) => return Err(panicked()),
+            };
+            self.overdue = true;
+        }
+        match &self.store {
+            Place::Here(store) => Ok(store),
+            Place::Called(_) => Err(panicked()),
+        }
+    }
+
+    /// Takes the store, if it is here.
+    fn take(&mut self) -> Result<Box<Store>> {
+        let (_, nobody) = channel();
+        match mem::replace(&mut self.store, Place::Called(nobody)) {
+            Place::Here(store) => Ok(store),
             Place::Called(_) => Err(panicked()),
         }
     }
@@ -80,24 +121,49 @@ impl SnapshotCtx {
         &mut self,
         call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        let deadline = self.store()?.grant().deadline_of_a_call();
+        let deadline = self.look()?.grant().deadline_of_a_call();
+        let overdue = mem::take(&mut self.overdue);
+        let mut store = self.take()?;
         let (back, returning) = channel();
-        let Place::Here(mut store) = std::mem::replace(&mut self.store, Place::Called(returning)) else {
-            return Err(panicked());
-        };
+        self.store = Place::Called(returning);
+        let span = Span::current();
         let called = tokio::task::spawn_blocking(move || {
-            let result = call(&mut store);
-            // Where nobody waits for it any more, it ends here.
-            let _ = back.send(store);
-            result
+            span.in_scope(|| {
+                if overdue {
+                    store.end_streams();
+                }
+                let result = call(&mut store);
+                // Where nobody waits for it any more, it ends here.
+                let _ = back.send(store);
+                result
+            })
         });
         match tokio::time::timeout(deadline.saturating_add(GRACE), called).await {
-            Ok(Ok(result)) => result,
+            Ok(Ok(result)) => {
+                self.look()?;
+                self.overdue = false;
+                result
+            }
             Ok(Err(_)) => Err(panicked()),
             Err(_) => Err(Error::Io(format!(
-                "the call has not ended after {deadline:?}, since the file system does not answer; it may end yet: \
-                 restore the snapshot to see"
+                "the call has not ended after {deadline:?}, nor could it be interrupted; it may end yet: restore the \
+                 snapshot to see, and open readers and writers again"
             ))),
+        }
+    }
+}
+
+impl Drop for SnapshotCtx {
+    fn drop(&mut self) {
+        // One that is being called is dropped by the thread that calls it.
+        let Ok(mut store) = self.take() else { return };
+        if !store.has_streams() || Handle::try_current().is_err() {
+            return;
+        }
+        let (hand_over, handed) = channel::<Box<Store>>();
+        match thread::Builder::new().name("minisnap-end".to_owned()).spawn(move || drop(handed.recv())) {
+            Ok(_) => drop(hand_over.send(store)),
+            Err(_) => store.abandon_streams(),
         }
     }
 }

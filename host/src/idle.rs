@@ -17,6 +17,11 @@ impl Slot {
     pub(crate) fn put(&self, instance: Instance) {
         *lock(&self.0) = Some(instance);
     }
+
+    /// Whether an instance waits here that has streams open.
+    pub(crate) fn has_streams(&self) -> bool {
+        lock(&self.0).as_ref().is_some_and(|instance| !instance.streams.is_empty())
+    }
 }
 
 /// The slots in which an instance may wait, the least recently used first.

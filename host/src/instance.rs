@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tracing::Span;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceAny, ResourceTable};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
@@ -27,12 +28,21 @@ pub(crate) struct Instance {
     /// Which of the store's instances it is, from 1.
     pub(crate) number: u64,
     /// The readers and writers that are open.
-    pub(crate) streams: Vec<ResourceAny>,
+    pub(crate) streams: Vec<Stream>,
     /// The directory that it has open.
     pub(crate) dir: Identity,
     pub(crate) store: wasmtime::Store<Guest>,
     pub(crate) bindings: bindings::Store,
     output: MemoryOutputPipe,
+}
+
+/// A reader or writer that is open.
+pub(crate) struct Stream {
+    pub(crate) resource: ResourceAny,
+    /// The create or restore that it is.
+    pub(crate) span: Span,
+    /// How many bytes were given to a writer.
+    pub(crate) given: u64,
 }
 
 /// What belongs to one instance.
@@ -90,6 +100,11 @@ impl Instance {
         self.store.data().memory.peak
     }
 
+    /// The stream that is open under this handle.
+    pub(crate) fn stream(&mut self, resource: ResourceAny) -> Option<&mut Stream> {
+        self.streams.iter_mut().find(|stream| stream.resource == resource)
+    }
+
     /// What it has printed, before a trap.
     pub(crate) fn printed(&self) -> String {
         String::from_utf8_lossy(&self.output.contents()).trim().to_owned()
@@ -99,7 +114,7 @@ impl Instance {
     pub(crate) fn close(mut self, deadline: Duration) {
         for stream in std::mem::take(&mut self.streams) {
             self.set_deadline(deadline);
-            if let Err(error) = stream.resource_drop(&mut self.store) {
+            if let Err(error) = stream.resource.resource_drop(&mut self.store) {
                 // What is left is removed by the next settling.
                 tracing::debug!(%error, "a stream was not undone");
                 return;

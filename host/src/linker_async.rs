@@ -14,7 +14,7 @@ use crate::stream::Handle;
 ///
 /// Calls of the store run in the runtime's threads for what blocks. A component whose directory does not answer gets its
 /// error after the [deadline](crate::Grant::deadline) of its grant, and `busy` from then on until the hanging call has
-/// ended; other components do not notice.
+/// ended, and with it the readers and writers that were open; other components do not notice.
 ///
 /// # Errors
 ///

@@ -1,11 +1,11 @@
 //! One running store component and its calls.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::{debug, debug_span, field, warn, warn_span};
+use tracing::{Span, debug, debug_span, field, warn, warn_span};
 use wasmtime::Trap;
 use wasmtime::component::ResourceAny;
 
@@ -13,7 +13,7 @@ use crate::component::Minisnap;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
 use crate::idle::Slot;
-use crate::instance::{Guest, Instance};
+use crate::instance::{Guest, Instance, Stream};
 use crate::snapshot::{Info, Layout, Migration, Skipped, Snapshot};
 use crate::stream::{Handle, Reader, Writer};
 pub(crate) use bindings::exports::arcella::minisnap::snapshot_maintenance as maintenance;
@@ -39,6 +39,9 @@ type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
 /// The component's instance is made on first use and serves every call. After a trap, or a call that returned a large
 /// state, it is thrown away, and the next call makes another. Dropping the store undoes what is being written, and lets
 /// go of the directory.
+///
+/// Its calls block, and wait for the file system in a way that panics in a task of tokio: such a host gives the store to
+/// [`SnapshotCtx`](crate::SnapshotCtx), or calls it in `spawn_blocking`.
 pub struct Store {
     minisnap: Minisnap,
     grant: Grant,
@@ -50,6 +53,8 @@ pub struct Store {
     peak_memory: usize,
     /// Whether what an earlier crash left was settled, and told of.
     settled: bool,
+    /// When the call that is running must have ended, if it is made of several calls of the component.
+    until: Option<Instant>,
 }
 
 impl Store {
@@ -68,6 +73,7 @@ impl Store {
             instances: 0,
             peak_memory: 0,
             settled: false,
+            until: None,
         })
     }
 
@@ -90,19 +96,22 @@ impl Store {
     /// [`Error::Io`], [`Error::Component`].
     pub fn create_text(&mut self, state: &str, seq: u64) -> Result<()> {
         self.check_access()?;
-        let _span = self.span("create", Some(seq), Some(state.len())).entered();
         // Before anything is written.
         if state.len() as u64 > self.grant.max_state_bytes() {
             return Err(Error::TooLarge(self.grant.max_state_bytes()));
         }
-        if state.len() > CHUNK {
-            let mut writer = self.open_writer(seq)?;
-            writer.write_chunk(state.as_bytes())?;
-            return writer.commit();
-        }
-        self.settle_first()?;
-        let result = self.call("create", |guest, store| guest.call_create(store, state, seq));
-        self.explain(result)
+        self.with_one_deadline(|store| {
+            if state.len() > CHUNK {
+                let mut writer = store.open_writer(seq)?;
+                writer.write_chunk(state.as_bytes())?;
+                return writer.commit();
+            }
+            let span = store.span_of_create(seq).entered();
+            span.record("bytes", state.len());
+            store.settle_first()?;
+            let result = store.call("create", |guest, store| guest.call_create(store, state, seq));
+            store.explain(result)
+        })
     }
 
     /// Returns the newest sound state and its sequence number.
@@ -139,7 +148,7 @@ impl Store {
         &mut self,
         restore: impl FnOnce(&wit::Guest, &mut wasmtime::Store<Guest>) -> Answer<wit::Snapshot>,
     ) -> Result<Snapshot> {
-        let span = self.span("restore", None, None).entered();
+        let span = self.span_of_restore().entered();
         let snapshot: Snapshot = self.call("restore", restore)?.into();
         span.record("seq", snapshot.seq).record("bytes", snapshot.state.len());
         tell_skipped(&snapshot.skipped);
@@ -234,13 +243,15 @@ impl Store {
     /// [`Error::Component`].
     pub fn migrate(&mut self, to: Layout) -> Result<Migration> {
         self.check_access()?;
-        let _span = self.span("migrate", None, None).entered();
-        self.settle_first()?;
-        let result = self.with_instance("migrate", |instance| {
-            let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
-            maintenance.call_migrate(&mut instance.store, to.into())
-        });
-        Ok(self.explain(result)?.into())
+        let _span = debug_span!("migrate", dir = %self.grant.dir().display(), ?to).entered();
+        self.with_one_deadline(|store| {
+            store.settle_first()?;
+            let result = store.with_instance("migrate", |instance| {
+                let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
+                maintenance.call_migrate(&mut instance.store, to.into())
+            });
+            Ok(store.explain(result)?.into())
+        })
     }
 
     /// Finishes or removes what an earlier crash left, as whatever writes does first, and returns how many names
@@ -252,7 +263,7 @@ impl Store {
     /// [`Error::Component`].
     pub fn settle(&mut self) -> Result<u64> {
         self.check_access()?;
-        let _span = self.span("settle", None, None).entered();
+        let _span = debug_span!("settle", dir = %self.grant.dir().display()).entered();
         let result = self.with_instance("settle", |instance| {
             let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
             maintenance.call_settle(&mut instance.store)
@@ -270,24 +281,29 @@ impl Store {
         if self.settled { Ok(()) } else { self.settle().map(|_| ()) }
     }
 
-    /// A span about this directory, and the snapshot of this number and size in bytes; what is not known yet is recorded
-    /// later.
-    fn span(&self, name: &'static str, seq: Option<u64>, bytes: Option<usize>) -> tracing::Span {
-        let dir = self.grant.dir().display();
-        // The name of a span is a constant.
-        let span = match name {
-            "create" => debug_span!("create", %dir, seq = field::Empty, bytes = field::Empty),
-            "restore" => debug_span!("restore", %dir, seq = field::Empty, bytes = field::Empty),
-            "settle" => debug_span!("settle", %dir),
-            _ => debug_span!("migrate", %dir),
-        };
-        if let Some(seq) = seq {
-            span.record("seq", seq);
-        }
-        if let Some(bytes) = bytes {
-            span.record("bytes", bytes);
-        }
-        span
+    /// The span of a create, in which its size in bytes is recorded once it is known.
+    fn span_of_create(&self, seq: u64) -> Span {
+        debug_span!("create", dir = %self.grant.dir().display(), seq, bytes = field::Empty)
+    }
+
+    /// The span of a restore, in which what is restored is recorded once it is known.
+    fn span_of_restore(&self) -> Span {
+        debug_span!("restore", dir = %self.grant.dir().display(), seq = field::Empty, bytes = field::Empty)
+    }
+
+    /// Makes one call, with one deadline, of several calls of the component.
+    fn with_one_deadline<R>(&mut self, calls: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        let outer = self.until;
+        self.until = outer.or_else(|| Instant::now().checked_add(self.grant.deadline_of_a_call()));
+        let result = calls(self);
+        self.until = outer;
+        result
+    }
+
+    /// How much time is left for the next call of the component.
+    fn time_left(&self) -> Duration {
+        let until = |until: Instant| until.saturating_duration_since(Instant::now());
+        self.until.map_or(self.grant.deadline_of_a_call(), until)
     }
 
     /// What was granted.
@@ -305,6 +321,16 @@ impl Store {
         if let Some(instance) = self.instance.take() {
             instance.close(self.grant.deadline_of_a_call());
         }
+    }
+
+    /// Whether a reader or writer is open.
+    pub(crate) fn has_streams(&self) -> bool {
+        self.instance.has_streams()
+    }
+
+    /// Throws away what is open; what a writer leaves, the next settling removes.
+    pub(crate) fn abandon_streams(&mut self) {
+        drop(self.instance.take());
     }
 
     fn check_access(&self) -> Result<()> {
@@ -351,8 +377,7 @@ impl Store {
         name: &'static str,
         call: impl FnOnce(&mut Instance) -> Answer<R>,
     ) -> Result<R> {
-        let deadline = self.grant.deadline_of_a_call();
-        instance.set_deadline(deadline);
+        instance.set_deadline(self.time_left());
         let started = Instant::now();
         let answer = {
             let _running = self.minisnap.shared.clock.run();
@@ -374,42 +399,53 @@ impl Store {
         };
         // The instance is not put back: after a trap, its memory means nothing.
         if let Some(Trap::Interrupt) = trap.downcast_ref::<Trap>() {
+            let deadline = self.grant.deadline_of_a_call();
             return Err(Error::Io(format!(
                 "`{name}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state \
                  too large for this deadline; what the grant allows is a matter of the host"
             )));
         }
+        // What it has printed may hold a piece of a state, which no log gets.
+        debug!(call = name, "the store component trapped");
         let printed = instance.printed();
-        debug!(call = name, printed, "the store component trapped");
         Err(Error::Component(if printed.is_empty() { trap } else { trap.context(printed) }))
     }
 
     /// Opens a stream to a new snapshot.
     pub(crate) fn stream_to(&mut self, seq: u64) -> Result<Handle> {
         self.check_access()?;
-        self.settle_first()?;
-        let result = self.open_stream("open-writer", |guest, store| guest.call_open_writer(store, seq));
-        self.explain(result)
+        let _span = self.span_of_create(seq).entered();
+        self.with_one_deadline(|store| {
+            store.settle_first()?;
+            let result = store.open_stream("open-writer", |guest, store| guest.call_open_writer(store, seq));
+            store.explain(result)
+        })
     }
 
     /// Opens a stream from the newest sound snapshot, or from the generation with the number `seq`; says what is known
     /// of it, and which generations were skipped to find it.
     pub(crate) fn stream_from(&mut self, seq: Option<u64>) -> Result<(Handle, Info, Vec<Skipped>)> {
-        let handle = self.open_stream("open-reader", |guest, store| match seq {
-            None => guest.call_open_reader(store),
-            Some(seq) => guest.call_open_reader_at(store, seq),
-        })?;
-        let known = self.call_stream(handle, "info", |instance| {
-            let guest = instance.bindings.arcella_minisnap_snapshot_store();
-            let reader = guest.snapshot_reader();
-            let info = reader.call_info(&mut instance.store, handle.stream)?;
-            Ok(Ok((info, reader.call_skipped(&mut instance.store, handle.stream)?)))
-        });
-        let (info, skipped) = known.inspect_err(|_| self.end(handle))?;
-        let skipped: Vec<Skipped> = skipped.into_iter().map(Into::into).collect();
-        tell_skipped(&skipped);
-        Ok((handle, info.into(), skipped))
+        let span = self.span_of_restore().entered();
+        self.with_one_deadline(|store| {
+            let handle = store.open_stream("open-reader", |guest, store| match seq {
+                None => guest.call_open_reader(store),
+                Some(seq) => guest.call_open_reader_at(store, seq),
+            })?;
+            let known = store.call_stream(handle, "info", |instance| {
+                let guest = instance.bindings.arcella_minisnap_snapshot_store();
+                let reader = guest.snapshot_reader();
+                let info = reader.call_info(&mut instance.store, handle.stream)?;
+                Ok(Ok((info, reader.call_skipped(&mut instance.store, handle.stream)?)))
+            });
+            let (info, skipped) = known.inspect_err(|_| store.end(handle))?;
+            span.record("seq", info.seq).record("bytes", info.size);
+            let skipped: Vec<Skipped> = skipped.into_iter().map(Into::into).collect();
+            tell_skipped(&skipped);
+            Ok((handle, info.into(), skipped))
+        })
     }
+
+    /// Opens a stream, within its span, which lasts as long as it.
 
     fn open_stream(
         &mut self,
@@ -420,8 +456,8 @@ impl Store {
         let stream = self.with_instance(name, |instance| {
             number = instance.number;
             let opened = open(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store);
-            if let Ok(Ok(stream)) = &opened {
-                instance.streams.push(*stream);
+            if let Ok(Ok(resource)) = &opened {
+                instance.streams.push(Stream { resource: *resource, span: Span::current(), given: 0 });
             }
             opened
         })?;
@@ -430,16 +466,21 @@ impl Store {
 
     /// Writes a chunk of any size to a stream.
     pub(crate) fn write(&mut self, handle: Handle, chunk: &[u8]) -> Result<()> {
-        // An empty chunk, too, learns of an earlier error.
-        for at in (0..chunk.len().max(1)).step_by(CHUNK) {
-            let piece = &chunk[at..chunk.len().min(at + CHUNK)];
-            let result = self.call_stream(handle, "write", |instance| {
-                let guest = instance.bindings.arcella_minisnap_snapshot_store();
-                guest.snapshot_writer().call_write(&mut instance.store, handle.stream, piece)
-            });
-            self.explain(result)?;
-        }
-        Ok(())
+        self.with_one_deadline(|store| {
+            // An empty chunk, too, learns of an earlier error.
+            for at in (0..chunk.len().max(1)).step_by(CHUNK) {
+                let piece = &chunk[at..chunk.len().min(at + CHUNK)];
+                let result = store.call_stream(handle, "write", |instance| {
+                    if let Some(stream) = instance.stream(handle.stream) {
+                        stream.given += piece.len() as u64;
+                    }
+                    let guest = instance.bindings.arcella_minisnap_snapshot_store();
+                    guest.snapshot_writer().call_write(&mut instance.store, handle.stream, piece)
+                });
+                store.explain(result)?;
+            }
+            Ok(())
+        })
     }
 
     /// Commits what was written to a stream, which ends it.
@@ -450,7 +491,10 @@ impl Store {
             return Err(error);
         }
         let result = self.call_stream(handle, "commit", |instance| {
-            instance.streams.retain(|stream| *stream != handle.stream);
+            if let Some(stream) = instance.stream(handle.stream) {
+                stream.span.record("bytes", stream.given);
+            }
+            instance.streams.retain(|stream| stream.resource != handle.stream);
             let guest = instance.bindings.arcella_minisnap_snapshot_store();
             guest.snapshot_writer().call_commit(&mut instance.store, handle.stream)
         });
@@ -467,10 +511,13 @@ impl Store {
 
     /// Ends a stream: one that was written to is undone.
     pub(crate) fn end(&mut self, handle: Handle) {
+        // Undoing has its own time: it follows on what took too long, too.
+        let until = self.until.take();
         let ended = self.call_stream(handle, "end", |instance| {
-            instance.streams.retain(|stream| *stream != handle.stream);
+            instance.streams.retain(|stream| stream.resource != handle.stream);
             handle.stream.resource_drop(&mut instance.store).map(Ok)
         });
+        self.until = until;
         if let Err(error) = ended {
             tracing::debug!(%error, "a stream ended after its instance");
         }
@@ -483,7 +530,11 @@ impl Store {
         call: impl FnOnce(&mut Instance) -> Answer<R>,
     ) -> Result<R> {
         match self.instance.take() {
-            Some(instance) if instance.number == handle.instance => self.call_on(instance, name, call),
+            Some(mut instance) if instance.number == handle.instance => {
+                let span = instance.stream(handle.stream).map(|stream| stream.span.clone());
+                let _span = span.map(Span::entered);
+                self.call_on(instance, name, call)
+            }
             other => {
                 if let Some(instance) = other {
                     self.instance.put(instance);

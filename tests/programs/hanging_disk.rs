@@ -1,9 +1,9 @@
 //! A host of two components, one of which has its directory on a file system that hangs: `hanging-disk CONSUMER`.
 //!
-//! `hang.c` is preloaded, with HANG_IN and HANG_WHILE. Prints what became of each.
+//! `hang.c` is preloaded, with HANG_IN, HANG_WHILE and HANG_STAT_WHILE. Prints what became of each.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use minisnap_host::Grant;
@@ -21,10 +21,11 @@ fn main() {
         .enable_time()
         .build()
         .expect("a runtime");
-    runtime.block_on(hang(&consumer, &path("HANG_IN"), &path("HANG_WHILE")));
+    runtime.block_on(hang(&consumer, &path("HANG_IN"), &path("HANG_WHILE"), &path("HANG_STAT_WHILE")));
 }
 
-async fn hang(consumer: &str, dir: &Path, hanging: &Path) {
+async fn hang(consumer: &str, dir: &Path, hanging: &Path, hanging_stat: &Path) {
+    let started = Instant::now();
     let minisnap = cached();
     let host = Host::new_async(&Config::new(), &minisnap);
     let component = host.load(consumer);
@@ -47,4 +48,18 @@ async fn hang(consumer: &str, dir: &Path, hanging: &Path) {
     }
     let after = host.run_async(&component, snapshots, &["restore", "create", "4", "4", "restore"]).await;
     print!("after:\n{}", after.printed);
+
+    // Opening a writer hangs before it has begun, and succeeds when nobody waits for it any more.
+    fs::write(hanging_stat, "").expect("the file system hangs now");
+    let mut late = host.run_async(&component, after.snapshots, &["stream", "5", "1", "5"]).await;
+    print!("late: {}", late.printed);
+    fs::remove_file(hanging_stat).expect("the file system answers again");
+    let next = loop {
+        late = host.run_async(&component, late.snapshots, &["create", "6", "6"]).await;
+        if !late.printed.starts_with("busy") || started.elapsed() > Duration::from_secs(20) {
+            break late.printed;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    print!("next: {next}");
 }

@@ -1,5 +1,7 @@
 //! `--dir`: folders of the host that `minisnap run` gives to a component beside its snapshots.
 
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -72,8 +74,7 @@ pub fn check_needed(manifest: &Manifest, given: &[Preopen]) -> Result<(), Failur
 pub fn check_apart(given: &[Preopen], protected: &[&Path]) -> Result<(), Failure> {
     for Preopen { host, .. } in given {
         let real = fs::canonicalize(host).map_err(|error| Failure::file("open", host, &error))?;
-        for path in protected {
-            let path = real_path(path);
+        for path in protected.iter().flat_map(|path| way(path)) {
             if path.starts_with(&real) || real.starts_with(&path) {
                 return Err(Failure::refused(
                     2,
@@ -86,14 +87,29 @@ pub fn check_apart(given: &[Preopen], protected: &[&Path]) -> Result<(), Failure
     Ok(())
 }
 
-/// The path without links, as far as it exists.
-fn real_path(path: &Path) -> PathBuf {
+/// The most links that are followed on the way to one file, as by Linux.
+const MAX_LINKS: usize = 40;
+
+/// What decides where the path leads: each link on the way, wherever it lies, and the place itself, without links as far
+/// as it exists.
+fn way(path: &Path) -> Vec<PathBuf> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let real = path.ancestors().find_map(|existing| {
-        let rest = path.strip_prefix(existing).ok()?;
-        fs::canonicalize(existing)
-            .ok()
-            .map(|real| if rest.as_os_str().is_empty() { real } else { real.join(rest) })
-    });
-    real.unwrap_or(path)
+    let mut left: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
+    let (mut places, mut real) = (Vec::new(), PathBuf::new());
+    while let Some(part) = left.pop_front() {
+        if part == ".." {
+            real.pop();
+            continue;
+        }
+        let place = real.join(&part);
+        match fs::read_link(&place) {
+            Ok(target) if places.len() < MAX_LINKS => {
+                target.iter().rev().for_each(|part| left.push_front(part.to_owned()));
+                places.push(place);
+            }
+            _ => real = place,
+        }
+    }
+    places.push(real);
+    places
 }

@@ -46,9 +46,9 @@ pub struct Run {
     /// The most memory that the component may have, beside what the store needs; its manifest may say less
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
     max_memory: u64,
-    /// The longest that one call of the store may take, such as 30s; no limit unless given
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    deadline: Option<Duration>,
+    /// The longest that one call of the store may take
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    deadline: Duration,
     #[command(flatten)]
     settings: Settings,
     /// Arguments for the component
@@ -81,7 +81,7 @@ impl Run {
         let about_component = Failure::about(&self.component);
         let manifest = Manifest::of(&self.component).map_err(Failure::config)?;
         let manifest = manifest.as_ref();
-        let grant = self.grant(manifest)?.deadline(self.deadline.unwrap_or(Duration::MAX));
+        let grant = self.grant(manifest)?.deadline(self.deadline);
         if let Some(manifest) = manifest {
             preopen::check_needed(manifest, &self.dir)?;
             check_environment(manifest)?;
@@ -99,7 +99,7 @@ impl Run {
     fn grant(&self, manifest: Option<&Manifest>) -> Result<Grant, Failure> {
         let grant = match (&self.granted.grant, &self.granted.config) {
             (Some(dir), _) => {
-                preopen::check_apart(&self.dir, &[dir])?;
+                preopen::check_apart(&self.dir, &[&[dir.as_path()], &self.identity(manifest)[..]].concat())?;
                 let grant = self.settings.apply(Grant::new(dir));
                 if self.read_only { grant.read_only() } else { grant }
             }
@@ -127,13 +127,18 @@ impl Run {
                 "name the file NAME@X.Y.Z.wasm, or put STEM.component.toml beside STEM.wasm",
             )
         })?;
-        let identity = [self.component.as_path(), manifest.file().unwrap_or(&self.component)];
+        let identity = self.identity(Some(manifest));
         preopen::check_apart(&self.dir, &[&[grants.root(), file], &identity[..]].concat())?;
         let entry = grants.entry(manifest.name()).map_err(Failure::config)?;
         if entry.terms.access == Access::Denied && manifest.wants_snapshots() {
             warn_of_no_snapshots(manifest.name(), &format!("its `access` is none in {}", entry.place))?;
         }
         Ok(entry.grant())
+    }
+
+    /// The files that say who the component is and what it does.
+    fn identity<'a>(&'a self, manifest: Option<&'a Manifest>) -> [&'a Path; 2] {
+        [&self.component, manifest.and_then(Manifest::file).unwrap_or(&self.component)]
     }
 
     fn load(&self, engine: &Engine) -> Result<wasmtime::component::InstancePre<Consumer>, Error> {

@@ -42,10 +42,22 @@ pub(super) fn below_root(text: &str, place: &Place) -> Result<PathBuf> {
 
 /// Checks that no two of these directories overlap, as they are written and as links lead, and that none leaves `root`.
 pub(super) fn check_all(root: &Path, owned: &[&Owned]) -> Result<()> {
-    let written = owned.iter().map(|owned| (root.join(&owned.path), *owned)).collect();
-    check_apart(written)?;
+    check_written(root, owned)?;
     let real = owned.iter().map(|owned| Ok((real_below(root, owned)?, *owned))).collect::<Result<_>>()?;
     check_apart(real)
+}
+
+/// Checks that no two of these directories overlap, as they are written.
+pub(super) fn check_written(root: &Path, owned: &[&Owned]) -> Result<()> {
+    check_apart(owned.iter().map(|owned| (root.join(&owned.path), *owned)).collect())
+}
+
+/// Whether a link below the root is on the way to the directory, which does not leave the root.
+///
+/// Where none is, no other directory is the same or inside, unless a link is on the way to that one.
+pub(super) fn is_linked(root: &Path, owned: &Owned) -> Result<bool> {
+    let real = real_below(root, owned)?;
+    Ok(!resolve(root).is_ok_and(|root| real == root.join(&owned.path)))
 }
 
 /// Where the directory really is, which is below where the root really is.

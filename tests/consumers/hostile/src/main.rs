@@ -35,6 +35,11 @@ fn main() {
                 outcome(reader.read(1).map(|_| ()))
             }
             "paths" => paths(),
+            // What it was given can be used.
+            "own" => {
+                let file = format!("{}/own", args.next().expect("a folder"));
+                std::fs::write(&file, "own").map_or_else(|error| error.to_string(), |()| "ok".to_owned())
+            }
             // How it ends.
             "half" => {
                 let writer = store::open_writer(u64::MAX).expect("a writer");
@@ -82,8 +87,24 @@ fn count(tries: u64, attack: impl Fn() -> Result<(), Error>) -> String {
 
 /// Every path that could lead to somebody's snapshots.
 fn paths() -> String {
-    let tried =
-        ["/", ".", "..", "/snapshots", "/snapshots/..", "/snapshots/../victim", "../victim", "snapshot.json"];
+    let tried = [
+        "/",
+        ".",
+        "..",
+        "/snapshots",
+        "/snapshots/..",
+        "/snapshots/../victim",
+        "../victim",
+        "snapshot.json",
+        "/data/..",
+        "/data/../victim",
+        "/data/../victim/snapshot.json",
+        "/data/up",
+        "/data/up/victim/snapshot.json",
+        "/data/theirs",
+        "/data/absolute",
+        "/data/absolute/snapshot.json",
+    ];
     let found =
         tried.iter().filter(|path| std::fs::metadata(path).is_ok() || std::fs::read_dir(path).is_ok());
     format!("{} of {}", found.count(), tried.len())
