@@ -446,7 +446,6 @@ impl Store {
     }
 
     /// Opens a stream, within its span, which lasts as long as it.
-
     fn open_stream(
         &mut self,
         name: &'static str,
