@@ -40,7 +40,7 @@ fn ten_thousand_attacks_leak_no_descriptor_and_no_memory() {
         let grant = Grant::new(root.path().join(format!("{layout:?}"))).layout(layout);
         let attack = attacks[round / 4 % attacks.len()];
         let snapshots = hosts[0].snapshots(grant);
-        if round / 2 % 2 == 0 {
+        if (round / 2).is_multiple_of(2) {
             drop(hosts[0].run(&attackers[0], snapshots, attack));
         } else {
             runtime.block_on(async {
