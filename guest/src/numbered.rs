@@ -84,7 +84,7 @@ impl<D: Dir> Draft<D> {
         // Without this sync, a power cut may take the new generation back.
         sync_dir(&self.dir, "").map_err(|error| {
             Error::Io(format!(
-                "{error}; the new snapshot is in place, but may not be durable: create it again"
+                "{error}; the new snapshot is in place, but may not be durable until this is done again"
             ))
         })?;
         // The snapshot is durable: what cannot be removed now is removed by the next settling.

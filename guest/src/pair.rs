@@ -67,7 +67,7 @@ impl<D: Dir> Draft<D> {
         self.undo.armed = false;
         move_into_place(&self.dir).map_err(|error| {
             Error::Io(format!(
-                "{error}; the new snapshot is in place, but may not be durable: create it again"
+                "{error}; the new snapshot is in place, but may not be durable until this is done again"
             ))
         })
     }
