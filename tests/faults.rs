@@ -42,11 +42,11 @@ const NONE: [String; 0] = [];
 #[cfg(target_os = "linux")]
 #[test]
 fn every_failed_system_call_of_a_create_is_reported_and_costs_no_data() {
-    for subject in OURS {
-        let tally = failed_calls(subject, Act::Create, &ERRORS);
-        println!("{subject:?}: {} faults", tally.tried);
-        assert_eq!(tally.violations, NONE, "{subject:?}");
-        assert!(tally.tried > 60, "{subject:?}: only {} faults were injected", tally.tried);
+    for (subject, act) in OURS.into_iter().flat_map(|ours| [(ours, Act::First), (ours, Act::Create)]) {
+        let tally = failed_calls(subject, act, &ERRORS);
+        println!("{subject:?}, {act:?}: {} faults", tally.tried);
+        assert_eq!(tally.violations, NONE, "{subject:?}, {act:?}");
+        assert!(tally.tried > 60, "{subject:?}, {act:?}: only {} faults were injected", tally.tried);
     }
 }
 

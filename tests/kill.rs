@@ -110,6 +110,7 @@ fn a_streamed_create_that_is_stopped_in_the_middle_leaves_the_snapshot_before() 
             // Whoever started the tests may ignore these signals, which a program inherits.
             let mut env = Command::new("env");
             env.arg("--default-signal").arg(create.get_program()).args(create.get_args());
+            let started = Instant::now();
             let mut child = start(&mut env);
             let state = state(2);
             let half = &state[..state.len() / 2];
@@ -117,6 +118,8 @@ fn a_streamed_create_that_is_stopped_in_the_middle_leaves_the_snapshot_before() 
             stdin.write_all(half.as_bytes()).unwrap();
             // It has begun to write the new one.
             while names(dir.path()) == before {
+                assert_eq!(child.try_wait().unwrap(), None, "it ended before it wrote anything");
+                assert!(started.elapsed() < Duration::from_secs(60), "it writes nothing of so long a half");
                 thread::sleep(Duration::from_millis(1));
             }
             if signal != "none" {

@@ -27,12 +27,16 @@ const KEEP: &str = "3";
 type Way = fn(&'static str) -> Result<String, Failed>;
 
 fn main() -> ExitCode {
-    let required: Vec<String> =
-        env::var("MINISNAP_LANGUAGES").unwrap_or_default().split(' ').map(str::to_owned).collect();
+    let required = env::var("MINISNAP_LANGUAGES").unwrap_or_default();
+    let required: Vec<&str> = required.split_whitespace().collect();
+    if let Some(unknown) = required.iter().find(|language| !LANGUAGES.contains(language)) {
+        eprintln!("MINISNAP_LANGUAGES names {unknown}, and may name {}", LANGUAGES.join(" "));
+        return ExitCode::FAILURE;
+    }
     let mut trials = vec![Trial::test("the_readme_has_a_cell_for_each_language_and_way", readme_has_cells)];
     for (language, way, run) in cells() {
         let missing = missing(language);
-        let is_ignored = missing.is_some() && !required.iter().any(|required| required == language);
+        let is_ignored = missing.is_some() && !required.contains(&language);
         if let (true, Some(reason)) = (is_ignored, &missing) {
             eprintln!("{language}::{way} is ignored: {reason}");
         }
@@ -74,22 +78,26 @@ fn missing(language: &str) -> Option<String> {
     let Ok(made) = fs::metadata(&file).and_then(|metadata| metadata.modified()) else {
         return Some(format!("{} is not there: {how}", file.display()));
     };
-    let sources = [consumers().join(language), consumers().join("wit"), consumers().join("../../wit")];
-    let newer = sources.iter().find_map(|folder| newer(folder, made));
+    let store = built(&format!("{language}-store.wasm"));
+    if fs::read(&store).is_ok_and(|store| store != minisnap_host::COMPONENT) {
+        return Some(format!("it was built with another store component than this one: {how}"));
+    }
+    let sources = [language, "wit", "tools", "common.sh", "../../wit"].map(|name| consumers().join(name));
+    let newer = sources.iter().find_map(|source| newer(source, made));
     newer.map(|source| format!("{} is newer than what was built: {how}", source.display()))
 }
 
-/// A file in a folder that was changed later.
-fn newer(folder: &Path, than: SystemTime) -> Option<PathBuf> {
-    fs::read_dir(folder).expect("a folder").find_map(|entry| {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            return newer(&path, than);
-        }
-        let changed = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("a file");
-        let is_page = path.extension().is_some_and(|extension| extension == "md");
-        (changed > than && !is_page).then_some(path)
-    })
+/// The file, or one in the folder, if it was changed later; but for pages and what was built.
+fn newer(source: &Path, than: SystemTime) -> Option<PathBuf> {
+    if source.is_dir() {
+        let entries = fs::read_dir(source).expect("a folder").map(|entry| entry.expect("an entry"));
+        return entries
+            .filter(|entry| entry.file_name() != "target")
+            .find_map(|entry| newer(&entry.path(), than));
+    }
+    let changed = fs::metadata(source).and_then(|metadata| metadata.modified()).expect("a file");
+    let is_page = source.extension().is_some_and(|extension| extension == "md");
+    (changed > than && !is_page).then(|| source.to_owned())
 }
 
 fn compare(printed: &str) -> Result<(), Failed> {
@@ -149,7 +157,7 @@ fn composed(language: &'static str) -> Result<String, Failed> {
 fn python_hosts_the_store(language: &'static str) -> Result<String, Failed> {
     let (dir, work) = (tempdir()?, built(language));
     let mut python = Command::new(work.join("venv/bin/python"));
-    python.arg(work.join("host/host.py")).arg(store_component()?).arg(dir.path());
+    python.arg(work.join("host/host.py")).arg(built("python-store.wasm")).arg(dir.path());
     printed(&mut python)
 }
 
@@ -158,13 +166,6 @@ fn javascript_hosts_the_store(language: &'static str) -> Result<String, Failed> 
     let (dir, work) = (tempdir()?, built(language));
     let mut node = Command::new("node");
     printed(node.arg(work.join("host.js")).arg(work.join("store/minisnap.js")).arg(dir.path()))
-}
-
-/// The component that is embedded, as a file.
-fn store_component() -> Result<PathBuf, Failed> {
-    let file = built("store.wasm");
-    fs::write(&file, minisnap_host::COMPONENT)?;
-    Ok(file)
 }
 
 fn readme_has_cells() -> Result<(), Failed> {

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use minisnap_tests::{cli, run};
+use serde::Deserialize;
 use tempfile::tempdir;
-use wit_component::{DecodedWasm, WitPrinter};
-use wit_parser::{PackageId, Resolve};
+use wasm_metadata::{AddMetadata, AddMetadataField, Payload};
+use wit_component::{DecodedWasm, WitPrinter, semver_check};
+use wit_parser::{Docs, PackageId, Resolve, Stability, Type, TypeDefKind};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -30,10 +32,9 @@ fn everything_in_the_wit_is_documented_and_says_since_when_it_is_there() {
     let (resolve, package) = parsed();
     let package = &resolve.packages[package];
     assert_eq!(package.name.to_string(), "arcella:minisnap@0.1.0");
-    let check = |what: &str, docs: &wit_parser::Docs, stability: &wit_parser::Stability| {
+    let check = |what: &str, docs: &Docs, stability: &Stability| {
         assert!(docs.contents.as_deref().is_some_and(|docs| docs.len() > 10), "{what} has no documentation");
-        let since =
-            matches!(stability, wit_parser::Stability::Stable { since, .. } if since.to_string() == "0.1.0");
+        let since = matches!(stability, Stability::Stable { since, .. } if since.to_string() == "0.1.0");
         assert!(since, "{what} does not say since when it is there");
     };
     for (name, &world) in &package.worlds {
@@ -42,6 +43,31 @@ fn everything_in_the_wit_is_documented_and_says_since_when_it_is_there() {
     for (name, &interface) in &package.interfaces {
         let interface = &resolve.interfaces[interface];
         check(name, &interface.docs, &interface.stability);
+        for (type_name, &id) in &interface.types {
+            let defined = &resolve.types[id];
+            let what = format!("{name}.{type_name}");
+            // What comes from another interface is documented there.
+            if let TypeDefKind::Type(Type::Id(_)) = defined.kind {
+                continue;
+            }
+            check(&what, &defined.docs, &defined.stability);
+            let parts: Vec<(&str, &Docs)> = match &defined.kind {
+                TypeDefKind::Record(record) => {
+                    record.fields.iter().map(|field| (field.name.as_str(), &field.docs)).collect()
+                }
+                TypeDefKind::Variant(variant) => {
+                    variant.cases.iter().map(|case| (case.name.as_str(), &case.docs)).collect()
+                }
+                TypeDefKind::Enum(cases) => {
+                    cases.cases.iter().map(|case| (case.name.as_str(), &case.docs)).collect()
+                }
+                TypeDefKind::Resource => Vec::new(),
+                other => panic!("{what} is a kind of type that this test does not know: {other:?}"),
+            };
+            for (part, docs) in parts {
+                assert!(docs.contents.is_some(), "{what}.{part} has no documentation");
+            }
+        }
         for (function, details) in &interface.functions {
             check(&format!("{name}.{function}"), &details.docs, &details.stability);
         }
@@ -49,17 +75,69 @@ fn everything_in_the_wit_is_documented_and_says_since_when_it_is_there() {
     assert_eq!((package.worlds.len(), package.interfaces.len()), (2, 2));
 }
 
-/// A package of WIT is published as a component that holds its types, documentation included.
+/// What `wit/wkg.toml` says of the package, as `wkg` reads it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wkg {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    authors: String,
+    description: String,
+    licenses: String,
+}
+
+/// A package of WIT is published as a component that holds its types, documentation included, and says what it is.
 #[test]
 fn the_published_form_of_the_wit_holds_all_of_it() {
     let (resolve, package) = parsed();
-    let published = wit_component::encode(&resolve, package).unwrap();
+    let encoded = wit_component::encode(&resolve, package).unwrap();
+    let wkg: Wkg = toml::from_str(&fs::read_to_string(root().join("wit/wkg.toml")).unwrap()).unwrap();
+    let mut metadata = AddMetadata::default();
+    let name = &resolve.packages[package].name;
+    metadata.version = AddMetadataField::Set(name.version.as_ref().unwrap().to_string().parse().unwrap());
+    metadata.authors = AddMetadataField::Set(wkg.metadata.authors.parse().unwrap());
+    metadata.description = AddMetadataField::Set(wkg.metadata.description.parse().unwrap());
+    metadata.licenses = AddMetadataField::Set(wkg.metadata.licenses.parse().unwrap());
+    let published = metadata.to_wasm(&encoded).unwrap();
+    let Payload::Component { metadata: read, .. } = Payload::from_binary(&published).unwrap() else {
+        panic!("it is no component")
+    };
+    assert_eq!(read.description.unwrap().to_string(), wkg.metadata.description);
+    assert_eq!(read.licenses.unwrap().to_string(), "MIT OR Apache-2.0");
+    assert_eq!(read.version.unwrap().to_string(), "0.1.0");
     let mut validator = wasmparser::Validator::new();
     validator.validate_all(&published).unwrap();
     let DecodedWasm::WitPackage(decoded, of) = wit_component::decode(&published).unwrap() else {
         panic!("it is no package of WIT")
     };
     assert_eq!(print(&decoded, of), print(&resolve, package));
+}
+
+/// The interface as it was published as 0.1.0, which is never changed again: whoever changes the interface so that this
+/// fails breaks every component that is out there, whichever functions it calls.
+#[test]
+fn whatever_was_built_against_0_1_0_keeps_linking() {
+    let frozen = fs::read_to_string(root().join("tests/consumers/frozen/0.1.0.wit")).unwrap();
+    // The check compares two worlds of one package, whatever its versions.
+    let frozen = frozen.replacen("package arcella:minisnap@0.1.0;", "package arcella:minisnap@0.1.999;", 1);
+    let check = |wit: &str| {
+        let (mut resolve, now) = parsed();
+        let then = resolve.push_str("frozen.wit", wit).unwrap();
+        let [then, now] =
+            [then, now].map(|package| resolve.select_world(&[package], Some("consumer")).unwrap());
+        semver_check(resolve, then, now)
+    };
+    check(&frozen).unwrap();
+    // It must be seen to bite, in what few components call, too.
+    for function in ["open-reader-at: func(seq: u64)", "skipped: func()", "info: func()"] {
+        let name = function.split(':').next().unwrap();
+        let missed = frozen.replace(function, &function.replacen(name, "gone", 1));
+        assert!(missed != frozen && check(&missed).is_err(), "{name}");
+    }
 }
 
 /// The consumer in C as it was built against 0.1.0. It is never built again: whoever changes the interface so that this

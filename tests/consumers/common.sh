@@ -1,14 +1,14 @@
 # What the build scripts of the consumers share, for the language of the folder that they lie in. Each ends with `finish`.
 #
-# They make target/polyglot/LANGUAGE.wasm, and LANGUAGE-composed.wasm, in which the store is a part.
+# They make target/polyglot/LANGUAGE.wasm, and LANGUAGE-composed.wasm, in which the store is a part, LANGUAGE-store.wasm.
 set -euo pipefail
 language=$(basename "$(cd "$(dirname "$0")" && pwd)")
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 source=$root/tests/consumers/$language
-out=${CARGO_TARGET_DIR:-$root/target}/polyglot
+out=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")/polyglot
 # What the language's own tools need, and make on the way.
 work=$out/$language
-store=${MINISNAP_COMPONENT:-$root/host/component/minisnap.wasm}
+store=$(realpath -m "${MINISNAP_COMPONENT:-$root/host/component/minisnap.wasm}")
 # The world `script`, with the packages that it takes from beside it.
 wit=$work/wit
 rm -rf "$wit"
@@ -34,6 +34,7 @@ python_packages() { # FILE
 }
 
 finish() { # COMPONENT
+  cp "$store" "$out/$language-store.wasm"
   tools compose "$1" "$store" "$out/$language-composed.wasm"
   cp "$1" "$out/$language.wasm"
   echo "$out/$language.wasm: $(wc -c < "$1") bytes"

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -13,12 +13,14 @@ use minisnap_host::Layout;
 use crate::subject::{Access, Pair, Subject, show, state};
 use crate::{Done, SHORT_WRITES, Tally, cli, run, scratch};
 
-/// What a process does, with two snapshots there before, of which the first is pruned where two are kept.
+/// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Makes the third.
+    /// Makes a snapshot, and the directory first.
+    First,
+    /// Makes the third, of which the first is pruned where two are kept.
     Create,
-    /// Puts the second into the other layout.
+    /// Puts the second of two into the other layout.
     Migrate,
 }
 
@@ -29,27 +31,32 @@ fn pair(seq: u64) -> Pair {
     Some((state(seq, SIZE), seq))
 }
 
-/// A directory with the first two snapshots.
+/// A folder, in which a process finds the directory with the first two snapshots, or makes it.
 struct Template(TempDir);
 
 impl Template {
-    fn new(subject: Subject) -> Self {
-        let dir = scratch();
-        for seq in [1, 2] {
-            let done = run(&mut subject.create(dir.path(), seq), &state(seq, SIZE));
+    fn new(subject: Subject, act: Act) -> Self {
+        let folder = scratch();
+        for seq in [1, 2].into_iter().filter(|_| act != Act::First) {
+            let done = run(&mut subject.create(&inside(&folder), seq), &state(seq, SIZE));
             assert_eq!(done.code, Some(0), "{done:?}");
         }
-        Template(dir)
+        Template(folder)
     }
 
     fn copy(&self) -> TempDir {
         let copy = scratch();
-        for name in names(self.0.path()) {
-            let [from, to] = [&self.0, &copy].map(|dir| dir.path().join(&name));
-            fs::copy(from, to).expect("the scratch folder can be written");
+        let [from, to] = [&self.0, &copy].map(inside);
+        for name in names(&from) {
+            fs::create_dir_all(&to).expect("the scratch folder can be written");
+            fs::copy(from.join(&name), to.join(name)).expect("the scratch folder can be written");
         }
         copy
     }
+}
+
+fn inside(folder: &TempDir) -> PathBuf {
+    folder.path().join("snapshots")
 }
 
 fn other_layout(subject: Subject) -> &'static str {
@@ -58,7 +65,7 @@ fn other_layout(subject: Subject) -> &'static str {
 
 fn command(subject: Subject, act: Act, dir: &Path) -> Command {
     match act {
-        Act::Create => subject.create(dir, 3),
+        Act::First | Act::Create => subject.create(dir, 3),
         Act::Migrate => {
             let mut migrate = cli();
             migrate.arg("migrate").arg(dir).args(["--to", other_layout(subject)]);
@@ -112,33 +119,33 @@ pub fn first_call(command: &Command, name: &str, part: &str) -> usize {
     lines.iter().filter(|line| thread(line) == thread(lines[first]) && line.contains(&begins)).count()
 }
 
-/// Fails each call about the directory with each of these errors, and judges what is left.
+/// Fails each call about the directory, and the folder that it lies in, with each of these errors, and judges what is left.
 pub fn failed_calls(subject: Subject, act: Act, errors: &[&str]) -> Tally {
     let mut tally = Tally::default();
     let log = tempfile::NamedTempFile::new().expect("a file for the trace");
-    let template = Template::new(subject);
-    let dir = template.copy();
+    let template = Template::new(subject, act);
+    let folder = template.copy();
     let input = state(3, SIZE);
-    let (done, trace) = under_strace(&command(subject, act, dir.path()), &[], log.path(), &input);
+    let (done, trace) = under_strace(&command(subject, act, &inside(&folder)), &[], log.path(), &input);
     assert_eq!(done.code, Some(0), "{done:?}");
-    for (call, at) in calls_about(dir.path(), &trace) {
+    for (call, at) in calls_about(folder.path(), &trace) {
         for error in errors {
             let inject = format!("inject={call}:error={error}:when={at}");
             let options = ["-e", &format!("trace={call}"), "-e", &inject];
             // Threads may come in another order; what failed elsewhere is no case.
             let failed = (0..TRIES).find_map(|_| {
-                let dir = template.copy();
-                let before = names(dir.path());
-                let command = command(subject, act, dir.path());
+                let folder = template.copy();
+                let before = names(&inside(&folder));
+                let command = command(subject, act, &inside(&folder));
                 let (done, trace) = under_strace(&command, &options, log.path(), &input);
-                let path = dir.path().to_str().expect("UTF-8");
+                let path = folder.path().to_str().expect("UTF-8");
                 let is_here = |line: &str| line.contains("(INJECTED)") && line.contains(path);
-                trace.lines().any(is_here).then_some((dir, before, done))
+                trace.lines().any(is_here).then_some((folder, before, done))
             });
             let result = match &failed {
-                Some((dir, before, done)) => {
+                Some((folder, before, done)) => {
                     let fault = Fault { call: &call, error, before };
-                    judge(subject, act, dir.path(), done, Some(&fault))
+                    judge(subject, act, &inside(folder), done, Some(&fault))
                 }
                 None => Err("it could not be made to fail".to_owned()),
             };
@@ -157,18 +164,18 @@ const MOST_WRITES: usize = 50;
 /// Makes every write to a file short, and then one at a time.
 pub fn short_writes(subject: Subject) -> Tally {
     let mut tally = Tally::default();
-    let template = Template::new(subject);
+    let template = Template::new(subject, Act::Create);
     for which in std::iter::once("every".to_owned()).chain((1..=MOST_WRITES).map(|which| which.to_string())) {
-        let (dir, logs) = (template.copy(), scratch());
-        let log = logs.path().join("log");
-        let mut create = command(subject, Act::Create, dir.path());
+        let (folder, logs) = (template.copy(), scratch());
+        let (dir, log) = (inside(&folder), logs.path().join("log"));
+        let mut create = command(subject, Act::Create, &dir);
         create.env("LD_PRELOAD", SHORT_WRITES).env("SHORT_WRITE_LOG", &log).env("SHORT_WRITE", &which);
         let done = run(&mut create, &state(3, SIZE));
         if !log.exists() {
             assert_ne!(which, "every", "{subject:?} writes in a way that cannot be made short");
             break;
         }
-        tally.add(format!("write {which}"), judge(subject, Act::Create, dir.path(), &done, None));
+        tally.add(format!("write {which}"), judge(subject, Act::Create, &dir, &done, None));
     }
     tally
 }
@@ -184,7 +191,7 @@ struct Fault<'f> {
 impl Fault<'_> {
     /// Whether this store may report it with this exit code.
     fn allows(&self, code: i32) -> bool {
-        let takes_space = ["openat", "mkdirat", "pwrite64", "renameat"].contains(&self.call);
+        let takes_space = ["openat", "mkdir", "mkdirat", "pwrite64", "renameat"].contains(&self.call);
         match code {
             7 => self.error == "ENOSPC",
             // What needs no space may still be told to be out of it.
@@ -202,7 +209,11 @@ fn judge(
     done: &Done,
     fault: Option<&Fault<'_>>,
 ) -> Result<(), String> {
-    let (old, new) = (pair(2), if act == Act::Create { pair(3) } else { pair(2) });
+    let (old, new) = match act {
+        Act::First => (None, pair(3)),
+        Act::Create => (pair(2), pair(3)),
+        Act::Migrate => (pair(2), pair(2)),
+    };
     let mut store = subject.open(dir)?;
     let restored = store.restore()?;
     let said = done.stderr.trim();
@@ -226,7 +237,7 @@ fn judge(
         return Err(format!("restored {} after {:?}: {said}", show(&restored), done.code));
     }
     if let (true, Some(fault)) = (subject.is_ours(), fault) {
-        let is_new = act == Act::Create && restored == new;
+        let is_new = act != Act::Migrate && restored == new;
         match done.code {
             Some(0) => {}
             Some(10) if restored == new && said.contains("the new snapshot is in place") => {}
@@ -235,7 +246,7 @@ fn judge(
             Some(code) if !is_new && fault.allows(code) => {
                 // What could not be removed, since that failed, is removed later; a migration goes on later.
                 let left = names(dir);
-                if act == Act::Create && fault.call != "unlinkat" && left != *fault.before {
+                if act != Act::Migrate && fault.call != "unlinkat" && left != *fault.before {
                     return Err(format!("left behind {left:?}"));
                 }
             }
@@ -256,6 +267,7 @@ fn judge(
 }
 
 fn names(dir: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(dir).expect("the directory is there");
+    // None, if it is not there.
+    let entries = fs::read_dir(dir).into_iter().flatten();
     entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
 }

@@ -11,6 +11,7 @@ pub mod interrupt;
 pub mod limits;
 pub mod place;
 pub mod random;
+pub mod records;
 pub mod sharing;
 pub mod subject;
 pub mod trace;

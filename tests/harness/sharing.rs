@@ -1,6 +1,8 @@
 //! Processes that use one directory at the same time: readers beside a writer, and two writers.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use crate::subject::{Pair, Subject, is_whole, show, state};
@@ -18,7 +20,17 @@ pub fn readers(subject: Subject, readers: usize, last: u64) -> Tally {
         let started: Vec<_> =
             (0..readers).map(|_| start(&mut politely(&subject.watch(dir.path(), last)))).collect();
         let ids: Vec<_> = started.iter().map(|reader| reader.id().to_string()).collect();
-        let watching: Vec<_> = started.into_iter().map(|reader| scope.spawn(|| finish(reader, ""))).collect();
+        let (reads, reading) = channel();
+        let watching: Vec<_> = started
+            .into_iter()
+            .map(|reader| {
+                let reads = reads.clone();
+                scope.spawn(|| printed(reader, reads))
+            })
+            .collect();
+        drop(reads);
+        // The writer begins when all of them have read the first snapshot, or have ended.
+        assert_eq!(reading.iter().count(), 0);
         let writer = run(&mut subject.count(dir.path(), 2, last, 60), "");
         if writer.code != Some(0) {
             tally.violations.push(format!("the writer: {writer:?}"));
@@ -26,8 +38,7 @@ pub fn readers(subject: Subject, readers: usize, last: u64) -> Tally {
             run(Command::new("kill").args(ids), "");
         }
         for (number, reader) in watching.into_iter().enumerate() {
-            let output = reader.join().expect("the reader ends");
-            let text = String::from_utf8(output.stdout).expect("programs print UTF-8");
+            let text = reader.join().expect("the reader ends");
             let mut newest = 0;
             for line in text.lines().filter(|line| *line != "watched") {
                 tally.add(format!("reader {number}"), check(line, &mut newest));
@@ -42,6 +53,18 @@ pub fn readers(subject: Subject, readers: usize, last: u64) -> Tally {
         tally.violations.push(format!("only {} reads beside the writer, and not {least}", tally.tried));
     }
     tally
+}
+
+/// What a reader prints until it ends; what it `reads` is dropped after its first line.
+fn printed(mut reader: Child, reads: Sender<()>) -> String {
+    drop(reader.stdin.take());
+    let mut output = BufReader::new(reader.stdout.take().expect("it is piped"));
+    let mut text = String::new();
+    output.read_line(&mut text).expect("programs print UTF-8");
+    drop(reads);
+    output.read_to_string(&mut text).expect("programs print UTF-8");
+    reader.wait().expect("the reader ends");
+    text
 }
 
 /// The same command, that leaves the processor to others first: so many readers would starve the writer on few cores.

@@ -126,9 +126,10 @@ fn second_crashes(subject: Subject) -> Option<Tally> {
 }
 
 fn all_failed_calls(subject: Subject) -> Tally {
-    let mut tally = failed_calls(subject, faults::Act::Create, &["EIO", "ENOSPC", "EINTR"]);
+    let failed = |act| failed_calls(subject, act, &["EIO", "ENOSPC", "EINTR"]);
+    let mut tally = failed(faults::Act::Create);
     if subject.is_ours() {
-        tally.extend([failed_calls(subject, faults::Act::Migrate, &["EIO", "ENOSPC", "EINTR"])]);
+        tally.extend([faults::Act::First, faults::Act::Migrate].map(failed));
     }
     tally
 }

@@ -5,8 +5,16 @@
 //! - `native count DIR FIRST LAST SIZE` makes a snapshot for each number, and prints that once it is acknowledged
 //! - `native watch DIR LAST` restores until it finds the snapshot `LAST`, and prints each that is another than the one
 //!   before, or `error: ` and what was said
+//! - `native bench DIR` creates or restores as each line of its standard input says, `create SIZE SEQ` or `restore`, and
+//!   prints how many nanoseconds that took
 
+#[allow(missing_docs, reason = "this is a program")]
+#[path = "../../../harness/records.rs"]
+mod records;
+
+use std::io::stdin;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use minisnap::SnapStore;
 use serde_json::Value;
@@ -53,6 +61,34 @@ async fn main() -> ExitCode {
                 if is_last {
                     break;
                 }
+            }
+            Ok(())
+        }
+        ["bench", _] => {
+            let (mut size, mut state) = (0, Vec::new());
+            for line in stdin().lines() {
+                let line = line.expect("standard input is text");
+                let words: Vec<&str> = line.split(' ').collect();
+                let time = match words[..] {
+                    ["create", bytes, seq] => {
+                        if size != number(bytes) {
+                            size = number(bytes);
+                            state = records::state(size as usize);
+                        }
+                        let started = Instant::now();
+                        store.create(&state, number(seq)).await.expect("stored");
+                        started.elapsed()
+                    }
+                    ["restore"] => {
+                        let started = Instant::now();
+                        let restored = store.restore::<Vec<records::Record>>().await.expect("restored");
+                        let time = started.elapsed();
+                        drop(restored);
+                        time
+                    }
+                    _ => panic!("not to be done: {line}"),
+                };
+                println!("{}", time.as_nanos());
             }
             Ok(())
         }
