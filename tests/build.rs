@@ -14,6 +14,7 @@ fn main() {
         out.ancestors().nth(4).expect("OUT_DIR is target/PROFILE/build/PACKAGE/out").join("minisnap-tests");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../wit");
+    println!("cargo::rerun-if-changed=harness/records.rs");
     println!("cargo::rerun-if-changed=../guest/client");
 
     let mut programs = String::new();

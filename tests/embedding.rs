@@ -139,14 +139,14 @@ fn a_file_system_that_hangs_is_an_error_to_its_own_component_and_holds_up_no_oth
     assert_eq!((*before, *hung), ("before: ok", "hung:"), "{ran:?}");
     assert!(io.starts_with("io: the call has not ended after 300ms"), "{ran:?}");
     assert!(busy.starts_with("busy") && busy_too.starts_with("busy"), "{ran:?}");
-    let [rest @ .., late, next] = rest else { panic!("{ran:?}") };
+    let [rest @ .., late, next, left] = rest else { panic!("{ran:?}") };
     let (went_on, after) = rest.split_at(rest.len().min(4));
     assert_eq!(went_on, ["went on:", "ok", "ok", "2 2"], "{ran:?}");
     // What hung was over its deadline when the system answered: it is durable or it is undone.
     assert!(matches!(after, ["after:", "1 1" | "2 2", "ok", "4 4"]), "{ran:?}");
     // A writer that was opened after its deadline belongs to nobody, and keeps nobody away.
     assert!(late.starts_with("late: io: the call has not ended after 300ms"), "{ran:?}");
-    assert_eq!(*next, "next: ok", "{ran:?}");
+    assert_eq!((*next, *left, ran.code), ("next: ok", "left: false", Some(0)), "{ran:?}");
 }
 
 #[test]

@@ -171,6 +171,17 @@ fn a_component_that_is_not_named_gets_no_directory_of_another() {
         fs::remove_file(place.path("s/f")).unwrap();
     }
     grants.grant("f").unwrap();
+    // Nor one to which a link leads from that of one that is named.
+    let grants = Grants::load(place.grants()).unwrap();
+    for to in ["g", "g/below"] {
+        symlink(to, place.path("s/d")).unwrap();
+        fs::create_dir_all(place.path("s/g/below/e")).unwrap();
+        fs::create_dir_all(place.path("s/g/e")).unwrap();
+        grants.grant("c").unwrap();
+        assert_eq!(grants.grant("g").unwrap_err().line(), Some(5), "{to}");
+        fs::remove_file(place.path("s/d")).unwrap();
+    }
+    grants.grant("g").unwrap();
 }
 
 // What is right in one.

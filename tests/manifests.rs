@@ -131,7 +131,11 @@ fn a_component_cannot_replace_the_links_that_lead_to_the_snapshots_or_to_who_it_
     symlink("given/deep/second", place.path("linked-state")).unwrap();
     symlink("../../kept", place.path("given/deep/second")).unwrap();
     symlink("../kept/counter@1.0.0.wasm", place.path("given/counter@1.0.0.wasm")).unwrap();
+    // Or by a folder that could become a link.
+    fs::create_dir_all(place.path("given/sub")).unwrap();
+    let around = place.path("given/sub/../../minisnap.toml").display().to_string();
     for (component, source) in [
+        ("counter@1.0.0.wasm", ["--config", around.as_str()]),
         ("counter@1.0.0.wasm", ["--grant", granted.as_str()]),
         ("given/counter@1.0.0.wasm", ["--grant", &place.path("own").display().to_string()]),
         ("given/counter@1.0.0.wasm", ["--config", &grants]),

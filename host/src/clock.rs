@@ -3,12 +3,15 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::Engine;
 
 /// How long an epoch is.
 const EPOCH: Duration = Duration::from_millis(10);
+
+/// How late an epoch may be, of which a call that has just begun loses as much.
+const CAUGHT_UP: Duration = Duration::from_millis(50);
 
 /// Moves an engine's epoch on, in a thread of its own, which sleeps while no call is running. Ends when this is dropped.
 pub(crate) struct Clock(Arc<Shared>);
@@ -30,8 +33,13 @@ impl Clock {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let (clock, engine) = (shared.clone(), engine.weak());
         thread::Builder::new().name("minisnap-clock".to_owned()).spawn(move || {
+            let mut next = Instant::now();
             while clock.wait_for_a_call() {
-                thread::sleep(EPOCH);
+                // A little late, it catches up; after a pause, it begins anew.
+                let now = Instant::now();
+                let is_late = now.saturating_duration_since(next) > CAUGHT_UP;
+                next = if is_late { now } else { next } + EPOCH;
+                thread::sleep(next.saturating_duration_since(now));
                 // Without an engine, there is no clock either.
                 let Some(engine) = engine.upgrade() else { return };
                 engine.increment_epoch();

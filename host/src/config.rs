@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 
 use arcella_types::module_id::is_valid_name;
 
-use self::directories::{Owned, below_root, check_all, check_written, is_linked};
+use self::directories::{Owned, below_root, check_all, check_links_to, check_written, is_linked};
 use crate::grant::{Access, Grant};
 use crate::snapshot::Layout;
 
@@ -147,6 +147,7 @@ impl Grants {
                 if is_linked(&self.root, &owned)? {
                     return Err(self.linked(owned));
                 }
+                check_links_to(&self.root, &owned, &named().collect::<Vec<_>>())?;
                 (owned, self.defaults)
             }
         };

@@ -35,6 +35,8 @@ enum Place {
     Here(Box<Store>),
     /// In a thread that calls it, and will send it back.
     Called(Receiver<Box<Store>>),
+    /// Given back to the host, or lost in a panic.
+    Gone,
 }
 
 /// What a linker's data must give: the snapshots of its component.
@@ -102,16 +104,15 @@ impl SnapshotCtx {
         }
         match &self.store {
             Place::Here(store) => Ok(store),
-            Place::Called(_) => Err(panicked()),
+            Place::Called(_) | Place::Gone => Err(panicked()),
         }
     }
 
-    /// Takes the store, if it is here.
+    /// Takes the store, which is here.
     fn take(&mut self) -> Result<Box<Store>> {
-        let (_, nobody) = channel();
-        match mem::replace(&mut self.store, Place::Called(nobody)) {
+        match mem::replace(&mut self.store, Place::Gone) {
             Place::Here(store) => Ok(store),
-            Place::Called(_) => Err(panicked()),
+            Place::Called(_) | Place::Gone => Err(panicked()),
         }
     }
 
@@ -138,7 +139,9 @@ impl SnapshotCtx {
                 result
             })
         });
-        match tokio::time::timeout(deadline.saturating_add(GRACE), called).await {
+        // What is ended first has its own time.
+        let time = if overdue { deadline.saturating_mul(2) } else { deadline };
+        match tokio::time::timeout(time.saturating_add(GRACE), called).await {
             Ok(Ok(result)) => {
                 self.look()?;
                 self.overdue = false;
@@ -155,15 +158,34 @@ impl SnapshotCtx {
 
 impl Drop for SnapshotCtx {
     fn drop(&mut self) {
-        // One that is being called is dropped by the thread that calls it.
-        let Ok(mut store) = self.take() else { return };
-        if !store.has_streams() || Handle::try_current().is_err() {
+        let place = mem::replace(&mut self.store, Place::Gone);
+        let may_block = match &place {
+            Place::Here(store) => store.has_streams(),
+            // It may have come back just now, or comes back to nobody.
+            Place::Called(_) => true,
+            Place::Gone => false,
+        };
+        if !may_block || Handle::try_current().is_err() {
             return;
         }
-        let (hand_over, handed) = channel::<Box<Store>>();
+        let (hand_over, handed) = channel::<Place>();
         match thread::Builder::new().name("minisnap-end".to_owned()).spawn(move || drop(handed.recv())) {
-            Ok(_) => drop(hand_over.send(store)),
-            Err(_) => store.abandon_streams(),
+            Ok(_) => drop(hand_over.send(place)),
+            Err(_) => place.abandon(),
+        }
+    }
+}
+
+impl Place {
+    /// Throws the store away in a way that does not block.
+    fn abandon(self) {
+        let store = match self {
+            Place::Here(store) => Some(store),
+            Place::Called(returning) => returning.try_recv().ok(),
+            Place::Gone => None,
+        };
+        if let Some(mut store) = store {
+            store.abandon_streams();
         }
     }
 }
@@ -176,7 +198,7 @@ impl fmt::Debug for SnapshotCtx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let store = match &self.store {
             Place::Here(store) => Some(store),
-            Place::Called(_) => None,
+            Place::Called(_) | Place::Gone => None,
         };
         f.debug_struct("SnapshotCtx").field("store", &store).finish_non_exhaustive()
     }

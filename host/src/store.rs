@@ -319,8 +319,14 @@ impl Store {
     /// Ends every reader and writer that is still open: what was written is undone.
     pub fn end_streams(&mut self) {
         if let Some(instance) = self.instance.take() {
-            instance.close(self.grant.deadline_of_a_call());
+            self.close(instance);
         }
+    }
+
+    /// Ends an instance, and what is open in it.
+    fn close(&self, instance: Instance) {
+        let _running = self.minisnap.shared.clock.run();
+        instance.close(self.grant.deadline_of_a_call());
     }
 
     /// Whether a reader or writer is open.
@@ -414,10 +420,12 @@ impl Store {
     /// Opens a stream to a new snapshot.
     pub(crate) fn stream_to(&mut self, seq: u64) -> Result<Handle> {
         self.check_access()?;
-        let _span = self.span_of_create(seq).entered();
+        let span = self.span_of_create(seq);
+        let _within = span.enter();
         self.with_one_deadline(|store| {
             store.settle_first()?;
-            let result = store.open_stream("open-writer", |guest, store| guest.call_open_writer(store, seq));
+            let result =
+                store.open_stream("open-writer", &span, |guest, store| guest.call_open_writer(store, seq));
             store.explain(result)
         })
     }
@@ -425,9 +433,10 @@ impl Store {
     /// Opens a stream from the newest sound snapshot, or from the generation with the number `seq`; says what is known
     /// of it, and which generations were skipped to find it.
     pub(crate) fn stream_from(&mut self, seq: Option<u64>) -> Result<(Handle, Info, Vec<Skipped>)> {
-        let span = self.span_of_restore().entered();
+        let span = self.span_of_restore();
+        let _within = span.enter();
         self.with_one_deadline(|store| {
-            let handle = store.open_stream("open-reader", |guest, store| match seq {
+            let handle = store.open_stream("open-reader", &span, |guest, store| match seq {
                 None => guest.call_open_reader(store),
                 Some(seq) => guest.call_open_reader_at(store, seq),
             })?;
@@ -445,10 +454,11 @@ impl Store {
         })
     }
 
-    /// Opens a stream, within its span, which lasts as long as it.
+    /// Opens a stream, whose span lasts as long as it.
     fn open_stream(
         &mut self,
         name: &'static str,
+        span: &Span,
         open: impl FnOnce(&wit::Guest, &mut wasmtime::Store<Guest>) -> Answer<ResourceAny>,
     ) -> Result<Handle> {
         let mut number = 0;
@@ -456,7 +466,7 @@ impl Store {
             number = instance.number;
             let opened = open(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store);
             if let Ok(Ok(resource)) = &opened {
-                instance.streams.push(Stream { resource: *resource, span: Span::current(), given: 0 });
+                instance.streams.push(Stream { resource: *resource, span: span.clone(), given: 0 });
             }
             opened
         })?;
@@ -554,7 +564,7 @@ impl Store {
             Some(instance) if instance.dir == dir => instance,
             other => {
                 if let Some(instance) = other {
-                    instance.close(self.grant.deadline_of_a_call());
+                    self.close(instance);
                 }
                 self.instances += 1;
                 Instance::new(&self.minisnap.shared, &self.grant, dir, self.instances)?
@@ -564,7 +574,7 @@ impl Store {
         match self.dir() {
             Ok(now) if now == dir => Ok(instance),
             now => {
-                instance.close(self.grant.deadline_of_a_call());
+                self.close(instance);
                 Err(now.err().unwrap_or_else(|| self.replaced()))
             }
         }

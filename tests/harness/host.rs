@@ -1,6 +1,9 @@
 //! A host of consumer components, as an embedder writes one.
 
-use minisnap_host::{Grant, Minisnap, SnapshotCtx, SnapshotView};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use minisnap_host::{Error, Grant, Minisnap, SnapshotCtx, SnapshotView};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::p2::bindings::{Command, sync};
@@ -80,7 +83,16 @@ impl Host {
 
     /// The snapshots of a component that is granted this.
     pub fn snapshots(&self, grant: Grant) -> SnapshotCtx {
-        SnapshotCtx::new(self.minisnap.open(grant).expect("the directory can be granted"))
+        // A program that another thread starts holds a directory that was just let go of, for a moment.
+        let started = Instant::now();
+        loop {
+            match self.minisnap.open(grant.clone()) {
+                Err(Error::Busy { .. }) if started.elapsed() < Duration::from_secs(10) => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                opened => return SnapshotCtx::new(opened.expect("the directory can be granted")),
+            }
+        }
     }
 
     /// Runs a component to its end.

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use minisnap_host::Grant;
+use minisnap_host::{Grant, SnapshotCtx};
 use minisnap_tests::cached;
-use minisnap_tests::host::Host;
+use minisnap_tests::host::{Ended, Host};
 use wasmtime::Config;
+use wasmtime::component::Component;
 
 const DEADLINE: Duration = Duration::from_millis(300);
 
@@ -25,7 +26,6 @@ fn main() {
 }
 
 async fn hang(consumer: &str, dir: &Path, hanging: &Path, hanging_stat: &Path) {
-    let started = Instant::now();
     let minisnap = cached();
     let host = Host::new_async(&Config::new(), &minisnap);
     let component = host.load(consumer);
@@ -50,16 +50,57 @@ async fn hang(consumer: &str, dir: &Path, hanging: &Path, hanging_stat: &Path) {
     print!("after:\n{}", after.printed);
 
     // Opening a writer hangs before it has begun, and succeeds when nobody waits for it any more.
-    fs::write(hanging_stat, "").expect("the file system hangs now");
-    let mut late = host.run_async(&component, after.snapshots, &["stream", "5", "1", "5"]).await;
+    let late = open_late(&host, &component, after.snapshots, "5", dir, hanging_stat).await;
     print!("late: {}", late.printed);
-    fs::remove_file(hanging_stat).expect("the file system answers again");
-    let next = loop {
-        late = host.run_async(&component, late.snapshots, &["create", "6", "6"]).await;
-        if !late.printed.starts_with("busy") || started.elapsed() > Duration::from_secs(20) {
-            break late.printed;
+    let next = until_not_busy(&host, &component, late.snapshots, &["create", "6", "6"]).await;
+    print!("next: {}", next.printed);
+
+    // The same, and the host drops what has come back.
+    let late = open_late(&host, &component, next.snapshots, "7", dir, hanging_stat).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(late);
+    let started = Instant::now();
+    while dir.join(UNFINISHED).exists() && started.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    println!("left: {}", dir.join(UNFINISHED).exists());
+}
+
+/// What an open writer has made.
+const UNFINISHED: &str = "snapshot.tmp";
+
+/// Has a writer opened after its deadline, of which nobody knows.
+async fn open_late(
+    host: &Host,
+    component: &Component,
+    mut snapshots: SnapshotCtx,
+    seq: &str,
+    dir: &Path,
+    hanging: &Path,
+) -> Ended {
+    for _ in 0..20 {
+        fs::write(hanging, "").expect("the file system hangs now");
+        let late = host.run_async(component, snapshots, &["stream", seq, "1", "5"]).await;
+        fs::remove_file(hanging).expect("the file system answers again");
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(1) {
+            if dir.join(UNFINISHED).exists() {
+                return late;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        // It was interrupted, for it had no time left.
+        snapshots = until_not_busy(host, component, late.snapshots, &["exists"]).await.snapshots;
+    }
+    panic!("no writer was opened late")
+}
+
+async fn until_not_busy(host: &Host, component: &Component, snapshots: SnapshotCtx, args: &[&str]) -> Ended {
+    let started = Instant::now();
+    let mut ended = host.run_async(component, snapshots, args).await;
+    while ended.printed.starts_with("busy") && started.elapsed() < Duration::from_secs(20) {
         tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    print!("next: {next}");
+        ended = host.run_async(component, ended.snapshots, args).await;
+    }
+    ended
 }

@@ -74,8 +74,10 @@ pub fn check_needed(manifest: &Manifest, given: &[Preopen]) -> Result<(), Failur
 pub fn check_apart(given: &[Preopen], protected: &[&Path]) -> Result<(), Failure> {
     for Preopen { host, .. } in given {
         let real = fs::canonicalize(host).map_err(|error| Failure::file("open", host, &error))?;
-        for path in protected.iter().flat_map(|path| way(path)) {
-            if path.starts_with(&real) || real.starts_with(&path) {
+        for path in protected {
+            let (path, on_the_way) = way(path);
+            let is_held = |place: &PathBuf| place.starts_with(&real);
+            if is_held(&path) || on_the_way.iter().any(is_held) || real.starts_with(&path) {
                 return Err(Failure::refused(
                     2,
                     format!("--dir {} would give the component `{}`", host.display(), path.display()),
@@ -90,26 +92,27 @@ pub fn check_apart(given: &[Preopen], protected: &[&Path]) -> Result<(), Failure
 /// The most links that are followed on the way to one file, as by Linux.
 const MAX_LINKS: usize = 40;
 
-/// What decides where the path leads: each link on the way, wherever it lies, and the place itself, without links as far
-/// as it exists.
-fn way(path: &Path) -> Vec<PathBuf> {
+/// Where the path leads, without links as far as it exists; and what decides that: each link on the way, and each folder
+/// that a `..` leaves, which a link could replace.
+fn way(path: &Path) -> (PathBuf, Vec<PathBuf>) {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut left: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
-    let (mut places, mut real) = (Vec::new(), PathBuf::new());
+    let (mut on_the_way, mut links, mut real) = (Vec::new(), 0, PathBuf::new());
     while let Some(part) = left.pop_front() {
         if part == ".." {
+            on_the_way.push(real.clone());
             real.pop();
             continue;
         }
         let place = real.join(&part);
         match fs::read_link(&place) {
-            Ok(target) if places.len() < MAX_LINKS => {
+            Ok(target) if links < MAX_LINKS => {
                 target.iter().rev().for_each(|part| left.push_front(part.to_owned()));
-                places.push(place);
+                on_the_way.push(place);
+                links += 1;
             }
             _ => real = place,
         }
     }
-    places.push(real);
-    places
+    (real, on_the_way)
 }

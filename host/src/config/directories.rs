@@ -54,10 +54,23 @@ pub(super) fn check_written(root: &Path, owned: &[&Owned]) -> Result<()> {
 
 /// Whether a link below the root is on the way to the directory, which does not leave the root.
 ///
-/// Where none is, no other directory is the same or inside, unless a link is on the way to that one.
+/// Where none is, no other directory that is written elsewhere is the same or inside, unless a link is on the way to that
+/// one.
 pub(super) fn is_linked(root: &Path, owned: &Owned) -> Result<bool> {
     let real = real_below(root, owned)?;
     Ok(!resolve(root).is_ok_and(|root| real == root.join(&owned.path)))
+}
+
+/// Checks that no link leads from one of the `others` to this directory, into it, or to what it is inside of.
+pub(super) fn check_links_to(root: &Path, owned: &Owned, others: &[&Owned]) -> Result<()> {
+    let real = real_below(root, owned)?;
+    for other in others {
+        // A link that leads nowhere is a mistake of that component alone.
+        if let Ok(others) = real_below(root, other) {
+            check_apart(vec![(others, other), (real.clone(), owned)])?;
+        }
+    }
+    Ok(())
 }
 
 /// Where the directory really is, which is below where the root really is.
