@@ -7,8 +7,10 @@
 use std::fmt;
 use std::io::{self, Write};
 
+mod block;
 mod bytes;
 mod token;
+mod whole;
 
 pub use bytes::Bytes;
 use token::{Problem, Step, Token, plain_run};
@@ -21,12 +23,13 @@ use token::{Problem, Step, Token, plain_run};
 pub const MAX_DEPTH: usize = 127;
 
 /// Text is collected up to this many bytes before it is handed on; longer tokens go around the buffer.
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 64 * 1024;
 
-/// A line break and the indentation of the deepest level.
-const LINE: [u8; 1 + 2 * MAX_DEPTH] = {
-    let mut line = [b' '; 1 + 2 * MAX_DEPTH];
-    line[0] = b'\n';
+/// A comma, a line break, and the indentation of the deepest level and more, in whole blocks.
+const LINE: [u8; 288] = {
+    let mut line = [b' '; 288];
+    line[0] = b',';
+    line[1] = b'\n';
     line
 };
 
@@ -85,6 +88,8 @@ pub struct Formatter<W> {
 /// times a megabyte.
 struct Core {
     buffer: Vec<u8>,
+    /// How many bytes of the buffer wait to be handed on.
+    filled: usize,
     state: State,
     /// The open arrays and objects.
     open: Containers,
@@ -151,7 +156,8 @@ impl<W: Write> Formatter<W> {
     /// A formatter at the start of a text, which writes to `out` in large pieces.
     pub fn new(out: W) -> Self {
         let core = Core {
-            buffer: Vec::with_capacity(BUFFER),
+            buffer: vec![0; BUFFER],
+            filled: 0,
             state: State::Value,
             open: Containers::default(),
             outer: 0,
@@ -200,6 +206,8 @@ impl Core {
     fn push(&mut self, out: &mut dyn Write, text: &[u8]) -> Result<(), Error> {
         let mut at = 0;
         while at < text.len() {
+            // What lies whole in the piece goes fast; what is left here is one token, or what is wrong.
+            at = self.whole_tokens(out, text, at)?;
             at = match self.state {
                 State::Token(token) => self.copy(out, token, text, at, at)?,
                 _ => match self.skip_white_space(text, at) {
@@ -319,7 +327,7 @@ impl Core {
     }
 
     fn line_break(&mut self, out: &mut dyn Write) -> Result<(), Error> {
-        self.emit(out, &LINE[..1 + 2 * (self.outer + self.open.depth)])
+        self.emit(out, &LINE[1..][..1 + 2 * (self.outer + self.open.depth)])
     }
 
     /// Goes on with `token` at `at`, until it or the piece ends, and hands on what lies from `start`.
@@ -362,19 +370,20 @@ impl Core {
     }
 
     fn emit(&mut self, out: &mut dyn Write, bytes: &[u8]) -> Result<(), Error> {
-        if bytes.len() > BUFFER - self.buffer.len() {
+        if bytes.len() > BUFFER - self.filled {
             self.flush(out)?;
             if bytes.len() >= BUFFER {
                 return Ok(out.write_all(bytes)?);
             }
         }
-        self.buffer.extend_from_slice(bytes);
+        self.buffer[self.filled..][..bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
         Ok(())
     }
 
     fn flush(&mut self, out: &mut dyn Write) -> Result<(), Error> {
-        out.write_all(&self.buffer)?;
-        self.buffer.clear();
+        out.write_all(&self.buffer[..self.filled])?;
+        self.filled = 0;
         Ok(())
     }
 

@@ -1,0 +1,435 @@
+//! The tokens that lie whole in a piece, which is all but a few: sixteen bytes at a time.
+//!
+//! Only what is certainly right is taken here. Whatever is wrong, long, or not all there is left, from its first byte on,
+//! to the step-by-step reading of [`Token`](super::token::Token), which also knows what to say of it.
+
+use std::io::Write;
+
+use super::block::{self, Block};
+use super::{BUFFER, Core, Error, LINE, MAX_DEPTH, State};
+
+/// So many bytes of the piece must be there for a token to be begun: what is looked at without looking for the end.
+const AHEAD: usize = 2 * block::SIZE;
+
+/// What is written for a token, a string aside, with the comma and the line break after it, and what a block writes
+/// beyond its end, takes fewer bytes than this.
+const ROOM: usize = 512;
+
+/// A token is begun only while the buffer holds no more, so that most strings fit into the rest.
+const NEARLY_FULL: usize = BUFFER - 4096;
+
+/// Where the reading and the writing are, while tokens are taken.
+struct Ends<'b> {
+    text: &'b [u8],
+    at: usize,
+    /// Where the last token may begin.
+    last: usize,
+    buffer: &'b mut [u8; BUFFER],
+    filled: usize,
+    /// The line being read, from 1, and where it starts in the text, which may be before it.
+    line: u64,
+    line_start: i64,
+}
+
+impl Core {
+    /// Takes tokens from `at` on, as many as lie whole in `text`, and returns where the first one starts that does not,
+    /// or cannot be taken here.
+    pub(super) fn whole_tokens(
+        &mut self,
+        out: &mut dyn Write,
+        text: &[u8],
+        mut at: usize,
+    ) -> Result<usize, Error> {
+        loop {
+            if matches!(self.state, State::Token(_)) || text.len() - at < AHEAD {
+                return Ok(at);
+            }
+            if self.filled > NEARLY_FULL {
+                self.flush(out)?;
+            }
+            let taken = self.fill(text, at);
+            if taken == at {
+                return Ok(at);
+            }
+            at = taken;
+        }
+    }
+
+    /// The same until the buffer is nearly full.
+    fn fill(&mut self, text: &[u8], at: usize) -> usize {
+        let Ok(buffer) = self.buffer.as_mut_slice().try_into() else { return at };
+        let mut ends = Ends {
+            text,
+            at,
+            last: text.len() - AHEAD,
+            buffer,
+            filled: self.filled,
+            line: self.line,
+            line_start: self.line_start.wrapping_sub(self.consumed).cast_signed(),
+        };
+        let (mut state, mut open) = (self.state, self.open);
+        'tokens: while ends.is_room() {
+            if ends.byte() <= b' ' {
+                if ends.white_space() { continue } else { break }
+            }
+            let byte = ends.byte();
+            let levels = self.outer + open.depth;
+            let mut begun = (ends.at, ends.filled);
+            match state {
+                State::FirstElement | State::FirstName
+                    if byte == if open.in_object() { b'}' } else { b']' } =>
+                {
+                    open.pop();
+                    ends.take(byte);
+                    state = State::AfterValue;
+                }
+                State::FirstName | State::Name if byte == b'"' => {
+                    if state == State::FirstName {
+                        ends.line_break(levels);
+                    }
+                    // A member after the other, as long as their values are no containers.
+                    loop {
+                        if !ends.string() {
+                            (ends.at, ends.filled) = begun;
+                            break 'tokens;
+                        }
+                        state = State::Colon;
+                        if ends.byte() != b':' {
+                            continue 'tokens;
+                        }
+                        ends.colon();
+                        state = State::Value;
+                        begun = (ends.at, ends.filled);
+                        if !ends.scalar() {
+                            (ends.at, ends.filled) = begun;
+                            continue 'tokens;
+                        }
+                        state = State::AfterValue;
+                        if ends.byte() != b',' {
+                            continue 'tokens;
+                        }
+                        ends.comma(levels);
+                        state = State::Name;
+                        if ends.byte() <= b' ' && !ends.white_space()
+                            || ends.byte() != b'"'
+                            || !ends.is_room()
+                        {
+                            continue 'tokens;
+                        }
+                        begun = (ends.at, ends.filled);
+                    }
+                }
+                State::Colon if byte == b':' => {
+                    ends.colon();
+                    state = State::Value;
+                }
+                State::Value | State::FirstElement if matches!(byte, b'[' | b'{') => {
+                    if levels == MAX_DEPTH {
+                        break;
+                    }
+                    if state == State::FirstElement {
+                        ends.line_break(levels);
+                    }
+                    open.push(byte == b'{');
+                    ends.take(byte);
+                    state = if byte == b'{' { State::FirstName } else { State::FirstElement };
+                }
+                State::Value | State::FirstElement => {
+                    if state == State::FirstElement {
+                        ends.line_break(levels);
+                    }
+                    let in_array = open.in_array();
+                    // An element after the other, as long as they are no containers.
+                    loop {
+                        if !ends.scalar() {
+                            (ends.at, ends.filled) = begun;
+                            break 'tokens;
+                        }
+                        state = State::AfterValue;
+                        if !in_array || ends.byte() != b',' {
+                            continue 'tokens;
+                        }
+                        ends.comma(levels);
+                        state = State::Value;
+                        if ends.byte() <= b' ' && !ends.white_space()
+                            || matches!(ends.byte(), b'[' | b'{')
+                            || !ends.is_room()
+                        {
+                            continue 'tokens;
+                        }
+                        begun = (ends.at, ends.filled);
+                    }
+                }
+                State::AfterValue if open.depth > 0 && byte == b',' => {
+                    ends.comma(levels);
+                    state = if open.in_object() { State::Name } else { State::Value };
+                }
+                State::AfterValue if open.depth > 0 && byte == if open.in_object() { b'}' } else { b']' } => {
+                    open.pop();
+                    ends.line_break(levels - 1);
+                    ends.take(byte);
+                }
+                _ => break,
+            }
+        }
+        (self.filled, self.state, self.open) = (ends.filled, state, open);
+        (self.line, self.line_start) = (ends.line, self.consumed.wrapping_add_signed(ends.line_start));
+        ends.at
+    }
+}
+
+impl Ends<'_> {
+    /// The next byte; none that means anything where the text ends.
+    #[inline(always)]
+    fn byte(&self) -> u8 {
+        self.text.get(self.at).copied().unwrap_or(0)
+    }
+
+    /// Whether a token may begin.
+    #[inline(always)]
+    fn is_room(&self) -> bool {
+        self.at <= self.last && self.filled <= NEARLY_FULL
+    }
+
+    /// The next block of the text, if there is a whole one.
+    #[inline(always)]
+    fn block(&self, skip: usize) -> Option<Block> {
+        Block::load(self.text, self.at + skip)
+    }
+
+    /// Writes a block, of which the first bytes count.
+    #[inline(always)]
+    fn store(&mut self, skip: usize, block: Block) -> bool {
+        block.store(self.buffer, self.filled + skip)
+    }
+
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        if self.filled <= BUFFER - N {
+            self.buffer[self.filled..][..N].copy_from_slice(&bytes);
+        }
+        self.filled += N;
+    }
+
+    /// Writes a line break and the indentation of so many levels.
+    #[inline(always)]
+    fn line_break(&mut self, levels: usize) {
+        self.put_line(1, levels);
+    }
+
+    /// Writes a line break and the indentation of so many levels, without the first bytes that [`LINE`] has before it.
+    #[inline(always)]
+    fn put_line(&mut self, skip: usize, levels: usize) {
+        let size = 2 + 2 * levels - skip;
+        let mut written = 0;
+        // A loop costs a look at the clock, and seldom is one needed.
+        if let Some(block) = Block::load(&LINE, skip) {
+            self.store(0, block);
+        }
+        if size > block::SIZE {
+            while written < size {
+                if let Some(block) = Block::load(&LINE, skip + written) {
+                    self.store(written, block);
+                }
+                written += block::SIZE;
+            }
+        }
+        self.filled += size;
+    }
+
+    /// Takes a byte as it is.
+    #[inline(always)]
+    fn take(&mut self, byte: u8) {
+        self.at += 1;
+        self.put([byte]);
+    }
+
+    /// Takes a colon, and the space that mostly follows in what is laid out already.
+    #[inline(always)]
+    fn colon(&mut self) {
+        self.at += 1;
+        self.put(*b": ");
+        self.at += usize::from(self.byte() == b' ');
+    }
+
+    /// Takes a comma, and begins the next line.
+    #[inline(always)]
+    fn comma(&mut self, levels: usize) {
+        self.at += 1;
+        self.put_line(0, levels);
+    }
+
+    /// Takes white space, as much as is in one block, or says that there is none.
+    #[inline(always)]
+    fn white_space(&mut self) -> bool {
+        let Some(block) = self.block(0) else { return false };
+        let size = (!block.white()).trailing_zeros();
+        let line_breaks = block.line_breaks() & ((1 << size) - 1);
+        if line_breaks != 0 {
+            self.line += u64::from(line_breaks.count_ones());
+            self.line_start = self.at as i64 + i64::from(u32::BITS - line_breaks.leading_zeros());
+        }
+        self.at += size as usize;
+        size > 0
+    }
+
+    /// Takes a value that is no container, or says that it cannot be taken here.
+    #[inline(always)]
+    fn scalar(&mut self) -> bool {
+        match self.byte() {
+            b'"' => self.string(),
+            b'0'..=b'9' | b'-' => self.number(),
+            b't' => self.literal(*b"true"),
+            b'n' => self.literal(*b"null"),
+            b'f' => self.literal(*b"false"),
+            _ => false,
+        }
+    }
+
+    /// Takes a string, or says that it cannot be taken here.
+    #[inline(always)]
+    fn string(&mut self) -> bool {
+        // A loop costs a look at the clock, and most strings are shorter than a block.
+        let Some(block) = self.block(0) else { return false };
+        if !self.store(0, block) {
+            return false;
+        }
+        // The first byte is the quote that opens it.
+        let special = block.special() & !1;
+        if special != 0 {
+            let size = special.trailing_zeros() as usize;
+            if self.text.get(self.at + size) == Some(&b'"') {
+                self.at += size + 1;
+                self.filled += size + 1;
+                return true;
+            }
+        }
+        self.at += 1;
+        self.filled += 1;
+        loop {
+            let Some(block) = self.block(0) else { return false };
+            if self.filled > BUFFER - ROOM || !self.store(0, block) {
+                return false;
+            }
+            let special = block.special();
+            if special == 0 {
+                self.at += block::SIZE;
+                self.filled += block::SIZE;
+                continue;
+            }
+            // The special byte was written with the block.
+            let plain = special.trailing_zeros() as usize;
+            self.at += plain;
+            self.filled += plain;
+            match self.text.get(self.at) {
+                Some(b'"') => {
+                    self.at += 1;
+                    self.filled += 1;
+                    return true;
+                }
+                Some(b'\\') if self.escape() => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Takes an escape, if it is a right one.
+    #[inline(always)]
+    fn escape(&mut self) -> bool {
+        let size = match self.text.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            Some(b'u') => match code_unit(self.text, self.at) {
+                Some(0xD800..=0xDBFF) => match code_unit(self.text, self.at + 6) {
+                    Some(0xDC00..=0xDFFF) => 12,
+                    _ => return false,
+                },
+                Some(0xDC00..=0xDFFF) | None => return false,
+                Some(_) => 6,
+            },
+            _ => return false,
+        };
+        let Some(block) = self.block(0) else { return false };
+        let stored = self.store(0, block);
+        self.at += size;
+        self.filled += size;
+        stored
+    }
+
+    /// Takes a number that has fewer bytes than two blocks.
+    #[inline(always)]
+    fn number(&mut self) -> bool {
+        let first = self.byte();
+        let Some(block) = self.block(0) else { return false };
+        let digits = block.digits();
+        let integer = (!digits).trailing_zeros();
+        let mut size = integer as usize;
+        if integer == 0
+            || integer as usize == block::SIZE
+            || (integer > 1 && first == b'0')
+            || matches!(self.text.get(self.at + size), Some(b'.' | b'e' | b'E'))
+        {
+            let Some(second) = self.block(block::SIZE) else { return false };
+            let Some(long) = self.long_number(digits | second.digits() << block::SIZE) else { return false };
+            size = long as usize;
+            if size > block::SIZE && !self.store(block::SIZE, second) {
+                return false;
+            }
+        }
+        let stored = self.store(0, block);
+        self.at += size;
+        self.filled += size;
+        stored
+    }
+
+    /// The size of a number, given which of the next bytes are digits.
+    #[inline(always)]
+    fn long_number(&self, digits: u32) -> Option<u32> {
+        let run = |from: u32| (!(digits >> from)).trailing_zeros();
+        let byte = |at: u32| self.text.get(self.at + at as usize).copied().unwrap_or(0);
+        // A number may not go on beyond what `digits` tells of.
+        let within = |at: u32| (at < AHEAD as u32).then_some(at);
+
+        let mut at = u32::from(byte(0) == b'-');
+        let integer = run(at);
+        if integer == 0 || (integer > 1 && byte(at) == b'0') {
+            return None;
+        }
+        at = within(at + integer)?;
+        if byte(at) == b'.' {
+            let fraction = run(within(at + 1)?);
+            if fraction == 0 {
+                return None;
+            }
+            at = within(at + 1 + fraction)?;
+        }
+        if matches!(byte(at), b'e' | b'E') {
+            at = within(at + 1 + u32::from(matches!(byte(at + 1), b'+' | b'-')))?;
+            let exponent = run(at);
+            if exponent == 0 {
+                return None;
+            }
+            at = within(at + exponent)?;
+        }
+        Some(at)
+    }
+
+    /// Takes a literal, if it is all there.
+    #[inline(always)]
+    fn literal<const N: usize>(&mut self, literal: [u8; N]) -> bool {
+        let taken = self.text.get(self.at..).is_some_and(|text| text.starts_with(&literal));
+        if taken {
+            self.at += N;
+            self.put(literal);
+        }
+        taken
+    }
+}
+
+/// The code unit that is escaped as `\uXXXX` at `at`.
+fn code_unit(text: &[u8], at: usize) -> Option<u32> {
+    let escape: &[u8; 6] = text.get(at..)?.first_chunk()?;
+    if !escape.starts_with(b"\\u") {
+        return None;
+    }
+    escape[2..].iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
+}
