@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::block::{self, Block};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::sum::Hash;
@@ -219,22 +220,57 @@ impl State {
 ///
 /// In a JSON text, a line break is never a part of a token, so that no token changes.
 fn outdent(mut text: &[u8], mut spaces: u8, out: &mut Vec<u8>) -> u8 {
-    loop {
-        while spaces > 0 && text.first() == Some(&b' ') {
-            spaces -= 1;
-            text = &text[1..];
-        }
-        if spaces > 0 && text.is_empty() {
-            return spaces;
-        }
-        let Some(end) = memchr::memchr(b'\n', text) else {
-            out.extend_from_slice(text);
-            return 0;
-        };
+    while spaces > 0 && text.first() == Some(&b' ') {
+        spaces -= 1;
+        text = &text[1..];
+    }
+    if spaces > 0 && text.is_empty() {
+        return spaces;
+    }
+    let taken = outdent_blocks(text, out);
+    text = &text[taken..];
+    // What is left has no whole block, but for what was cut within an indentation.
+    while let Some(end) = text.iter().position(|&byte| byte == b'\n') {
         out.extend_from_slice(&text[..=end]);
         text = &text[end + 1..];
-        spaces = 2;
+        for left in (1..=2).rev() {
+            match text.split_first() {
+                Some((b' ', rest)) => text = rest,
+                Some(_) => break,
+                None => return left,
+            }
+        }
     }
+    out.extend_from_slice(text);
+    0
+}
+
+/// The same for what has whole blocks of `text`, from its start, which is no indentation. Returns how many bytes that
+/// is.
+fn outdent_blocks(text: &[u8], out: &mut Vec<u8>) -> usize {
+    let (mut at, mut filled) = (0, out.len());
+    out.resize(filled + text.len(), 0);
+    while let Some(block) = Block::load(text, at) {
+        // What is written beyond a line break is overwritten by what follows.
+        block.store(out, filled);
+        let breaks = block.line_breaks();
+        if breaks == 0 {
+            at += block::SIZE;
+            filled += block::SIZE;
+            continue;
+        }
+        let size = breaks.trailing_zeros() as usize + 1;
+        match text.get(at + size..at + size + 2) {
+            Some(b"  ") => at += size + 2,
+            Some([b' ', _]) => at += size + 1,
+            Some(_) => at += size,
+            // The indentation may go on in the next piece.
+            None => break,
+        }
+        filled += size;
+    }
+    out.truncate(filled);
+    at
 }
 
 #[cfg(test)]

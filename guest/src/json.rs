@@ -7,7 +7,6 @@
 use std::fmt;
 use std::io::{self, Write};
 
-mod block;
 mod bytes;
 mod token;
 mod whole;
@@ -22,8 +21,12 @@ use token::{Problem, Step, Token, plain_run};
 /// text, what it is nested in counts.
 pub const MAX_DEPTH: usize = 127;
 
-/// Text is collected up to this many bytes before it is handed on; longer tokens go around the buffer.
-const BUFFER: usize = 64 * 1024;
+/// Text is handed on in pieces of this many bytes, each at a multiple of it: whole pages of a file, and whole subtrees of
+/// BLAKE3.
+const PIECE: usize = 64 * 1024;
+
+/// Text is collected in so many bytes: a piece, and what comes with its last token.
+const BUFFER: usize = PIECE + 4096;
 
 /// A comma, a line break, and the indentation of the deepest level and more, in whole blocks.
 const LINE: [u8; 288] = {
@@ -167,6 +170,14 @@ impl<W: Write> Formatter<W> {
             line_start: 0,
         };
         Formatter { out, core }
+    }
+
+    /// The same formatter, which writes `start` before the text, as it is.
+    pub fn after(mut self, start: &[u8]) -> Self {
+        let start = &start[..start.len().min(PIECE)];
+        self.core.buffer[..start.len()].copy_from_slice(start);
+        self.core.filled = start.len();
+        self
     }
 
     /// The same formatter for a text that is to stand inside of `levels` arrays or objects: each of its lines but the
@@ -369,15 +380,34 @@ impl Core {
         Ok(at)
     }
 
-    fn emit(&mut self, out: &mut dyn Write, bytes: &[u8]) -> Result<(), Error> {
-        if bytes.len() > BUFFER - self.filled {
-            self.flush(out)?;
-            if bytes.len() >= BUFFER {
-                return Ok(out.write_all(bytes)?);
+    fn emit(&mut self, out: &mut dyn Write, mut bytes: &[u8]) -> Result<(), Error> {
+        while self.filled + bytes.len() > BUFFER {
+            if self.filled == 0 {
+                // What is longer than the buffer goes around it.
+                let (pieces, rest) = bytes.split_at(bytes.len() / PIECE * PIECE);
+                out.write_all(pieces)?;
+                bytes = rest;
+            } else {
+                let (first, rest) = bytes.split_at(PIECE.saturating_sub(self.filled));
+                self.collect(first);
+                self.hand_on(out)?;
+                bytes = rest;
             }
         }
+        self.collect(bytes);
+        Ok(())
+    }
+
+    fn collect(&mut self, bytes: &[u8]) {
         self.buffer[self.filled..][..bytes.len()].copy_from_slice(bytes);
         self.filled += bytes.len();
+    }
+
+    /// Hands the piece on that is full.
+    fn hand_on(&mut self, out: &mut dyn Write) -> Result<(), Error> {
+        out.write_all(&self.buffer[..PIECE])?;
+        self.buffer.copy_within(PIECE..self.filled, 0);
+        self.filled -= PIECE;
         Ok(())
     }
 

@@ -23,6 +23,7 @@
 
 #![deny(missing_docs)]
 
+mod block;
 pub mod body;
 pub mod dir;
 pub mod error;

@@ -21,7 +21,7 @@ use read::Generation;
 /// What stands around a small state is written together with it; larger pieces go around this buffer.
 const BUFFER: usize = 4 * 1024;
 
-/// A generation that is being made: [`Write`] takes its state, [`commit`](Self::commit) finishes it, and
+/// A generation that is being made: [`Write`] takes its [head](envelope::head) and its state, [`commit`](Self::commit) finishes it, and
 /// dropping it undoes everything.
 pub struct Draft<D: Dir> {
     dir: D,
@@ -45,10 +45,9 @@ impl<D: Dir> Draft<D> {
         let name = files::temporary(seq);
         let file = make(dir, &name)?;
         let undo = Undo { dir: dir.clone(), name, armed: true };
-        let mut file = Summing::new(BufWriter::with_capacity(BUFFER, file));
-        let head = envelope::head(seq);
-        file.write_all(head.as_bytes()).map_err(|e| Error::io("write", &undo.name, &e))?;
-        Ok(Draft { dir: dir.clone(), seq, file, head: head.len() as u64, allowance, undo })
+        let file = Summing::new(BufWriter::with_capacity(BUFFER, file));
+        let head = envelope::head(seq).len() as u64;
+        Ok(Draft { dir: dir.clone(), seq, file, head, allowance, undo })
     }
 
     /// Makes the generation one of the stored ones; it is durable when this returns `Ok`. The `damaged` generations are
@@ -102,7 +101,7 @@ impl<D: Dir> Draft<D> {
 
 impl<D: Dir> Write for Draft<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let size = self.file.size() - self.head + bytes.len() as u64;
+        let size = (self.file.size() + bytes.len() as u64).saturating_sub(self.head);
         self.allowance.check(size).map_err(io::Error::other)?;
         self.file.write(bytes).map_err(|e| io::Error::other(Error::io("write", &self.undo.name, &e)))
     }

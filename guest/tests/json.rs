@@ -239,6 +239,16 @@ proptest! {
         }
     }
 
+    /// Where more follows, tokens are taken whole, and else a byte at a time.
+    #[test]
+    fn what_is_taken_whole_is_what_is_taken_byte_by_byte(text in near_json(), pretty in any_value(), spaces in 0..80usize) {
+        let pretty = serde_json::to_string_pretty(&pretty).unwrap();
+        for text in [format!("{text}{}", " ".repeat(spaces)), format!("[{pretty},\n{text}{}", " ".repeat(spaces)), pretty.replace('\n', "\r\n\t")] {
+            let bytes = format_bytes(text.as_bytes().chunks(1));
+            prop_assert_eq!(format(&text), bytes, "{:?}", text);
+        }
+    }
+
     #[test]
     fn pieces_make_what_the_whole_makes(text in near_json(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| text.floor_char_boundary(cut.index(text.len() + 1))).collect();

@@ -1,5 +1,7 @@
 //! The tokens of JSON: strings, numbers and literals, a byte at a time.
 
+use crate::block::{self, Block};
+
 /// How far a token has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
@@ -150,13 +152,14 @@ fn unpaired(value: u16) -> Problem {
 
 /// How many bytes from the start are neither a quote nor a backslash nor a control character.
 pub(super) fn plain_run(text: &[u8]) -> usize {
-    // Sixteen at a time with no branch between them, which compiles to vector instructions.
-    let is_special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
-    let (blocks, _) = text.as_chunks::<16>();
-    let whole = blocks
-        .iter()
-        .take_while(|block| !block.iter().fold(false, |any, &byte| any | is_special(byte)))
-        .count();
-    let rest = &text[16 * whole..];
-    16 * whole + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
+    let mut at = 0;
+    while let Some(block) = Block::load(text, at) {
+        let special = block.special();
+        if special != 0 {
+            return at + special.trailing_zeros() as usize;
+        }
+        at += block::SIZE;
+    }
+    let is_special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+    at + text[at..].iter().position(is_special).unwrap_or(text.len() - at)
 }

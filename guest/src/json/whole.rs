@@ -5,8 +5,8 @@
 
 use std::io::Write;
 
-use super::block::{self, Block};
-use super::{BUFFER, Core, Error, LINE, MAX_DEPTH, State};
+use super::{BUFFER, Core, Error, LINE, MAX_DEPTH, PIECE, State};
+use crate::block::{self, Block};
 
 /// So many bytes of the piece must be there for a token to be begun: what is looked at without looking for the end.
 const AHEAD: usize = 2 * block::SIZE;
@@ -14,9 +14,6 @@ const AHEAD: usize = 2 * block::SIZE;
 /// What is written for a token, a string aside, with the comma and the line break after it, and what a block writes
 /// beyond its end, takes fewer bytes than this.
 const ROOM: usize = 512;
-
-/// A token is begun only while the buffer holds no more, so that most strings fit into the rest.
-const NEARLY_FULL: usize = BUFFER - 4096;
 
 /// Where the reading and the writing are, while tokens are taken.
 struct Ends<'b> {
@@ -44,8 +41,8 @@ impl Core {
             if matches!(self.state, State::Token(_)) || text.len() - at < AHEAD {
                 return Ok(at);
             }
-            if self.filled > NEARLY_FULL {
-                self.flush(out)?;
+            if self.filled >= PIECE {
+                self.hand_on(out)?;
             }
             let taken = self.fill(text, at);
             if taken == at {
@@ -55,7 +52,7 @@ impl Core {
         }
     }
 
-    /// The same until the buffer is nearly full.
+    /// The same until a piece is full.
     fn fill(&mut self, text: &[u8], at: usize) -> usize {
         let Ok(buffer) = self.buffer.as_mut_slice().try_into() else { return at };
         let mut ends = Ends {
@@ -83,42 +80,6 @@ impl Core {
                     ends.take(byte);
                     state = State::AfterValue;
                 }
-                State::FirstName | State::Name if byte == b'"' => {
-                    if state == State::FirstName {
-                        ends.line_break(levels);
-                    }
-                    // A member after the other, as long as their values are no containers.
-                    loop {
-                        if !ends.string() {
-                            (ends.at, ends.filled) = begun;
-                            break 'tokens;
-                        }
-                        state = State::Colon;
-                        if ends.byte() != b':' {
-                            continue 'tokens;
-                        }
-                        ends.colon();
-                        state = State::Value;
-                        begun = (ends.at, ends.filled);
-                        if !ends.scalar() {
-                            (ends.at, ends.filled) = begun;
-                            continue 'tokens;
-                        }
-                        state = State::AfterValue;
-                        if ends.byte() != b',' {
-                            continue 'tokens;
-                        }
-                        ends.comma(levels);
-                        state = State::Name;
-                        if ends.byte() <= b' ' && !ends.white_space()
-                            || ends.byte() != b'"'
-                            || !ends.is_room()
-                        {
-                            continue 'tokens;
-                        }
-                        begun = (ends.at, ends.filled);
-                    }
-                }
                 State::Colon if byte == b':' => {
                     ends.colon();
                     state = State::Value;
@@ -134,30 +95,43 @@ impl Core {
                     ends.take(byte);
                     state = if byte == b'{' { State::FirstName } else { State::FirstElement };
                 }
-                State::Value | State::FirstElement => {
-                    if state == State::FirstElement {
+                State::FirstName | State::Name | State::FirstElement | State::Value => {
+                    if matches!(state, State::FirstName | State::FirstElement) {
                         ends.line_break(levels);
                     }
-                    let in_array = open.in_array();
-                    // An element after the other, as long as they are no containers.
+                    // One after the other, as long as they are no containers.
                     loop {
+                        if matches!(state, State::FirstName | State::Name) {
+                            if ends.byte() != b'"' || !ends.string() {
+                                (ends.at, ends.filled) = begun;
+                                break 'tokens;
+                            }
+                            state = State::Colon;
+                            if ends.byte() != b':' {
+                                continue 'tokens;
+                            }
+                            ends.colon();
+                            state = State::Value;
+                            begun = (ends.at, ends.filled);
+                        }
                         if !ends.scalar() {
                             (ends.at, ends.filled) = begun;
-                            break 'tokens;
+                            break;
                         }
                         state = State::AfterValue;
-                        if !in_array || ends.byte() != b',' {
+                        if ends.byte() != b',' || open.depth == 0 {
                             continue 'tokens;
                         }
                         ends.comma(levels);
-                        state = State::Value;
-                        if ends.byte() <= b' ' && !ends.white_space()
-                            || matches!(ends.byte(), b'[' | b'{')
-                            || !ends.is_room()
-                        {
+                        state = if open.in_object() { State::Name } else { State::Value };
+                        if !ends.white_space_of_line(open.depth) || !ends.is_room() {
                             continue 'tokens;
                         }
                         begun = (ends.at, ends.filled);
+                    }
+                    // White space or a container is next, or nothing that can be taken here.
+                    if !matches!(ends.byte(), b' ' | b'\t' | b'\n' | b'\r' | b'[' | b'{') {
+                        break;
                     }
                 }
                 State::AfterValue if open.depth > 0 && byte == b',' => {
@@ -188,7 +162,7 @@ impl Ends<'_> {
     /// Whether a token may begin.
     #[inline(always)]
     fn is_room(&self) -> bool {
-        self.at <= self.last && self.filled <= NEARLY_FULL
+        self.at <= self.last && self.filled < PIECE
     }
 
     /// The next block of the text, if there is a whole one.
@@ -259,6 +233,35 @@ impl Ends<'_> {
         self.put_line(0, levels);
     }
 
+    /// Takes the white space after a comma, as it is where `depth` arrays or objects are open: none, a space, or a line
+    /// break with indentation. Others are taken as far as they lie in one block; false if nothing is.
+    ///
+    /// That the size is expected, and not looked for, lets a processor go on before it has read it.
+    #[inline(always)]
+    fn white_space_of_line(&mut self, depth: usize) -> bool {
+        let byte = self.byte();
+        if byte > b' ' {
+            return true;
+        }
+        if byte == b' ' && self.text.get(self.at + 1).is_some_and(|&next| next > b' ') {
+            self.at += 1;
+            return true;
+        }
+        let size = 1 + 2 * depth;
+        if size < block::SIZE
+            && let Some(block) = self.block(0)
+        {
+            let looked_at = (2 << size) - 1;
+            if block.white() & looked_at == looked_at >> 1 && block.line_breaks() & looked_at == 1 {
+                self.line += 1;
+                self.line_start = self.at as i64 + 1;
+                self.at += size;
+                return true;
+            }
+        }
+        self.white_space()
+    }
+
     /// Takes white space, as much as is in one block, or says that there is none.
     #[inline(always)]
     fn white_space(&mut self) -> bool {
@@ -304,55 +307,13 @@ impl Ends<'_> {
                 return true;
             }
         }
-        self.at += 1;
-        self.filled += 1;
-        loop {
-            let Some(block) = self.block(0) else { return false };
-            if self.filled > BUFFER - ROOM || !self.store(0, block) {
-                return false;
+        match long_string(self.text, self.at + 1, self.buffer, self.filled + 1) {
+            Some((at, filled)) => {
+                (self.at, self.filled) = (at, filled);
+                true
             }
-            let special = block.special();
-            if special == 0 {
-                self.at += block::SIZE;
-                self.filled += block::SIZE;
-                continue;
-            }
-            // The special byte was written with the block.
-            let plain = special.trailing_zeros() as usize;
-            self.at += plain;
-            self.filled += plain;
-            match self.text.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
-                    self.filled += 1;
-                    return true;
-                }
-                Some(b'\\') if self.escape() => {}
-                _ => return false,
-            }
+            None => false,
         }
-    }
-
-    /// Takes an escape, if it is a right one.
-    #[inline(always)]
-    fn escape(&mut self) -> bool {
-        let size = match self.text.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-            Some(b'u') => match code_unit(self.text, self.at) {
-                Some(0xD800..=0xDBFF) => match code_unit(self.text, self.at + 6) {
-                    Some(0xDC00..=0xDFFF) => 12,
-                    _ => return false,
-                },
-                Some(0xDC00..=0xDFFF) | None => return false,
-                Some(_) => 6,
-            },
-            _ => return false,
-        };
-        let Some(block) = self.block(0) else { return false };
-        let stored = self.store(0, block);
-        self.at += size;
-        self.filled += size;
-        stored
     }
 
     /// Takes a number that has fewer bytes than two blocks.
@@ -369,7 +330,8 @@ impl Ends<'_> {
             || matches!(self.text.get(self.at + size), Some(b'.' | b'e' | b'E'))
         {
             let Some(second) = self.block(block::SIZE) else { return false };
-            let Some(long) = self.long_number(digits | second.digits() << block::SIZE) else { return false };
+            let digits = digits | second.digits() << block::SIZE;
+            let Some(long) = long_number(self.text, self.at, digits) else { return false };
             size = long as usize;
             if size > block::SIZE && !self.store(block::SIZE, second) {
                 return false;
@@ -379,38 +341,6 @@ impl Ends<'_> {
         self.at += size;
         self.filled += size;
         stored
-    }
-
-    /// The size of a number, given which of the next bytes are digits.
-    #[inline(always)]
-    fn long_number(&self, digits: u32) -> Option<u32> {
-        let run = |from: u32| (!(digits >> from)).trailing_zeros();
-        let byte = |at: u32| self.text.get(self.at + at as usize).copied().unwrap_or(0);
-        // A number may not go on beyond what `digits` tells of.
-        let within = |at: u32| (at < AHEAD as u32).then_some(at);
-
-        let mut at = u32::from(byte(0) == b'-');
-        let integer = run(at);
-        if integer == 0 || (integer > 1 && byte(at) == b'0') {
-            return None;
-        }
-        at = within(at + integer)?;
-        if byte(at) == b'.' {
-            let fraction = run(within(at + 1)?);
-            if fraction == 0 {
-                return None;
-            }
-            at = within(at + 1 + fraction)?;
-        }
-        if matches!(byte(at), b'e' | b'E') {
-            at = within(at + 1 + u32::from(matches!(byte(at + 1), b'+' | b'-')))?;
-            let exponent = run(at);
-            if exponent == 0 {
-                return None;
-            }
-            at = within(at + exponent)?;
-        }
-        Some(at)
     }
 
     /// Takes a literal, if it is all there.
@@ -425,6 +355,59 @@ impl Ends<'_> {
     }
 }
 
+/// Copies what follows the quote that opens a string, up to the one that closes it; returns where both ends are then.
+///
+/// Apart from [`Ends`], so that those can be kept in registers.
+#[inline(never)]
+fn long_string(
+    text: &[u8],
+    mut at: usize,
+    buffer: &mut [u8; BUFFER],
+    mut filled: usize,
+) -> Option<(usize, usize)> {
+    loop {
+        let block = Block::load(text, at)?;
+        if filled > BUFFER - ROOM || !block.store(buffer, filled) {
+            return None;
+        }
+        let special = block.special();
+        if special == 0 {
+            at += block::SIZE;
+            filled += block::SIZE;
+            continue;
+        }
+        // The special byte was written with the block.
+        let plain = special.trailing_zeros() as usize;
+        at += plain;
+        filled += plain;
+        match text.get(at) {
+            Some(b'"') => return Some((at + 1, filled + 1)),
+            Some(b'\\') => {
+                let size = escape(text, at)?;
+                if !Block::load(text, at)?.store(buffer, filled) {
+                    return None;
+                }
+                at += size;
+                filled += size;
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// The size of the escape at `at`, if it is a right one.
+fn escape(text: &[u8], at: usize) -> Option<usize> {
+    match text.get(at + 1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => match (code_unit(text, at)?, code_unit(text, at + 6)) {
+            (0xD800..=0xDBFF, Some(0xDC00..=0xDFFF)) => Some(12),
+            (0xD800..=0xDFFF, _) => None,
+            _ => Some(6),
+        },
+        _ => None,
+    }
+}
+
 /// The code unit that is escaped as `\uXXXX` at `at`.
 fn code_unit(text: &[u8], at: usize) -> Option<u32> {
     let escape: &[u8; 6] = text.get(at..)?.first_chunk()?;
@@ -432,4 +415,36 @@ fn code_unit(text: &[u8], at: usize) -> Option<u32> {
         return None;
     }
     escape[2..].iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
+}
+
+/// The size of the number at `at`, given which of the bytes from there on are digits, if it is a right one.
+#[inline(never)]
+fn long_number(text: &[u8], start: usize, digits: u32) -> Option<u32> {
+    let run = |from: u32| (!(digits >> from)).trailing_zeros();
+    let byte = |at: u32| text.get(start + at as usize).copied().unwrap_or(0);
+    // A number may not go on beyond what `digits` tells of.
+    let within = |at: u32| (at < AHEAD as u32).then_some(at);
+
+    let mut at = u32::from(byte(0) == b'-');
+    let integer = run(at);
+    if integer == 0 || (integer > 1 && byte(at) == b'0') {
+        return None;
+    }
+    at = within(at + integer)?;
+    if byte(at) == b'.' {
+        let fraction = run(within(at + 1)?);
+        if fraction == 0 {
+            return None;
+        }
+        at = within(at + 1 + fraction)?;
+    }
+    if matches!(byte(at), b'e' | b'E') {
+        at = within(at + 1 + u32::from(matches!(byte(at + 1), b'+' | b'-')))?;
+        let exponent = run(at);
+        if exponent == 0 {
+            return None;
+        }
+        at = within(at + exponent)?;
+    }
+    Some(at)
 }

@@ -13,7 +13,7 @@ use crate::files::{self, COMMIT, Place, SEQ, STATE, SUMS, TO_NUMBERED, TO_PAIR, 
 use crate::json::{self, Formatter};
 use crate::layout::{Contents, Layout};
 use crate::limits::Allowance;
-use crate::numbered::{self, Condition};
+use crate::numbered::{self, Condition, envelope};
 use crate::pair;
 use crate::sum::Hash;
 
@@ -61,7 +61,7 @@ impl<D: Dir> Store<D> {
             Layout::Pair => Formatter::new(Draft::Pair(pair::Draft::begin(&self.dir, allowance)?)),
             Layout::Numbered => {
                 let draft = numbered::Draft::begin(&self.dir, info.seq, allowance)?;
-                Formatter::new(Draft::Numbered(draft)).nested(1)
+                Formatter::new(Draft::Numbered(draft)).after(envelope::head(info.seq).as_bytes()).nested(1)
             }
         };
         let draft = self.copy(body, state.sum, draft)?;

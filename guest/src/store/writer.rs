@@ -11,7 +11,7 @@ use crate::files::{self, Place};
 use crate::json::{self, Formatter};
 use crate::layout::{Contents, Layout};
 use crate::limits::Allowance;
-use crate::numbered::{self, Condition, Retention};
+use crate::numbered::{self, Condition, Retention, envelope};
 use crate::pair;
 
 /// A snapshot that is being made. Dropping it undoes everything.
@@ -72,8 +72,11 @@ impl<D: Dir> Writer<D> {
             }
             Layout::Numbered => {
                 let before = store.check_not_stale(contents, seq)?;
-                let draft = Draft::Numbered(numbered::Draft::begin(&store.dir, seq, allowance)?);
-                (Formatter::new(draft).nested(1), before)
+                let draft = numbered::Draft::begin(&store.dir, seq, allowance)?;
+                (
+                    Formatter::new(Draft::Numbered(draft)).after(envelope::head(seq).as_bytes()).nested(1),
+                    before,
+                )
             }
         };
         let formatter = json::Bytes::from(formatter);

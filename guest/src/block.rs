@@ -1,7 +1,7 @@
 //! Sixteen bytes of a text at once: which of them are of a kind, as a bit each, the first byte's the lowest.
 
 /// How many bytes a block has.
-pub(super) const SIZE: usize = 16;
+pub(crate) const SIZE: usize = 16;
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod vector {
@@ -14,18 +14,18 @@ mod vector {
     use super::SIZE;
 
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Block(v128);
+    pub(crate) struct Block(v128);
 
     impl Block {
         #[inline(always)]
-        pub(in super::super) fn load(bytes: &[u8], at: usize) -> Option<Self> {
+        pub(crate) fn load(bytes: &[u8], at: usize) -> Option<Self> {
             let is_there = bytes.len() >= SIZE && at <= bytes.len() - SIZE;
             // SAFETY: there are sixteen bytes from `at` on, and a load may be unaligned.
             is_there.then(|| Block(unsafe { v128_load(bytes.as_ptr().add(at).cast()) }))
         }
 
         #[inline(always)]
-        pub(in super::super) fn store(self, bytes: &mut [u8], at: usize) -> bool {
+        pub(crate) fn store(self, bytes: &mut [u8], at: usize) -> bool {
             let is_there = bytes.len() >= SIZE && at <= bytes.len() - SIZE;
             if is_there {
                 // SAFETY: there are sixteen bytes from `at` on, and a store may be unaligned.
@@ -40,24 +40,24 @@ mod vector {
         }
 
         #[inline(always)]
-        pub(in super::super) fn special(self) -> u32 {
+        pub(crate) fn special(self) -> u32 {
             let control = u8x16_lt(self.0, u8x16_splat(0x20));
             mask(v128_or(control, v128_or(self.equal(b'"'), self.equal(b'\\'))))
         }
 
         #[inline(always)]
-        pub(in super::super) fn white(self) -> u32 {
+        pub(crate) fn white(self) -> u32 {
             let blank = v128_or(self.equal(b' '), self.equal(b'\t'));
             mask(v128_or(blank, v128_or(self.equal(b'\n'), self.equal(b'\r'))))
         }
 
         #[inline(always)]
-        pub(in super::super) fn line_breaks(self) -> u32 {
+        pub(crate) fn line_breaks(self) -> u32 {
             mask(self.equal(b'\n'))
         }
 
         #[inline(always)]
-        pub(in super::super) fn digits(self) -> u32 {
+        pub(crate) fn digits(self) -> u32 {
             mask(u8x16_lt(u8x16_sub(self.0, u8x16_splat(b'0')), u8x16_splat(10)))
         }
     }
@@ -73,31 +73,31 @@ mod portable {
     use super::SIZE;
 
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Block([u8; SIZE]);
+    pub(crate) struct Block([u8; SIZE]);
 
     impl Block {
-        pub(in super::super) fn load(bytes: &[u8], at: usize) -> Option<Self> {
+        pub(crate) fn load(bytes: &[u8], at: usize) -> Option<Self> {
             bytes.get(at..)?.first_chunk().map(|&bytes| Block(bytes))
         }
 
-        pub(in super::super) fn store(self, bytes: &mut [u8], at: usize) -> bool {
+        pub(crate) fn store(self, bytes: &mut [u8], at: usize) -> bool {
             let room = bytes.get_mut(at..).and_then(|room| room.first_chunk_mut());
             room.map(|room| *room = self.0).is_some()
         }
 
-        pub(in super::super) fn special(self) -> u32 {
+        pub(crate) fn special(self) -> u32 {
             self.mask(|byte| byte == b'"' || byte == b'\\' || byte < 0x20)
         }
 
-        pub(in super::super) fn white(self) -> u32 {
+        pub(crate) fn white(self) -> u32 {
             self.mask(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
         }
 
-        pub(in super::super) fn line_breaks(self) -> u32 {
+        pub(crate) fn line_breaks(self) -> u32 {
             self.mask(|byte| byte == b'\n')
         }
 
-        pub(in super::super) fn digits(self) -> u32 {
+        pub(crate) fn digits(self) -> u32 {
             self.mask(|byte| byte.is_ascii_digit())
         }
 
@@ -108,6 +108,6 @@ mod portable {
 }
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-pub(super) use portable::Block;
+pub(crate) use portable::Block;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub(super) use vector::Block;
+pub(crate) use vector::Block;
