@@ -15,10 +15,12 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../wit");
     println!("cargo::rerun-if-changed=harness/records.rs");
+    println!("cargo::rerun-if-changed=../guest/src");
     println!("cargo::rerun-if-changed=../guest/client");
 
     let mut programs = String::new();
     for (constant, folder, file) in [
+        ("BENCH", "consumers/bench", "wasm32-wasip2/release/bench.wasm"),
         ("COUNTER", "consumers/counter", "wasm32-wasip2/release/counter.wasm"),
         ("HOSTILE", "consumers/hostile", "wasm32-wasip2/release/hostile.wasm"),
         ("LEDGER", "consumers/ledger", "wasm32-wasip2/release/ledger.wasm"),

@@ -36,15 +36,15 @@ pub mod pair;
 pub mod store;
 pub mod sum;
 
-#[cfg(target_family = "wasm")]
+#[cfg(all(target_family = "wasm", feature = "component"))]
 mod component;
-#[cfg(target_family = "wasm")]
+#[cfg(all(target_family = "wasm", feature = "component"))]
 mod libc;
-#[cfg(target_family = "wasm")]
+#[cfg(all(target_family = "wasm", feature = "component"))]
 mod wasi;
 
 /// What the component was built from and by, as custom sections.
-#[cfg(target_family = "wasm")]
+#[cfg(all(target_family = "wasm", feature = "component"))]
 #[expect(unsafe_code, reason = "a static that is placed in a custom section is data beside the program")]
 mod records {
     include!(concat!(env!("OUT_DIR"), "/records.rs"));

@@ -1,0 +1,213 @@
+//! The benchmark's component, and the store's in a host that is not ours.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use minisnap_host::{COMPONENT, Grant, Minisnap, SnapshotCtx, SnapshotView};
+use minisnap_tests::BENCH;
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions, plug};
+use wasmtime::component::{Component, Linker, Resource, ResourceTable};
+use wasmtime::{Engine, ResourceLimiter, Store};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: ["../wit", "consumers/bench/wit"],
+        world: "minisnap:bench/bench",
+        with: { "wasi:keyvalue/store.bucket": super::Bucket },
+        imports: { default: trappable },
+    });
+}
+
+mod composed {
+    wasmtime::component::bindgen!({
+        inline: "package minisnap:composed; world composed {
+            export prepare: func(state: string);
+            export create: func(seq: u64) -> u64;
+        }",
+    });
+}
+
+mod store {
+    wasmtime::component::bindgen!({ path: "../wit", world: "store" });
+}
+
+use bindings::wasi::keyvalue::store as keyvalue;
+
+/// The benchmark's component, in a store of its own.
+pub struct Bench {
+    store: Store<Host>,
+    bench: bindings::Bench,
+}
+
+/// The same, composed with the store's component.
+pub struct Composed {
+    store: Store<Host>,
+    composed: composed::Composed,
+}
+
+pub struct Host {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    snapshots: Option<SnapshotCtx>,
+    values: HashMap<String, Vec<u8>>,
+    peak_memory: usize,
+}
+
+/// The only bucket.
+pub struct Bucket;
+
+impl Bench {
+    /// The component, with what `grant` says linked, and a folder of its own.
+    pub fn linked(minisnap: &Minisnap, grant: Grant, own: &Path) -> Self {
+        fs::create_dir(own).expect("made");
+        let engine = Engine::default();
+        let component = Component::from_file(&engine, BENCH).expect("it was built");
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
+        minisnap_host::add_to_linker(&mut linker).expect("linked");
+        keyvalue::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |host| host)
+            .expect("linked");
+        let snapshots = SnapshotCtx::new(minisnap.open(grant).expect("a store"));
+        let mut store = Store::new(&engine, Host::new(own, "/own", Some(snapshots), &[]));
+        let bench = bindings::Bench::instantiate(&mut store, &component, &linker).expect("an instance");
+        Bench { store, bench }
+    }
+
+    pub fn prepare(&mut self, state: &str) {
+        self.bench.call_prepare(&mut self.store, state).expect("no trap");
+    }
+
+    pub fn create(&mut self, seq: u64) -> f64 {
+        seconds(self.bench.call_create(&mut self.store, seq))
+    }
+
+    pub fn write_own_file(&mut self) -> f64 {
+        seconds(self.bench.call_write_own_file(&mut self.store))
+    }
+
+    pub fn set_key(&mut self) -> f64 {
+        seconds(self.bench.call_set_key(&mut self.store))
+    }
+
+    pub fn format(&mut self) -> f64 {
+        seconds(self.bench.call_format(&mut self.store))
+    }
+}
+
+impl Composed {
+    /// The component and the store as one, which keeps numbered snapshots in `dir`.
+    pub fn new(dir: &Path) -> Self {
+        fs::create_dir(dir).expect("made");
+        let engine = Engine::default();
+        let component = Component::new(&engine, compose()).expect("it compiles");
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
+        keyvalue::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |host| host)
+            .expect("linked");
+        let host = Host::new(dir, "/snapshots", None, &[("MINISNAP_LAYOUT", "numbered")]);
+        let mut store = Store::new(&engine, host);
+        let composed = composed::Composed::instantiate(&mut store, &component, &linker).expect("an instance");
+        Composed { store, composed }
+    }
+
+    pub fn prepare(&mut self, state: &str) {
+        self.composed.call_prepare(&mut self.store, state).expect("no trap");
+    }
+
+    pub fn create(&mut self, seq: u64) -> f64 {
+        seconds(self.composed.call_create(&mut self.store, seq))
+    }
+}
+
+fn compose() -> Vec<u8> {
+    let mut graph = CompositionGraph::new();
+    let store = Package::from_bytes("store", None, COMPONENT, graph.types_mut()).expect("a component");
+    let consumer = Package::from_file("consumer", None, BENCH, graph.types_mut()).expect("a component");
+    let store = graph.register_package(store).expect("registered");
+    let consumer = graph.register_package(consumer).expect("registered");
+    plug(&mut graph, vec![store], consumer).expect("it fits");
+    graph.encode(EncodeOptions::default()).expect("encoded")
+}
+
+/// The most memory in bytes that the store's component had while it made a snapshot of `state`, given as one text.
+pub fn memory_of_create(dir: &Path, state: &str) -> usize {
+    fs::create_dir(dir).expect("made");
+    let engine = Engine::default();
+    let component = Component::new(&engine, COMPONENT).expect("it compiles");
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
+    let mut store = Store::new(&engine, Host::new(dir, "/snapshots", None, &[]));
+    store.limiter(|host| host);
+    let instance = store::Store::instantiate(&mut store, &component, &linker).expect("an instance");
+    let created = instance.arcella_minisnap_snapshot_store().call_create(&mut store, state, 1);
+    created.expect("no trap").expect("stored");
+    store.data().peak_memory
+}
+
+fn seconds(nanoseconds: wasmtime::Result<u64>) -> f64 {
+    nanoseconds.expect("no trap") as f64 / 1e9
+}
+
+impl Host {
+    fn new(dir: &Path, guest_dir: &str, snapshots: Option<SnapshotCtx>, settings: &[(&str, &str)]) -> Self {
+        let mut wasi = WasiCtx::builder();
+        wasi.allow_blocking_current_thread(true).inherit_stderr().envs(settings);
+        wasi.preopened_dir(dir, guest_dir, FsPerms::ReadWrite).expect("opened");
+        Host {
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+            snapshots,
+            values: HashMap::new(),
+            peak_memory: 0,
+        }
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl SnapshotView for Host {
+    fn snapshots(&mut self) -> &mut SnapshotCtx {
+        self.snapshots.as_mut().expect("what imports them is given some")
+    }
+}
+
+impl ResourceLimiter for Host {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.peak_memory = self.peak_memory.max(desired);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
+}
+
+impl keyvalue::Host for Host {
+    fn open(&mut self, _: String) -> wasmtime::Result<Result<Resource<Bucket>, keyvalue::Error>> {
+        Ok(Ok(self.table.push(Bucket)?))
+    }
+}
+
+impl keyvalue::HostBucket for Host {
+    fn set(
+        &mut self,
+        _: Resource<Bucket>,
+        key: String,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), keyvalue::Error>> {
+        self.values.insert(key, value);
+        Ok(Ok(()))
+    }
+
+    fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
+        self.table.delete(bucket)?;
+        Ok(())
+    }
+}

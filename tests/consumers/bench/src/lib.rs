@@ -1,0 +1,73 @@
+//! The benchmark's component: it times what it does itself.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write;
+use std::time::Instant;
+
+use minisnap_component::json::Formatter;
+
+wit_bindgen::generate!({ path: ["../../../wit", "wit"], world: "minisnap:bench/bench", generate_all });
+
+use arcella::minisnap::snapshot_store;
+use wasi::keyvalue::store;
+
+struct Bench;
+export!(Bench);
+
+thread_local! {
+    static STATE: RefCell<String> = const { RefCell::new(String::new()) };
+    static BUCKET: store::Bucket = store::open("bench").expect("a bucket");
+}
+
+impl Guest for Bench {
+    fn prepare(state: String) {
+        STATE.set(state);
+    }
+
+    fn create(seq: u64) -> u64 {
+        timed(|state| snapshot_store::create(state, seq).expect("stored"))
+    }
+
+    fn write_own_file() -> u64 {
+        timed(|state| {
+            let mut file = File::create("/own/state.json").expect("a file of its own");
+            file.write_all(state.as_bytes()).expect("written");
+            file.sync_all().expect("synced");
+        })
+    }
+
+    fn set_key() -> u64 {
+        BUCKET.with(|bucket| timed(|state| bucket.set("state", state.as_bytes()).expect("set")))
+    }
+
+    fn format() -> u64 {
+        timed(|state| {
+            let mut formatter = Formatter::new(Dropped);
+            formatter.push(state).expect("JSON");
+            formatter.finish().expect("all of it");
+        })
+    }
+}
+
+fn timed(work: impl FnOnce(&str)) -> u64 {
+    STATE.with_borrow(|state| {
+        let started = Instant::now();
+        work(state);
+        u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
+/// Takes whatever is written, and has it used by nobody.
+struct Dropped;
+
+impl Write for Dropped {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::hint::black_box(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
