@@ -282,15 +282,6 @@ fn verbose_tells_what_happens_and_not_the_state() {
 }
 
 #[test]
-fn compiled_code_that_cannot_be_cached_only_takes_longer() {
-    let dir = tempdir().unwrap();
-    let mut cli = cli();
-    cli.arg("create").arg(dir.path()).args(["--seq", "1"]);
-    cli.env("XDG_CACHE_HOME", "/dev/null/nowhere").env("HOME", "/dev/null/nowhere");
-    assert_eq!(run(&mut cli, "1"), done(0, "", ""));
-}
-
-#[test]
 fn exit_code_1_there_is_no_snapshot() {
     let dir = tempdir().unwrap();
     for path in [dir.path().to_owned(), dir.path().join("missing")] {

@@ -51,6 +51,8 @@
 #![deny(missing_docs)]
 
 mod clock;
+#[cfg(feature = "cache")]
+mod compiled;
 mod component;
 #[cfg(feature = "arcella")]
 pub mod config;

@@ -159,9 +159,16 @@ fn config() -> Config {
     config
 }
 
-/// The store component, compiled or from the cache.
+/// The store component, compiled or from the user's cache folder.
 fn minisnap() -> Result<Minisnap, Error> {
-    Minisnap::with_config(config())
+    let minisnap = match directories_next::ProjectDirs::from("", "", "minisnap") {
+        Some(dirs) => Minisnap::with_cache(Config::new(), dirs.cache_dir()),
+        // Without a home. It only takes longer.
+        None => Minisnap::new(),
+    }?;
+    // The process will end soon, which takes it down faster.
+    std::mem::forget(minisnap.clone());
+    Ok(minisnap)
 }
 
 /// A store that only reads `dir`.

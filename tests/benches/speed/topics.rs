@@ -275,7 +275,13 @@ fn processes() -> Vec<Row> {
     drop(store);
     let run = |program: &Path| {
         let mut command = Command::new(program);
-        let status = command.arg("restore").arg(&dir).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("it runs");
+        let status = command
+            .arg("restore")
+            .arg(&dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("it runs");
         assert!(status.success());
     };
     let (ours, native) = (binary(), Path::new(NATIVE_0_1_3));
@@ -331,7 +337,9 @@ fn threads() -> Vec<Row> {
             each(both(&mut || all(one), &mut || all(two)), 2)
         });
         contest.add("written by one", |_| each(timed(|| written(&floor_one)), 1));
-        contest.add("written by two", |_| each(both(&mut || written(&floor_one), &mut || written(&floor_two)), 2));
+        contest.add("written by two", |_| {
+            each(both(&mut || written(&floor_one), &mut || written(&floor_two)), 2)
+        });
         let times = contest.run(root.path(), 10);
         let name = size_name(size);
         let one = "one";
