@@ -9,7 +9,7 @@ use minisnap_tests::BENCH;
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, plug};
 use wasmtime::component::{Component, Linker, Resource, ResourceTable};
-use wasmtime::{Engine, ResourceLimiter, Store};
+use wasmtime::{Config, Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 mod bindings {
@@ -62,16 +62,21 @@ pub struct Bucket;
 impl Bench {
     /// The component, with what `grant` says linked, and a folder of its own.
     pub fn linked(minisnap: &Minisnap, grant: Grant, own: &Path) -> Self {
+        Self::linked_in(&Engine::default(), minisnap, grant, own)
+    }
+
+    fn linked_in(engine: &Engine, minisnap: &Minisnap, grant: Grant, own: &Path) -> Self {
         fs::create_dir(own).expect("made");
-        let engine = Engine::default();
-        let component = Component::from_file(&engine, BENCH).expect("it was built");
-        let mut linker = Linker::new(&engine);
+        let component = Component::from_file(engine, BENCH).expect("it was built");
+        let mut linker = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
         minisnap_host::add_to_linker(&mut linker).expect("linked");
         keyvalue::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |host| host)
             .expect("linked");
         let snapshots = SnapshotCtx::new(minisnap.open(grant).expect("a store"));
-        let mut store = Store::new(&engine, Host::new(own, "/own", Some(snapshots), &[]));
+        let mut store = Store::new(engine, Host::new(own, "/own", Some(snapshots), &[]));
+        // As much as there is, where it is burnt.
+        store.set_fuel(u64::MAX).ok();
         let bench = bindings::Bench::instantiate(&mut store, &component, &linker).expect("an instance");
         Bench { store, bench }
     }
@@ -132,19 +137,65 @@ fn compose() -> Vec<u8> {
     graph.encode(EncodeOptions::default()).expect("encoded")
 }
 
+/// The store's component on the numbered snapshots in a folder, in an engine of wasmtime as it comes.
+struct Foreign {
+    store: Store<Host>,
+    instance: store::Store,
+}
+
+impl Foreign {
+    fn new(engine: &Engine, dir: &Path, layout: &str) -> Self {
+        fs::create_dir(dir).expect("made");
+        let component = Component::new(engine, COMPONENT).expect("it compiles");
+        let mut linker = Linker::new(engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
+        let host = Host::new(dir, "/snapshots", None, &[("MINISNAP_LAYOUT", layout)]);
+        let mut store = Store::new(engine, host);
+        store.limiter(|host| host);
+        // As much as there is, where it is burnt.
+        store.set_fuel(u64::MAX).ok();
+        let instance = store::Store::instantiate(&mut store, &component, &linker).expect("an instance");
+        Foreign { store, instance }
+    }
+
+    fn create(&mut self, state: &str, seq: u64) {
+        let created =
+            self.instance.arcella_minisnap_snapshot_store().call_create(&mut self.store, state, seq);
+        created.expect("no trap").expect("stored");
+    }
+}
+
 /// The most memory in bytes that the store's component had while it made a snapshot of `state`, given as one text.
 pub fn memory_of_create(dir: &Path, state: &str) -> usize {
-    fs::create_dir(dir).expect("made");
-    let engine = Engine::default();
-    let component = Component::new(&engine, COMPONENT).expect("it compiles");
-    let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
-    let mut store = Store::new(&engine, Host::new(dir, "/snapshots", None, &[]));
-    store.limiter(|host| host);
-    let instance = store::Store::instantiate(&mut store, &component, &linker).expect("an instance");
-    let created = instance.arcella_minisnap_snapshot_store().call_create(&mut store, state, 1);
-    created.expect("no trap").expect("stored");
-    store.data().peak_memory
+    let mut foreign = Foreign::new(&Engine::default(), dir, "numbered");
+    foreign.create(state, 1);
+    foreign.store.data().peak_memory
+}
+
+#[allow(dead_code, reason = "a test counts")]
+/// How much fuel the store's component burns for one more snapshot of `state` in `dir`, where as many are as it keeps.
+pub fn fuel_of_create(dir: &Path, layout: &str, state: &str) -> u64 {
+    let mut foreign = Foreign::new(&burning(), dir, layout);
+    (1..=6).for_each(|seq| foreign.create(state, seq));
+    let before = foreign.store.get_fuel().expect("it burns fuel");
+    foreign.create(state, 7);
+    before - foreign.store.get_fuel().expect("it burns fuel")
+}
+
+#[allow(dead_code, reason = "a test counts")]
+/// How much fuel the formatter burns for `state`.
+pub fn fuel_of_format(minisnap: &Minisnap, dir: &Path, state: &str) -> u64 {
+    let mut bench = Bench::linked_in(&burning(), minisnap, Grant::new(dir.join("store")), &dir.join("own"));
+    bench.prepare(state);
+    let before = bench.store.get_fuel().expect("it burns fuel");
+    bench.format();
+    before - bench.store.get_fuel().expect("it burns fuel")
+}
+
+#[allow(dead_code, reason = "a test counts")]
+/// An engine that counts the instructions of WebAssembly.
+fn burning() -> Engine {
+    Engine::new(Config::new().consume_fuel(true)).expect("fuel can be burnt")
 }
 
 fn seconds(nanoseconds: wasmtime::Result<u64>) -> f64 {
