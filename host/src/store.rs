@@ -561,7 +561,7 @@ impl Store {
     fn instance(&mut self) -> Result<Instance> {
         let dir = self.dir()?;
         let instance = match self.instance.take() {
-            Some(instance) if instance.dir == dir => instance,
+            Some(instance) if instance.dir == dir => return Ok(instance),
             other => {
                 if let Some(instance) = other {
                     self.close(instance);
