@@ -62,6 +62,23 @@ fn every_test_that_the_documents_name_exists() {
     }
 }
 
+/// The README's part of the benchmark is of the same run as the whole, and as the chart.
+#[test]
+fn the_speed_in_the_readme_is_what_the_benchmark_wrote() {
+    let readme = readme();
+    let (_, part) = readme.split_once("<!-- speed -->\n").expect("the part is marked");
+    let (part, _) = part.split_once("<!-- /speed -->").expect("its end is marked");
+    let written = |name: &str| fs::read_to_string(root().join("tests/benches").join(name)).unwrap();
+    let whole = written("speed.md");
+    assert!(part.lines().filter(|line| line.starts_with("| ")).count() > 20, "{part}");
+    for line in part.lines() {
+        assert!(whole.lines().any(|found| found == line), "it is not in tests/benches/speed.md: {line}");
+    }
+    let place = whole.lines().last().unwrap();
+    let date = place.split(' ').nth(1).unwrap();
+    assert!(place.starts_with("Measured ") && written("speed.svg").contains(date));
+}
+
 /// The table of the proof has a row for each of its methods, and this store's columns are free of violations.
 #[test]
 fn the_table_of_the_proof_has_every_method_and_no_violation_of_this_store() {

@@ -19,6 +19,8 @@ pub struct Row {
     pub ratio: Spread,
     /// The target, and whether the ratio must be below it or above.
     pub target: Option<Target>,
+    /// Whether the README shows it.
+    pub is_shown: bool,
 }
 
 /// What a ratio ought to be.
@@ -62,7 +64,7 @@ impl Row {
                     Target::AtLeast(_) => "≥",
                 };
                 let met = if target.is_met(median) { "met" } else { "**not met**" };
-                format!("{bound} {}, {met}", target.value())
+                format!("{bound} {}, {met}", shortest(target.value()))
             }
         };
         let time = self.time.map_or(String::new(), |time| duration(time.median));
@@ -73,6 +75,11 @@ impl Row {
     pub fn to_line(&self) -> String {
         format!("| {} |", self.columns().join(" | "))
     }
+}
+
+/// With two decimals at most.
+fn shortest(value: f64) -> String {
+    ((value * 100.0).round() / 100.0).to_string()
 }
 
 fn duration(seconds: f64) -> String {
@@ -91,14 +98,23 @@ impl Report {
         Report { rows, place: place() }
     }
 
+    /// The table of all rows.
     pub fn to_markdown(&self) -> String {
+        self.table(|_| true) + "\n" + &self.place + "\n"
+    }
+
+    /// The table of those that the README shows: targets and the worst cases, of some sizes.
+    pub fn to_summary(&self) -> String {
+        self.table(|row| row.is_shown)
+    }
+
+    fn table(&self, is_shown: impl Fn(&Row) -> bool) -> String {
         let mut text = String::from(
             "| work | state | time | against | times as long | target |\n|---|---|---|---|---|---|\n",
         );
-        for row in &self.rows {
+        for row in self.rows.iter().filter(|row| is_shown(row)) {
             let _ = writeln!(text, "{}", row.to_line());
         }
-        let _ = write!(text, "\n{}\n", self.place);
         text
     }
 }

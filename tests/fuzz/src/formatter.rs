@@ -14,6 +14,8 @@ fuzz_target!(|input: &[u8]| {
     let (cuts, bytes) = rest.split_at(count);
     let whole = format(&[bytes]);
     assert_eq!(format(&pieces(bytes, cuts)), whole, "the pieces make something else");
+    let single: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(format(&single), whole, "what is taken byte by byte is something else");
     let Ok(text) = str::from_utf8(bytes) else {
         assert!(whole.is_err(), "bytes that are not UTF-8 were taken");
         return;
