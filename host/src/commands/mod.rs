@@ -161,10 +161,13 @@ fn config() -> Config {
 
 /// The store component, compiled or from the user's cache folder.
 fn minisnap() -> Result<Minisnap, Error> {
+    let mut config = Config::new();
+    // Where in the component's code a trap happened tells nobody anything: without that, the code loads faster.
+    config.generate_address_map(false);
     let minisnap = match directories_next::ProjectDirs::from("", "", "minisnap") {
-        Some(dirs) => Minisnap::with_cache(Config::new(), dirs.cache_dir()),
+        Some(dirs) => Minisnap::with_cache(config, dirs.cache_dir()),
         // Without a home. It only takes longer.
-        None => Minisnap::new(),
+        None => Minisnap::with_config(config),
     }?;
     // The process will end soon, which takes it down faster.
     std::mem::forget(minisnap.clone());

@@ -58,7 +58,7 @@ pub fn svg(report: &Report) -> String {
         8.0,
         16.0,
         "small",
-        "● target met   ◇ target not met   | target   gray: no target; lines: quarters of the rounds",
+        "● target met,  ◇ target not met,  gray: no target;  ┃ the target;  line: the middle half of the rounds",
     ));
     for ratio in NAMED {
         let class = if ratio == 1.0 { "one" } else { "grid" };

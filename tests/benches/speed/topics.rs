@@ -17,8 +17,11 @@ use crate::contest::{Contest, Spread, Times, timed};
 use crate::native::{Floor, Native};
 use crate::report::{Row, Target};
 
-/// The topics by name.
-pub const ALL: [(&str, fn() -> Vec<Row>); 6] = [
+/// A name, and what measures it.
+type Topic = (&'static str, fn() -> Vec<Row>);
+
+/// The topics.
+pub const ALL: [Topic; 6] = [
     ("snapshots", snapshots),
     ("formatting", formatting),
     ("consumers", consumers),
