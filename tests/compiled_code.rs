@@ -2,9 +2,10 @@
 
 #![cfg(target_os = "linux")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use minisnap_tests::{Done, cli, run};
 use tempfile::tempdir;
@@ -19,47 +20,98 @@ fn found_compiled_code(caches: &Path) -> bool {
     !stderr.contains("compiled code")
 }
 
+/// The only file of compiled code.
+fn kept(caches: &Path) -> PathBuf {
+    let entries = fs::read_dir(caches.join("minisnap")).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(paths.len(), 1, "{paths:?}");
+    paths.remove(0)
+}
+
 #[test]
 fn compiled_code_is_kept_and_used_only_if_it_is_what_was_written() {
     let caches = tempdir().unwrap();
-    let files = |end: &str| -> Vec<PathBuf> {
-        let entries = fs::read_dir(caches.path().join("minisnap")).unwrap();
-        let paths = entries.map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.extension().is_some_and(|found| found == end)).collect()
-    };
     assert!(!found_compiled_code(caches.path()));
     assert!(found_compiled_code(caches.path()));
-    let [code, sum] = [&files("cwasm")[0], &files("b3")[0]];
-    let right = fs::read(code).unwrap();
-    for at in [0, right.len() / 2, right.len() - 1] {
+    let file = kept(caches.path());
+    let right = fs::read(&file).unwrap();
+    let damage = |at: usize| {
         let mut damaged = right.clone();
         damaged[at] ^= 1;
-        fs::write(code, damaged).unwrap();
-        assert!(!found_compiled_code(caches.path()), "byte {at} was changed");
-        assert!(fs::read(code).unwrap() == right, "it is written again");
+        damaged
+    };
+    let of_another_version = {
+        let code = b"this is no code";
+        [blake3::hash(code).as_bytes(), &code[..]].concat()
+    };
+    for wrong in [
+        damage(0),
+        damage(right.len() / 2),
+        damage(right.len() - 1),
+        right[..right.len() / 2].to_owned(),
+        Vec::new(),
+        of_another_version,
+    ] {
+        fs::write(&file, wrong).unwrap();
+        assert!(!found_compiled_code(caches.path()));
+        assert!(fs::read(kept(caches.path())).unwrap() == right, "it is written again");
     }
-    fs::write(code, &right[..right.len() / 2]).unwrap();
-    assert!(!found_compiled_code(caches.path()), "it was cut");
-    fs::remove_file(sum).unwrap();
-    assert!(!found_compiled_code(caches.path()), "there is no sum");
     assert!(found_compiled_code(caches.path()));
-    assert_eq!((files("cwasm").len(), files("b3").len()), (1, 1));
-    assert_eq!(fs::read_dir(caches.path().join("minisnap")).unwrap().count(), 2, "nothing else is left");
 }
 
 #[test]
 fn compiled_code_is_not_taken_from_where_others_may_write() {
     let caches = tempdir().unwrap();
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     assert!(!found_compiled_code(caches.path()));
+    let (folder, file) = (caches.path().join("minisnap"), kept(caches.path()));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    for (path, right, wrong) in [(&folder, 0o700, 0o777), (&folder, 0o700, 0o720), (&file, 0o600, 0o620)] {
+        set_mode(path, wrong);
+        assert!(!found_compiled_code(caches.path()), "{} {wrong:o}", path.display());
+        set_mode(path, right);
+        assert!(found_compiled_code(caches.path()), "{} {right:o}", path.display());
+    }
+    // Nor through links.
+    let elsewhere = caches.path().join("elsewhere");
+    fs::rename(&file, &elsewhere).unwrap();
+    symlink(&elsewhere, &file).unwrap();
+    assert!(!found_compiled_code(caches.path()), "a link to the file");
+    assert!(found_compiled_code(caches.path()), "it was replaced");
+    fs::rename(&folder, caches.path().join("folder")).unwrap();
+    symlink("folder", &folder).unwrap();
+    assert!(!found_compiled_code(caches.path()), "a link to the folder");
+}
+
+#[test]
+fn only_old_files_of_compiled_code_are_removed() {
+    let caches = tempdir().unwrap();
     let folder = caches.path().join("minisnap");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(!found_compiled_code(caches.path()));
+    fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
-    assert!(found_compiled_code(caches.path()));
-    // Nor through a link.
-    fs::rename(&folder, caches.path().join("elsewhere")).unwrap();
-    symlink("elsewhere", &folder).unwrap();
+    let key = "0123456789abcdef0123456789abcdef";
+    let [old, left, new] = [
+        format!("store-{key}.cwasm"),
+        "store-aB3dE6.cwasm-tmp".to_owned(),
+        "store-Xy3dE6.cwasm-tmp".to_owned(),
+    ];
+    let others =
+        ["store-2024.db", "store-backup.json", "store-.cwasm", "state.json", "xstore-aB3dE6.cwasm-tmp"];
+    let long_ago = SystemTime::now() - Duration::from_secs(60 * 60 * 24 * 31);
+    for name in [&old, &left, &new].into_iter().map(String::as_str).chain(others) {
+        let file = File::create(folder.join(name)).unwrap();
+        if name != new {
+            file.set_modified(long_ago).unwrap();
+        }
+    }
     assert!(!found_compiled_code(caches.path()));
+    assert!(found_compiled_code(caches.path()));
+    for name in others.into_iter().chain([new.as_str()]) {
+        assert!(folder.join(name).exists(), "{name}");
+    }
+    for name in [old, left] {
+        assert!(!folder.join(&name).exists(), "{name}");
+    }
 }
 
 #[test]
@@ -68,5 +120,6 @@ fn compiled_code_that_cannot_be_cached_only_takes_longer() {
     let mut cli = cli();
     cli.arg("create").arg(dir.path()).args(["--seq", "1"]);
     cli.env("XDG_CACHE_HOME", "/dev/null/nowhere").env("HOME", "/dev/null/nowhere");
-    assert_eq!(run(&mut cli, "1").code, Some(0));
+    let Done { code, stdout, stderr } = run(&mut cli, "1");
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""));
 }

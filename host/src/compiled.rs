@@ -1,10 +1,11 @@
-//! The store component's compiled code, kept in a file for the next process: loading that takes a thousandth of the time
-//! that compiling takes, and a tenth of what wasmtime's own cache takes, which compresses.
+//! The store component's compiled code, kept in a file for the next process: loading that takes a hundredth of the time
+//! that compiling takes, and a fraction of what wasmtime's own cache takes, which compresses.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tracing::debug;
@@ -13,8 +14,13 @@ use wasmtime::component::Component;
 
 use crate::component::COMPONENT;
 
-/// How much of a file is summed at a time, in bytes.
-const PIECE: usize = 64 << 10;
+/// How many bytes of a file are its sum, before the code.
+const SUM: usize = blake3::OUT_LEN;
+
+/// What names of files start and end with.
+const PREFIX: &str = "store-";
+const KEPT: &str = ".cwasm";
+const TEMPORARY: &str = ".cwasm-tmp";
 
 /// What was written longer ago than this may be of a version that is not used any more.
 const OLD: Duration = Duration::from_secs(60 * 60 * 24 * 30);
@@ -22,122 +28,131 @@ const OLD: Duration = Duration::from_secs(60 * 60 * 24 * 30);
 /// The component, from `folder` if it was kept there, and else compiled and kept there. That it cannot be kept only
 /// takes longer.
 pub(crate) fn load(engine: &Engine, folder: &Path) -> wasmtime::Result<Component> {
-    let path = match check(folder) {
-        Ok(()) => folder.join(name(engine)),
-        Err(error) => {
-            debug!(folder = %folder.display(), %error, "compiled code is not kept");
-            return Component::new(engine, COMPONENT);
-        }
-    };
-    match check_sum(&path) {
-        Ok(()) => match deserialize(engine, &path) {
+    let name = name(engine);
+    match read(folder, &name) {
+        Ok(file) => match deserialize(engine, &file[SUM..]) {
             Ok(component) => return Ok(component),
-            Err(error) => debug!(path = %path.display(), %error, "compiled code that cannot be used"),
+            Err(error) => debug!(folder = %folder.display(), name, %error, "compiled code cannot be used"),
         },
-        Err(error) => debug!(path = %path.display(), %error, "no compiled code"),
+        Err(error) => debug!(folder = %folder.display(), name, %error, "no compiled code"),
     }
     let component = Component::new(engine, COMPONENT)?;
-    if let Err(error) = keep(&path, &component.serialize()?) {
-        debug!(path = %path.display(), %error, "compiled code was not kept");
+    let kept = component.serialize().map_err(io::Error::other).and_then(|code| keep(folder, &name, &code));
+    if let Err(error) = kept {
+        debug!(folder = %folder.display(), name, %error, "compiled code is not kept");
     }
     Ok(component)
 }
 
-/// Makes the folder if it is not there, and refuses one that others may write: what lies in it will be run.
-fn check(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = fs::symlink_metadata(folder)?;
-        let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
-        if !metadata.is_dir() || !is_ours || metadata.mode() & 0o022 != 0 {
-            return Err(io::Error::other("it must be a folder of this user, which no other may write"));
-        }
-    }
-    Ok(())
-}
-
-/// The file for this component, compiled by an engine that is configured like this one, of this version of wasmtime, on
+/// The file for this component, compiled by an engine that is configured like this one, of this version of wasmtime, for
 /// this kind of processor.
 fn name(engine: &Engine) -> String {
     let mut compatibility = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut compatibility);
     let mut key = blake3::Hasher::new();
     key.update(COMPONENT).update(&compatibility.finish().to_le_bytes());
-    format!("store-{}.cwasm", &key.finalize().to_hex()[..32])
+    format!("{PREFIX}{}{KEPT}", &key.finalize().to_hex()[..32])
 }
 
-/// Where the sum of a file lies, in the format of `b3sum`.
-fn sum_of(path: &Path) -> PathBuf {
-    path.with_extension("b3")
-}
-
-fn sum_line(sum: blake3::Hash, path: &Path) -> String {
-    format!("{sum}  {}\n", path.file_name().unwrap_or_default().display())
-}
-
-/// Whether a file is what was written.
-fn check_sum(path: &Path) -> io::Result<()> {
-    let mut file = fs::File::open(path)?;
-    let mut sum = blake3::Hasher::new();
-    let mut piece = vec![0; PIECE];
-    loop {
-        match file.read(&mut piece)? {
-            0 => break,
-            read => sum.update(&piece[..read]),
-        };
+/// Reads a file whole, and checks that it is what was written, and that nobody else can have done so.
+fn read(folder: &Path, name: &str) -> io::Result<Vec<u8>> {
+    let mut file = Vec::new();
+    open(folder, name)?.read_to_end(&mut file)?;
+    match file.split_at_checked(SUM) {
+        Some((sum, code)) if blake3::hash(code).as_bytes() == sum => Ok(file),
+        _ => Err(io::Error::other("it is not what was written")),
     }
-    if fs::read_to_string(sum_of(path))? == sum_line(sum.finalize(), path) {
+}
+
+/// Opens a file of this user in a folder of this user, neither of which another may write, and no link to one.
+#[cfg(unix)]
+fn open(folder: &Path, name: &str) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    // From here on, neither can become another.
+    let folder = open_folder(folder)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    check_owner(&file)?;
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn open_folder(folder: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = File::from(rustix::fs::open(folder, flags, Mode::empty())?);
+    check_owner(&folder)?;
+    Ok(folder)
+}
+
+#[cfg(unix)]
+fn check_owner(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    if metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0 {
         Ok(())
     } else {
-        Err(io::Error::other("it is not what was written"))
+        Err(io::Error::other("another user may write it"))
     }
+}
+
+/// The system's own rights on the folder are all that there is.
+#[cfg(not(unix))]
+fn open(folder: &Path, name: &str) -> io::Result<File> {
+    File::open(folder.join(name))
 }
 
 #[expect(unsafe_code, reason = "compiled code is run as it is")]
-fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: its sum shows that it is what this program has written, into a folder that only its user writes, where
-    // files are replaced and never changed. Whether it is of this version and for this processor, wasmtime checks.
-    unsafe { Component::deserialize_file(engine, path) }
+fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: these bytes were read from a file that only this user can have written, and their sum shows that they are
+    // what this program wrote. Whether they are of this version and for this processor, wasmtime checks.
+    unsafe { Component::deserialize(engine, code) }
 }
 
-/// Writes compiled code and its sum, and removes what is old.
-fn keep(path: &Path, code: &[u8]) -> io::Result<()> {
-    write(path, code)?;
-    write(&sum_of(path), sum_line(blake3::hash(code), path).as_bytes())?;
-    for old in old_files(path)? {
-        fs::remove_file(old)?;
+/// Writes compiled code after its sum, all of it or nothing, and removes what is old. Nothing is synced: what a power cut
+/// takes of it, the sum shows.
+fn keep(folder: &Path, name: &str, code: &[u8]) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    #[cfg(unix)]
+    open_folder(folder)?;
+
+    // For this user alone, as such files are made.
+    let mut file = tempfile::Builder::new().prefix(PREFIX).suffix(TEMPORARY).tempfile_in(folder)?;
+    file.write_all(blake3::hash(code).as_bytes())?;
+    file.write_all(code)?;
+    file.persist(folder.join(name))?;
+    remove_old(folder, name).or_else(|error| {
+        debug!(folder = %folder.display(), %error, "compiled code that is old was not removed");
+        Ok(())
+    })
+}
+
+/// Removes the other files of this kind that are old, those that a process left when it was killed included.
+fn remove_old(folder: &Path, name: &str) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        let age = SystemTime::now().duration_since(metadata.modified()?);
+        let is_old = age.is_ok_and(|age| age > OLD);
+        if metadata.is_file() && is_old && entry.file_name() != name && is_ours(&entry.file_name()) {
+            fs::remove_file(entry.path())?;
+        }
     }
     Ok(())
 }
 
-/// Writes a file, all of it or nothing. Nothing is synced: what a power cut takes of it, the sum shows.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(std::process::id().to_string());
-    let written = fs::File::create_new(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        fs::remove_file(&temporary).ok();
-    }
-    written
-}
-
-/// The other files of this kind that are old, left by processes that were killed included.
-fn old_files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut old = Vec::new();
-    for entry in fs::read_dir(path.parent().unwrap_or(Path::new("")))? {
-        let entry = entry?;
-        let is_ours = entry.file_name().to_string_lossy().starts_with("store-");
-        let age = SystemTime::now().duration_since(entry.metadata()?.modified()?);
-        if is_ours && entry.path() != path && age.is_ok_and(|age| age > OLD) {
-            old.push(entry.path());
-        }
-    }
-    Ok(old)
+/// Whether a name is one that this module makes.
+fn is_ours(name: &OsStr) -> bool {
+    let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { return false };
+    let is_key = |key: &str| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_random =
+        |random: &str| random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    rest.strip_suffix(KEPT).is_some_and(is_key) || rest.strip_suffix(TEMPORARY).is_some_and(is_random)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Config, Engine};
 
 use crate::clock::Clock;
@@ -54,12 +54,12 @@ impl Minisnap {
         Self::link(config, |engine| Component::new(engine, COMPONENT))
     }
 
-    /// The same, and keeps compiled code in `folder` for the next process, which then starts in a hundredth of the time.
-    /// The folder is made if it is not there; one that other users may write is not used. That nothing can be kept is no
-    /// error.
+    /// The same, and keeps compiled code in `folder` for the next process, which then starts in a hundredth of the time:
+    /// files `store-*.cwasm`, of which those that are older than 30 days are removed when another one is written. The
+    /// folder is made if it is not there. That nothing can be kept is no error.
     ///
-    /// What lies there is run with all rights of this process: it must be a folder of this user alone, on a file system
-    /// that is trusted as the program itself is.
+    /// What lies there is run with all rights of this process. On Unix, a folder or a file that is another user's, or
+    /// that others may write, is not used; elsewhere, it must be a folder that only this user can write.
     ///
     /// # Errors
     ///
@@ -110,17 +110,26 @@ impl Minisnap {
     }
 }
 
-/// Links of WASI what the component imports, and what belongs to that: no sockets, say.
+/// Links of WASI what the component imports, and nothing else: no sockets, say.
 fn link_wasi(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::WasiView;
     use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+    use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
     use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
-    use wasmtime_wasi::p2::bindings::{cli, filesystem, sync};
+    use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, sync};
 
-    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_sync(linker)?;
+    struct WasiIo;
+    impl HasData for WasiIo {
+        type Data<'a> = &'a mut ResourceTable;
+    }
     cli::environment::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
     cli::exit::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    cli::stderr::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
+    clocks::wall_clock::add_to_linker::<_, WasiClocks>(linker, Guest::clocks)?;
     filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
-    sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)
+    sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
+    io::error::add_to_linker::<_, WasiIo>(linker, |guest| guest.ctx().table)?;
+    sync::io::streams::add_to_linker::<_, WasiIo>(linker, |guest| guest.ctx().table)
 }
 
 /// Starts the runtime in which WASI's calls wait, unless this thread is in one.
