@@ -1,5 +1,5 @@
-//! How many instructions formatting and a small snapshot take, beside what is committed here: whichever machine counts
-//! them, they are the same.
+//! How many instructions of WebAssembly formatting and a small snapshot take, beside what is committed here: the same on
+//! every machine, for what one version of the compiler makes.
 
 use minisnap_tests::minisnap;
 use minisnap_tests::records::state;

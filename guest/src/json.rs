@@ -173,10 +173,13 @@ impl<W: Write> Formatter<W> {
     }
 
     /// The same formatter, which writes `start` before the text, as it is.
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a piece, of 64 KiB.
     pub fn after(mut self, start: &[u8]) -> Self {
-        let start = &start[..start.len().min(PIECE)];
-        self.core.buffer[..start.len()].copy_from_slice(start);
-        self.core.filled = start.len();
+        assert!(start.len() <= PIECE, "{} bytes before a text", start.len());
+        self.core.collect(start);
         self
     }
 

@@ -14,6 +14,9 @@ const AHEAD: usize = 2 * block::SIZE;
 /// What is written for a token, a string aside, with the comma and the line break after it, and what a block writes
 /// beyond its end, takes fewer bytes than this.
 const ROOM: usize = 512;
+/// A string that ends where it must, a colon, a number, a comma and a line break, and the rest of a block.
+const _: () =
+    assert!(block::SIZE + 2 + AHEAD + LINE.len() + block::SIZE <= ROOM && 4 * ROOM < BUFFER - PIECE);
 
 /// Where the reading and the writing are, while tokens are taken.
 struct Ends<'b> {
@@ -124,7 +127,7 @@ impl Core {
                         }
                         ends.comma(levels);
                         state = if open.in_object() { State::Name } else { State::Value };
-                        if !ends.white_space_of_line(open.depth) || !ends.is_room() {
+                        if !ends.white_space_of_line(open.depth) || ends.byte() <= b' ' || !ends.is_room() {
                             continue 'tokens;
                         }
                         begun = (ends.at, ends.filled);
@@ -146,6 +149,8 @@ impl Core {
                 _ => break,
             }
         }
+        // Whatever did not fit was not written: then, this is more.
+        assert!(ends.filled <= BUFFER - block::SIZE, "there is room for what was taken");
         (self.filled, self.state, self.open) = (ends.filled, state, open);
         (self.line, self.line_start) = (ends.line, self.consumed.wrapping_add_signed(ends.line_start));
         ends.at
@@ -195,20 +200,23 @@ impl Ends<'_> {
     #[inline(always)]
     fn put_line(&mut self, skip: usize, levels: usize) {
         let size = 2 + 2 * levels - skip;
-        let mut written = 0;
         // A loop costs a look at the clock, and seldom is one needed.
-        if let Some(block) = Block::load(&LINE, skip) {
-            self.store(0, block);
-        }
+        self.store_line(skip, 0);
         if size > block::SIZE {
+            let mut written = block::SIZE;
             while written < size {
-                if let Some(block) = Block::load(&LINE, skip + written) {
-                    self.store(written, block);
-                }
+                self.store_line(skip, written);
                 written += block::SIZE;
             }
         }
         self.filled += size;
+    }
+
+    #[inline(always)]
+    fn store_line(&mut self, skip: usize, written: usize) {
+        if let Some(block) = Block::load(&LINE, skip + written) {
+            self.store(written, block);
+        }
     }
 
     /// Takes a byte as it is.
@@ -234,7 +242,7 @@ impl Ends<'_> {
     }
 
     /// Takes the white space after a comma, as it is where `depth` arrays or objects are open: none, a space, or a line
-    /// break with indentation. Others are taken as far as they lie in one block; false if nothing is.
+    /// break with indentation. Others are taken as far as they lie in one block; false if that is not all of it.
     ///
     /// That the size is expected, and not looked for, lets a processor go on before it has read it.
     #[inline(always)]
@@ -259,7 +267,7 @@ impl Ends<'_> {
                 return true;
             }
         }
-        self.white_space()
+        self.white_space() && self.byte() > b' '
     }
 
     /// Takes white space, as much as is in one block, or says that there is none.

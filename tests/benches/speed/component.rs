@@ -97,6 +97,16 @@ impl Bench {
         seconds(self.bench.call_set_key(&mut self.store))
     }
 
+    #[allow(dead_code, reason = "a test compares")]
+    pub fn format_pieces(
+        &mut self,
+        start: &[u8],
+        levels: u32,
+        pieces: &[Vec<u8>],
+    ) -> Result<Vec<u8>, String> {
+        self.bench.call_format_pieces(&mut self.store, start, levels, pieces).expect("no trap")
+    }
+
     pub fn format(&mut self) -> f64 {
         seconds(self.bench.call_format(&mut self.store))
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Instant;
 
-use minisnap_component::json::Formatter;
+use minisnap_component::json::{Bytes, Error, Formatter};
 
 wit_bindgen::generate!({ path: ["../../../wit", "wit"], world: "minisnap:bench/bench", generate_all });
 
@@ -48,6 +48,21 @@ impl Guest for Bench {
             formatter.finish().expect("all of it");
         })
     }
+
+    fn format_pieces(start: Vec<u8>, levels: u32, pieces: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
+        formatted(&start, levels, &pieces).map_err(|error| match error {
+            Error::Invalid(invalid) => invalid.to_string(),
+            Error::Write(error) => error.to_string(),
+        })
+    }
+}
+
+fn formatted(start: &[u8], levels: u32, pieces: &[Vec<u8>]) -> Result<Vec<u8>, Error> {
+    let mut formatter = Bytes::from(Formatter::new(Vec::new()).after(start).nested(levels as usize));
+    for piece in pieces {
+        formatter.push(piece)?;
+    }
+    formatter.finish()
 }
 
 fn timed(work: impl FnOnce(&str)) -> u64 {
