@@ -42,7 +42,7 @@ fn compiled_code_is_kept_and_used_only_if_it_is_what_was_written() {
     };
     let of_another_version = {
         let code = b"this is no code";
-        [blake3::hash(code).as_bytes(), &code[..]].concat()
+        [&code[..], blake3::hash(code).as_bytes()].concat()
     };
     for wrong in [
         damage(0),

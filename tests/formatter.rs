@@ -97,7 +97,7 @@ fn whatever_the_text_is_the_component_formats_it_as_byte_by_byte() {
     let (_dir, bench) = bench();
     let bench = std::cell::RefCell::new(bench);
     let config = ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() };
-    let cases = (any_value(), any::<bool>(), any::<prop::sample::Index>(), "[ -~\n]", 0..3_u32);
+    let cases = (any_value(), any::<bool>(), any::<prop::sample::Index>(), "[ -~\n\x00\x1f\x7f]", 0..3_u32);
     proptest!(config, |((value, laid_out, place, other, levels) in cases)| {
         let text = if laid_out { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
         let text = text.unwrap() + &" ".repeat(64);

@@ -14,8 +14,8 @@ use wasmtime::component::Component;
 
 use crate::component::COMPONENT;
 
-/// How many bytes of a file are its sum, before the code.
-const SUM: usize = blake3::OUT_LEN;
+/// How much of a file is summed at a time, in bytes: what fits into a processor's cache.
+const PIECE: usize = 64 << 10;
 
 /// What names of files start and end with.
 const PREFIX: &str = "store-";
@@ -29,11 +29,8 @@ const OLD: Duration = Duration::from_secs(60 * 60 * 24 * 30);
 /// takes longer.
 pub(crate) fn load(engine: &Engine, folder: &Path) -> wasmtime::Result<Component> {
     let name = name(engine);
-    match read(folder, &name) {
-        Ok(file) => match deserialize(engine, &file[SUM..]) {
-            Ok(component) => return Ok(component),
-            Err(error) => debug!(folder = %folder.display(), name, %error, "compiled code cannot be used"),
-        },
+    match kept(engine, folder, &name) {
+        Ok(component) => return Ok(component),
         Err(error) => debug!(folder = %folder.display(), name, %error, "no compiled code"),
     }
     let component = Component::new(engine, COMPONENT)?;
@@ -54,14 +51,31 @@ fn name(engine: &Engine) -> String {
     format!("{PREFIX}{}{KEPT}", &key.finalize().to_hex()[..32])
 }
 
-/// Reads a file whole, and checks that it is what was written, and that nobody else can have done so.
-fn read(folder: &Path, name: &str) -> io::Result<Vec<u8>> {
-    let mut file = Vec::new();
-    open(folder, name)?.read_to_end(&mut file)?;
-    match file.split_at_checked(SUM) {
-        Some((sum, code)) if blake3::hash(code).as_bytes() == sum => Ok(file),
-        _ => Err(io::Error::other("it is not what was written")),
+/// The component from its file, which is opened once: what is checked is what is run.
+fn kept(engine: &Engine, folder: &Path, name: &str) -> wasmtime::Result<Component> {
+    let mut file = open(folder, name)?;
+    check_sum(&mut file)?;
+    deserialize(engine, file)
+}
+
+/// Whether a file is what was written: code, and its sum.
+fn check_sum(file: &mut File) -> io::Result<()> {
+    let wrong = || io::Error::other("it is not what was written");
+    let mut left = file.metadata()?.len().checked_sub(blake3::OUT_LEN as u64).ok_or_else(wrong)?;
+    let mut sum = blake3::Hasher::new();
+    let mut piece = vec![0; PIECE];
+    while left > 0 {
+        let most = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        let read = file.read(&mut piece[..most])?;
+        if read == 0 {
+            return Err(wrong());
+        }
+        sum.update(&piece[..read]);
+        left -= read as u64;
     }
+    let mut written = Vec::new();
+    file.read_to_end(&mut written)?;
+    if written == sum.finalize().as_bytes() { Ok(()) } else { Err(wrong()) }
 }
 
 /// Opens a file of this user in a folder of this user, neither of which another may write, and no link to one.
@@ -105,14 +119,30 @@ fn open(folder: &Path, name: &str) -> io::Result<File> {
     File::open(folder.join(name))
 }
 
+/// Maps the code of the file itself, which has no other name that could lead elsewhere.
+#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "compiled code is run as it is")]
-fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: these bytes were read from a file that only this user can have written, and their sum shows that they are
-    // what this program wrote. Whether they are of this version and for this processor, wasmtime checks.
-    unsafe { Component::deserialize(engine, code) }
+fn deserialize(engine: &Engine, file: File) -> wasmtime::Result<Component> {
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    // SAFETY: this file is open and has been checked: only this user can write it, its sum shows that it is what this
+    // program wrote, and this program never writes to one that has its name. Whether it is of this version and for this
+    // processor, wasmtime checks.
+    unsafe { Component::deserialize_file(engine, path) }
 }
 
-/// Writes compiled code after its sum, all of it or nothing, and removes what is old. Nothing is synced: what a power cut
+#[cfg(not(target_os = "linux"))]
+#[expect(unsafe_code, reason = "compiled code is run as it is")]
+fn deserialize(engine: &Engine, mut file: File) -> wasmtime::Result<Component> {
+    let mut code = Vec::new();
+    io::Seek::rewind(&mut file)?;
+    file.read_to_end(&mut code)?;
+    code.truncate(code.len().saturating_sub(blake3::OUT_LEN));
+    // SAFETY: these bytes are of a file that only this user can write, whose sum shows that it is what this program wrote.
+    // Whether they are of this version and for this processor, wasmtime checks.
+    unsafe { Component::deserialize(engine, &code) }
+}
+
+/// Writes compiled code and its sum, all of it or nothing, and removes what is old. Nothing is synced: what a power cut
 /// takes of it, the sum shows.
 fn keep(folder: &Path, name: &str, code: &[u8]) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
@@ -125,8 +155,8 @@ fn keep(folder: &Path, name: &str, code: &[u8]) -> io::Result<()> {
 
     // For this user alone, as such files are made.
     let mut file = tempfile::Builder::new().prefix(PREFIX).suffix(TEMPORARY).tempfile_in(folder)?;
-    file.write_all(blake3::hash(code).as_bytes())?;
     file.write_all(code)?;
+    file.write_all(blake3::hash(code).as_bytes())?;
     file.persist(folder.join(name))?;
     remove_old(folder, name).or_else(|error| {
         debug!(folder = %folder.display(), %error, "compiled code that is old was not removed");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::{Report, Row, Target};
+use crate::report::{Met, Report, Row};
 
 const WIDTH: f64 = 980.0;
 /// The height of a row, and where the first one starts.
@@ -99,8 +99,10 @@ pub fn svg(report: &Report) -> String {
 fn class(row: &Row) -> &'static str {
     match row.target {
         None => "free",
-        Some(target) if Target::is_met(target, row.ratio.median) => "met",
-        Some(_) => "missed",
+        Some(target) => match target.is_met(row.ratio) {
+            Met::Mostly => "met",
+            Met::ByTheMedian | Met::Not => "missed",
+        },
     }
 }
 

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Instant;
 
+/// How many rounds do not count: as many as there are generations.
+const WARM_UP: usize = 5;
+
 /// Works with a name each, which take part in the same rounds.
 pub struct Contest<'c> {
     entrants: Vec<Entrant<'c>>,
@@ -44,17 +47,17 @@ impl<'c> Contest<'c> {
         self.add(name, move |round| timed(|| work(round)));
     }
 
-    /// Times everything in each of so many rounds, after one that does not count. Before each work, what the one before
-    /// has left to the file system of `dir` is settled.
+    /// Times everything in each of so many rounds, after some that do not count: from then on, each snapshot removes one.
+    /// Before each work, what the one before has left to the file system of `dir` is settled.
     pub fn run(mut self, dir: &Path, rounds: usize) -> Times {
         let mut times: HashMap<_, Vec<f64>> = HashMap::new();
-        for round in 0..=rounds {
+        for round in 0..WARM_UP + rounds {
             let first = round % self.entrants.len().max(1);
             self.entrants.rotate_left(first);
             for Entrant { name, work } in &mut self.entrants {
                 settle(dir);
                 let time = work(round as u64 + 1);
-                if round > 0 {
+                if round >= WARM_UP {
                     times.entry(*name).or_default().push(time);
                 }
             }

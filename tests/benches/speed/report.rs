@@ -37,14 +37,31 @@ impl Target {
         }
     }
 
-    pub fn is_met(self, ratio: f64) -> bool {
+    /// A median says little where a quarter of the rounds took much longer.
+    pub fn is_met(self, ratio: Spread) -> Met {
         // As it is printed.
-        let ratio = (ratio * 100.0).round() / 100.0;
-        match self {
-            Target::AtMost(most) => ratio <= most,
-            Target::AtLeast(least) => ratio >= least,
+        let is_within = |ratio: f64| {
+            let ratio = (ratio * 100.0).round() / 100.0;
+            match self {
+                Target::AtMost(most) => ratio <= most,
+                Target::AtLeast(least) => ratio >= least,
+            }
+        };
+        match (is_within(ratio.median), is_within(ratio.low) && is_within(ratio.high)) {
+            (true, true) => Met::Mostly,
+            (true, false) => Met::ByTheMedian,
+            (false, _) => Met::Not,
         }
     }
+}
+
+/// Whether a target is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Met {
+    /// By three quarters of the rounds.
+    Mostly,
+    ByTheMedian,
+    Not,
 }
 
 impl Row {
@@ -63,7 +80,11 @@ impl Row {
                     Target::AtMost(_) => "≤",
                     Target::AtLeast(_) => "≥",
                 };
-                let met = if target.is_met(median) { "met" } else { "**not met**" };
+                let met = match target.is_met(self.ratio) {
+                    Met::Mostly => "met",
+                    Met::ByTheMedian => "met by the median only",
+                    Met::Not => "**not met**",
+                };
                 format!("{bound} {}, {met}", shortest(target.value()))
             }
         };

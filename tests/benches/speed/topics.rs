@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::fs;
 use std::hint::black_box;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use minisnap_host::{Grant, Layout, Minisnap, Store};
-use minisnap_tests::records::state;
+use minisnap_tests::records::{Record, state};
 use minisnap_tests::{NATIVE_0_1_2, NATIVE_0_1_3, binary};
 
 use crate::component::{Bench, Composed, memory_of_create};
@@ -32,7 +33,7 @@ pub const ALL: [Topic; 6] = [
 
 /// Sizes of states in bytes, and how many rounds each is measured in.
 const SIZES: [(usize, usize); 5] =
-    [(1 << 10, 150), (64 << 10, 80), (1 << 20, 40), (16 << 20, 12), (64 << 20, 7)];
+    [(1 << 10, 150), (64 << 10, 80), (1 << 20, 40), (16 << 20, 12), (64 << 20, 10)];
 
 /// Native minisnap 0.1.2 cuts off larger states.
 const MAX_0_1_2: usize = 1 << 20;
@@ -106,8 +107,14 @@ fn snapshots_of(minisnap: &Minisnap, size: usize, rounds: usize) -> Vec<Row> {
     // What is in the files, and what is read from one.
     numbered.borrow_mut().create_text(&text, 0).expect("stored");
     let bytes = generation(&dir("numbered"), 0);
-    let file = dir("generation.json");
+    let (file, file_of_pair) = (dir("generation.json"), dir("state.json"));
     fs::write(&file, &bytes).expect("written");
+    fs::write(&file_of_pair, &pretty).expect("written");
+    let read = |file: &Path| {
+        let bytes = fs::read(file).expect("readable");
+        black_box(blake3::hash(&bytes));
+        black_box(String::from_utf8(bytes).expect("UTF-8"));
+    };
 
     let mut contest = Contest::new();
     contest.add_timed("numbered", |seq| numbered.borrow_mut().create_text(&text, seq).expect("stored"));
@@ -126,11 +133,11 @@ fn snapshots_of(minisnap: &Minisnap, size: usize, rounds: usize) -> Vec<Row> {
         .add_timed("numbered", |_| drop(black_box(numbered.borrow_mut().restore_text().expect("restored"))));
     contest.add_timed("pair", |_| drop(black_box(pair.borrow_mut().restore_text().expect("restored"))));
     contest.add("native", |_| native.borrow_mut().restore());
-    contest.add_timed("floor", |_| {
-        let bytes = fs::read(&file).expect("readable");
-        black_box(blake3::hash(&bytes));
-        black_box(String::from_utf8(bytes).expect("UTF-8"));
+    contest.add_timed("typed", |_| {
+        drop(black_box(numbered.borrow_mut().restore::<Vec<Record>>().expect("restored")));
     });
+    contest.add_timed("floor", |_| read(&file));
+    contest.add_timed("floor pair", |_| read(&file_of_pair));
     let restores = contest.run(root.path(), rounds);
 
     let name = &size_name(size);
@@ -140,39 +147,29 @@ fn snapshots_of(minisnap: &Minisnap, size: usize, rounds: usize) -> Vec<Row> {
         _ if is_large => large.map(Target::AtMost),
         _ => None,
     };
-    let native = ("native 0.1.3", "native");
+    let native = ("native 0.1.3, which serialises", "native");
+    let native_restore = ("native 0.1.3, typed", "native");
     let floor = (WRITTEN, "floor");
+    let create_target = at_most(Some(1.1), Some(0.7));
     let mut rows = vec![
-        row(&creates, ("create, numbered", "numbered"), native, name, at_most(Some(1.1), Some(0.7))),
-        worst(row(&creates, ("the same, and serialising a typed state", "typed"), native, name, None)),
-        row(&creates, ("create, numbered", "numbered"), floor, name, at_most(None, Some(1.5))),
+        row(&creates, ("create of a typed state, numbered", "typed"), native, name, create_target),
+        row(&creates, ("create of a text, numbered", "numbered"), native, name, create_target),
+        row(&creates, ("create of a text, numbered", "numbered"), floor, name, at_most(None, Some(1.5))),
     ];
     if size <= MAX_0_1_2 {
-        rows.push(row(&creates, ("create, pair", "pair"), ("native 0.1.2", "native pair"), name, None));
+        let native = ("native 0.1.2, which serialises", "native pair");
+        rows.push(row(&creates, ("create of a text, pair", "pair"), native, name, None));
     }
+    let (text, typed) =
+        (("restore as text, numbered", "numbered"), ("restore to a typed state, numbered", "typed"));
+    let pair_target = at_most(Some(1.15), Some(1.5));
+    let read_target = at_most(None, Some(1.3));
     rows.extend([
-        row(
-            &creates,
-            ("create, pair", "pair"),
-            (WRITTEN, "floor pair"),
-            name,
-            at_most(Some(1.15), Some(1.5)),
-        ),
-        row(
-            &restores,
-            ("restore as text, numbered", "numbered"),
-            ("native 0.1.3, typed", "native"),
-            name,
-            at_most(Some(1.0), None),
-        ),
-        row(
-            &restores,
-            ("restore as text, numbered", "numbered"),
-            (READ, "floor"),
-            name,
-            at_most(None, Some(1.3)),
-        ),
-        row(&restores, ("restore as text, pair", "pair"), (READ, "floor"), name, at_most(None, Some(1.3))),
+        row(&creates, ("create of a text, pair", "pair"), (WRITTEN, "floor pair"), name, pair_target),
+        row(&restores, text, native_restore, name, at_most(Some(1.0), None)),
+        worst(row(&restores, typed, native_restore, name, None)),
+        row(&restores, text, (READ, "floor"), name, read_target),
+        row(&restores, ("restore as text, pair", "pair"), (READ, "floor pair"), name, read_target),
     ]);
     rows
 }
@@ -188,7 +185,13 @@ fn snapshots_of_file(minisnap: &Minisnap, name: &str, text: &str) -> Vec<Row> {
     contest.add_timed("numbered", |seq| numbered.borrow_mut().create_text(text, seq).expect("stored"));
     contest.add_timed("floor", |seq| floor.numbered(&bytes, seq));
     let times = contest.run(root.path(), 30);
-    vec![row(&times, ("create, numbered", "numbered"), (WRITTEN, "floor"), name, Some(Target::AtMost(1.5)))]
+    vec![row(
+        &times,
+        ("create of a text, numbered", "numbered"),
+        (WRITTEN, "floor"),
+        name,
+        Some(Target::AtMost(1.5)),
+    )]
 }
 
 /// The real files, if their folder is named.
@@ -219,13 +222,13 @@ fn formatting() -> Vec<Row> {
     let mut rows = Vec::new();
     for (name, text) in inputs {
         bench.borrow_mut().prepare(&text);
-        let mut out = Vec::with_capacity(4 * text.len());
         let mut contest = Contest::new();
         contest.add("wasm", |_| bench.borrow_mut().format());
         contest.add_timed("native", |_| {
-            out.clear();
+            // Dropped in pieces, as ours is.
+            let out = BufWriter::with_capacity(64 << 10, io::sink());
             let mut from = serde_json::Deserializer::from_str(&text);
-            let mut to = serde_json::Serializer::pretty(&mut out);
+            let mut to = serde_json::Serializer::pretty(out);
             serde_transcode::transcode(&mut from, &mut to).expect("JSON");
         });
         let times = contest.run(root.path(), 40);
@@ -321,14 +324,15 @@ fn threads() -> Vec<Row> {
         one.create_text(text, 0).expect("stored");
         let bytes = &generation(&root.path().join("one"), 0);
         let (floor_one, floor_two) = (Floor::new(root.path().join("f1")), Floor::new(root.path().join("f2")));
-        let seqs = AtomicU64::new(1);
-        // Higher ones each time, as all stores want.
-        let seqs = || {
-            let first = seqs.fetch_add(EACH, Ordering::Relaxed);
+        // Of each one's own, without a gap, so that the oldest are removed.
+        let seqs = |of: &AtomicU64| {
+            let first = of.fetch_add(EACH, Ordering::Relaxed);
             first..first + EACH
         };
-        let all = |store: &mut Store| seqs().for_each(|seq| store.create_text(text, seq).expect("stored"));
-        let written = |floor: &Floor| seqs().for_each(|seq| floor.numbered(bytes, seq));
+        let [of_one, of_two, of_floor_one, of_floor_two] = [1, 1, 1, 1].map(AtomicU64::new);
+        let all =
+            |store: &mut Store, of| seqs(of).for_each(|seq| store.create_text(text, seq).expect("stored"));
+        let written = |floor: &Floor, of| seqs(of).for_each(|seq| floor.numbered(bytes, seq));
         // Seconds for a snapshot, of both together.
         let each = |time: f64, threads: u64| time / (EACH * threads) as f64;
         let both = |one: &mut (dyn FnMut() + Send), two: &mut (dyn FnMut() + Send)| {
@@ -341,14 +345,17 @@ fn threads() -> Vec<Row> {
         };
         let stores = RefCell::new((&mut one, &mut two));
         let mut contest = Contest::new();
-        contest.add("one", |_| each(timed(|| all(stores.borrow_mut().0)), 1));
+        contest.add("one", |_| each(timed(|| all(stores.borrow_mut().0, &of_one)), 1));
         contest.add("two", |_| {
             let (one, two) = &mut *stores.borrow_mut();
-            each(both(&mut || all(one), &mut || all(two)), 2)
+            each(both(&mut || all(one, &of_one), &mut || all(two, &of_two)), 2)
         });
-        contest.add("written by one", |_| each(timed(|| written(&floor_one)), 1));
+        contest.add("written by one", |_| each(timed(|| written(&floor_one, &of_floor_one)), 1));
         contest.add("written by two", |_| {
-            each(both(&mut || written(&floor_one), &mut || written(&floor_two)), 2)
+            each(
+                both(&mut || written(&floor_one, &of_floor_one), &mut || written(&floor_two, &of_floor_two)),
+                2,
+            )
         });
         let times = contest.run(root.path(), 10);
         let name = size_name(size);
