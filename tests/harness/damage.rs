@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use minisnap_host::{Error, Layout};
 
@@ -12,6 +14,17 @@ use crate::{Tally, scratch};
 
 /// The number of the snapshot whose files are changed.
 const SEQ: u64 = 19;
+
+/// Opens a store. A program that another test starts holds a directory that was just let go of, for a moment.
+fn open(subject: Subject, dir: &Path) -> Result<Access, String> {
+    let started = Instant::now();
+    loop {
+        match subject.open(dir) {
+            Err(_) if started.elapsed() < Duration::from_secs(10) => thread::sleep(Duration::from_millis(1)),
+            opened => return opened,
+        }
+    }
+}
 
 /// Changes the files of a snapshot in every way, and restores it each time. A layout that keeps generations is tried
 /// with an older one beside it, too.
@@ -25,14 +38,14 @@ pub fn damage(subject: Subject) -> Tally {
         for (dir, before) in [(&dir, before), (&other, &[SEQ + 1])] {
             for &seq in before {
                 let created =
-                    subject.open(dir.path()).and_then(|mut store| store.create(&state(seq, 40), seq));
+                    open(subject, dir.path()).and_then(|mut store| store.create(&state(seq, 40), seq));
                 created.expect("a whole directory takes a snapshot");
             }
         }
         let mut damaged = Damaged {
             dir: dir.path(),
             whole: files(dir.path()),
-            store: subject.open(dir.path()).expect("the store opens"),
+            store: open(subject, dir.path()).expect("the store opens"),
             with_older,
             tally: &mut tally,
         };
