@@ -2,16 +2,11 @@
 
 use minisnap_component::json::{Bytes, Error, Formatter, MAX_DEPTH};
 use minisnap_host::Grant;
+use minisnap_tests::bench::Bench;
 use minisnap_tests::minisnap;
 use proptest::prelude::*;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
-
-#[allow(dead_code, reason = "the benchmark uses more of it")]
-#[path = "benches/speed/component.rs"]
-mod component;
-
-use component::Bench;
 
 fn bench() -> (TempDir, Bench) {
     let dir = tempdir().unwrap();

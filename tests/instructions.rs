@@ -1,15 +1,10 @@
 //! How many instructions of WebAssembly formatting and a small snapshot take, beside what is committed here: the same on
 //! every machine, for what one version of the compiler makes.
 
+use minisnap_tests::bench::{fuel_of_create, fuel_of_format};
 use minisnap_tests::minisnap;
 use minisnap_tests::records::state;
 use tempfile::tempdir;
-
-#[allow(dead_code, reason = "the benchmark uses more of it")]
-#[path = "benches/speed/component.rs"]
-mod component;
-
-use component::{fuel_of_create, fuel_of_format};
 
 /// By how many percent a count may differ from what is committed.
 const TOLERANCE: u64 = 5;

@@ -260,7 +260,7 @@ impl Core {
         while let Some(&byte) = text.get(at) {
             match byte {
                 b' ' | b'\t' | b'\r' => {}
-                // A raw line break is white space wherever it is allowed, so lines are counted here only.
+                // A raw line break is white space wherever it is allowed: lines are counted where that is taken.
                 b'\n' => {
                     self.line += 1;
                     self.line_start = self.consumed + at as u64 + 1;

@@ -158,10 +158,10 @@ fn keep(folder: &Path, name: &str, code: &[u8]) -> io::Result<()> {
     file.write_all(code)?;
     file.write_all(blake3::hash(code).as_bytes())?;
     file.persist(folder.join(name))?;
-    remove_old(folder, name).or_else(|error| {
+    if let Err(error) = remove_old(folder, name) {
         debug!(folder = %folder.display(), %error, "compiled code that is old was not removed");
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 /// Removes the other files of this kind that are old, those that a process left when it was killed included.

@@ -1,5 +1,7 @@
 //! One running store component and its calls.
 
+mod streams;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -7,15 +9,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Span, debug, debug_span, field, warn, warn_span};
 use wasmtime::Trap;
-use wasmtime::component::ResourceAny;
 
 use crate::component::Minisnap;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
 use crate::idle::Slot;
-use crate::instance::{Guest, Instance, Stream};
+use crate::instance::{Guest, Instance};
 use crate::snapshot::{Info, Layout, Migration, Skipped, Snapshot};
-use crate::stream::{Handle, Reader, Writer};
+use crate::stream::{Reader, Writer};
 pub(crate) use bindings::exports::arcella::minisnap::snapshot_maintenance as maintenance;
 pub(crate) use bindings::exports::arcella::minisnap::snapshot_store as wit;
 
@@ -415,146 +416,6 @@ impl Store {
         debug!(call = name, "the store component trapped");
         let printed = instance.printed();
         Err(Error::Component(if printed.is_empty() { trap } else { trap.context(printed) }))
-    }
-
-    /// Opens a stream to a new snapshot.
-    pub(crate) fn stream_to(&mut self, seq: u64) -> Result<Handle> {
-        self.check_access()?;
-        let span = self.span_of_create(seq);
-        let _within = span.enter();
-        self.with_one_deadline(|store| {
-            store.settle_first()?;
-            let result =
-                store.open_stream("open-writer", &span, |guest, store| guest.call_open_writer(store, seq));
-            store.explain(result)
-        })
-    }
-
-    /// Opens a stream from the newest sound snapshot, or from the generation with the number `seq`; says what is known
-    /// of it, and which generations were skipped to find it.
-    pub(crate) fn stream_from(&mut self, seq: Option<u64>) -> Result<(Handle, Info, Vec<Skipped>)> {
-        let span = self.span_of_restore();
-        let _within = span.enter();
-        self.with_one_deadline(|store| {
-            let handle = store.open_stream("open-reader", &span, |guest, store| match seq {
-                None => guest.call_open_reader(store),
-                Some(seq) => guest.call_open_reader_at(store, seq),
-            })?;
-            let known = store.call_stream(handle, "info", |instance| {
-                let guest = instance.bindings.arcella_minisnap_snapshot_store();
-                let reader = guest.snapshot_reader();
-                let info = reader.call_info(&mut instance.store, handle.stream)?;
-                Ok(Ok((info, reader.call_skipped(&mut instance.store, handle.stream)?)))
-            });
-            let (info, skipped) = known.inspect_err(|_| store.end(handle))?;
-            span.record("seq", info.seq).record("bytes", info.size);
-            let skipped: Vec<Skipped> = skipped.into_iter().map(Into::into).collect();
-            tell_skipped(&skipped);
-            Ok((handle, info.into(), skipped))
-        })
-    }
-
-    /// Opens a stream, whose span lasts as long as it.
-    fn open_stream(
-        &mut self,
-        name: &'static str,
-        span: &Span,
-        open: impl FnOnce(&wit::Guest, &mut wasmtime::Store<Guest>) -> Answer<ResourceAny>,
-    ) -> Result<Handle> {
-        let mut number = 0;
-        let stream = self.with_instance(name, |instance| {
-            number = instance.number;
-            let opened = open(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store);
-            if let Ok(Ok(resource)) = &opened {
-                instance.streams.push(Stream { resource: *resource, span: span.clone(), given: 0 });
-            }
-            opened
-        })?;
-        Ok(Handle { instance: number, stream })
-    }
-
-    /// Writes a chunk of any size to a stream.
-    pub(crate) fn write(&mut self, handle: Handle, chunk: &[u8]) -> Result<()> {
-        self.with_one_deadline(|store| {
-            // An empty chunk, too, learns of an earlier error.
-            for at in (0..chunk.len().max(1)).step_by(CHUNK) {
-                let piece = &chunk[at..chunk.len().min(at + CHUNK)];
-                let result = store.call_stream(handle, "write", |instance| {
-                    if let Some(stream) = instance.stream(handle.stream) {
-                        stream.given += piece.len() as u64;
-                    }
-                    let guest = instance.bindings.arcella_minisnap_snapshot_store();
-                    guest.snapshot_writer().call_write(&mut instance.store, handle.stream, piece)
-                });
-                store.explain(result)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Commits what was written to a stream, which ends it.
-    pub(crate) fn commit(&mut self, handle: Handle) -> Result<()> {
-        // What was written lies in the directory that the instance has open.
-        if let Err(error) = self.dir() {
-            self.end(handle);
-            return Err(error);
-        }
-        let result = self.call_stream(handle, "commit", |instance| {
-            if let Some(stream) = instance.stream(handle.stream) {
-                stream.span.record("bytes", stream.given);
-            }
-            instance.streams.retain(|stream| stream.resource != handle.stream);
-            let guest = instance.bindings.arcella_minisnap_snapshot_store();
-            guest.snapshot_writer().call_commit(&mut instance.store, handle.stream)
-        });
-        self.explain(result)
-    }
-
-    /// Reads the next chunk from a stream.
-    pub(crate) fn read(&mut self, handle: Handle, max: u64) -> Result<Vec<u8>> {
-        self.call_stream(handle, "read", |instance| {
-            let guest = instance.bindings.arcella_minisnap_snapshot_store();
-            guest.snapshot_reader().call_read(&mut instance.store, handle.stream, max)
-        })
-    }
-
-    /// Ends a stream: one that was written to is undone.
-    pub(crate) fn end(&mut self, handle: Handle) {
-        // Undoing has its own time: it follows on what took too long, too.
-        let until = self.until.take();
-        let ended = self.call_stream(handle, "end", |instance| {
-            instance.streams.retain(|stream| stream.resource != handle.stream);
-            handle.stream.resource_drop(&mut instance.store).map(Ok)
-        });
-        self.until = until;
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a stream ended after its instance");
-        }
-    }
-
-    fn call_stream<R>(
-        &mut self,
-        handle: Handle,
-        name: &'static str,
-        call: impl FnOnce(&mut Instance) -> Answer<R>,
-    ) -> Result<R> {
-        match self.instance.take() {
-            Some(mut instance) if instance.number == handle.instance => {
-                let span = instance.stream(handle.stream).map(|stream| stream.span.clone());
-                let _span = span.map(Span::entered);
-                self.call_on(instance, name, call)
-            }
-            other => {
-                if let Some(instance) = other {
-                    self.instance.put(instance);
-                }
-                Err(Error::Io(
-                    "the stream has ended: its directory was replaced, or the store's component trapped; \
-                     open it again"
-                        .to_owned(),
-                ))
-            }
-        }
     }
 
     /// An instance on the directory that lies under the grant's path now: one that is open still, or another one.

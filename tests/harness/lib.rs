@@ -1,5 +1,6 @@
 //! What the tests share: the programs they run, and how they run them.
 
+pub mod bench;
 pub mod crash;
 pub mod damage;
 #[allow(missing_docs, dead_code, reason = "the model of the disk belongs to the store's own tests")]

@@ -127,7 +127,7 @@ impl Core {
                         }
                         ends.comma(levels);
                         state = if open.in_object() { State::Name } else { State::Value };
-                        if !ends.white_space_of_line(open.depth) || ends.byte() <= b' ' || !ends.is_room() {
+                        if !ends.white_space_of_line(open.depth) || !ends.is_room() {
                             continue 'tokens;
                         }
                         begun = (ends.at, ends.filled);

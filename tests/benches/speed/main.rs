@@ -9,10 +9,11 @@
 //! - `-- TOPIC ...` measures some topics only: `snapshots`, `formatting`, `consumers`, `processes`, `threads`, `memory`.
 
 mod chart;
-mod component;
+mod composed;
 mod contest;
 mod native;
 mod report;
+mod snapshots;
 mod topics;
 
 use std::{env, fs};

@@ -149,7 +149,8 @@ fn place() -> String {
     let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let cpu = cpu.map_or("a processor that does not say its name", |(_, name)| name);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let disk = said("stat", &["-f", "-c", "%T", &std::env::temp_dir().to_string_lossy()]).unwrap_or_default();
+    let disk = said("df", &["--output=fstype", &std::env::temp_dir().to_string_lossy()]).unwrap_or_default();
+    let disk = disk.lines().last().unwrap_or_default();
     let kernel = said("uname", &["-sr"]).unwrap_or_default();
     let date = said("date", &["+%Y-%m-%d"]).unwrap_or_default();
     let rustc = said("rustc", &["--version"]).unwrap_or_default();

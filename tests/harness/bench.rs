@@ -1,18 +1,18 @@
-//! The benchmark's component, and the store's in a host that is not ours.
+//! The benchmark's component, and the store's by itself, in a host that is not ours.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
 use minisnap_host::{COMPONENT, Grant, Minisnap, SnapshotCtx, SnapshotView};
-use minisnap_tests::BENCH;
-use wac_graph::types::Package;
-use wac_graph::{CompositionGraph, EncodeOptions, plug};
-use wasmtime::component::{Component, Linker, Resource, ResourceTable};
+use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{Config, Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
+use crate::BENCH;
+
 mod bindings {
+    #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
     wasmtime::component::bindgen!({
         path: ["../wit", "consumers/bench/wit"],
         world: "minisnap:bench/bench",
@@ -21,16 +21,8 @@ mod bindings {
     });
 }
 
-mod composed {
-    wasmtime::component::bindgen!({
-        inline: "package minisnap:composed; world composed {
-            export prepare: func(state: string);
-            export create: func(seq: u64) -> u64;
-        }",
-    });
-}
-
 mod store {
+    #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
     wasmtime::component::bindgen!({ path: "../wit", world: "store" });
 }
 
@@ -42,12 +34,7 @@ pub struct Bench {
     bench: bindings::Bench,
 }
 
-/// The same, composed with the store's component.
-pub struct Composed {
-    store: Store<Host>,
-    composed: composed::Composed,
-}
-
+/// What belongs to one component.
 pub struct Host {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -68,11 +55,8 @@ impl Bench {
     fn linked_in(engine: &Engine, minisnap: &Minisnap, grant: Grant, own: &Path) -> Self {
         fs::create_dir(own).expect("made");
         let component = Component::from_file(engine, BENCH).expect("it was built");
-        let mut linker = Linker::new(engine);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
+        let mut linker = linker(engine);
         minisnap_host::add_to_linker(&mut linker).expect("linked");
-        keyvalue::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |host| host)
-            .expect("linked");
         let snapshots = SnapshotCtx::new(minisnap.open(grant).expect("a store"));
         let mut store = Store::new(engine, Host::new(own, "/own", Some(snapshots), &[]));
         // As much as there is, where it is burnt.
@@ -81,23 +65,30 @@ impl Bench {
         Bench { store, bench }
     }
 
+    /// Sets the state, as JSON.
     pub fn prepare(&mut self, state: &str) {
         self.bench.call_prepare(&mut self.store, state).expect("no trap");
     }
 
+    /// Seconds of a create.
     pub fn create(&mut self, seq: u64) -> f64 {
         seconds(self.bench.call_create(&mut self.store, seq))
     }
 
+    /// Seconds of writing a file of its own, with one sync.
     pub fn write_own_file(&mut self) -> f64 {
         seconds(self.bench.call_write_own_file(&mut self.store))
     }
 
+    /// Seconds of setting a key's value.
     pub fn set_key(&mut self) -> f64 {
         seconds(self.bench.call_set_key(&mut self.store))
     }
-
-    #[allow(dead_code, reason = "a test compares")]
+    /// Formats a text in pieces, after a start and nested in so many levels.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the text.
     pub fn format_pieces(
         &mut self,
         start: &[u8],
@@ -107,47 +98,13 @@ impl Bench {
         self.bench.call_format_pieces(&mut self.store, start, levels, pieces).expect("no trap")
     }
 
+    /// Seconds of formatting.
     pub fn format(&mut self) -> f64 {
         seconds(self.bench.call_format(&mut self.store))
     }
 }
 
-impl Composed {
-    /// The component and the store as one, which keeps numbered snapshots in `dir`.
-    pub fn new(dir: &Path) -> Self {
-        fs::create_dir(dir).expect("made");
-        let engine = Engine::default();
-        let component = Component::new(&engine, compose()).expect("it compiles");
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
-        keyvalue::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |host| host)
-            .expect("linked");
-        let host = Host::new(dir, "/snapshots", None, &[("MINISNAP_LAYOUT", "numbered")]);
-        let mut store = Store::new(&engine, host);
-        let composed = composed::Composed::instantiate(&mut store, &component, &linker).expect("an instance");
-        Composed { store, composed }
-    }
-
-    pub fn prepare(&mut self, state: &str) {
-        self.composed.call_prepare(&mut self.store, state).expect("no trap");
-    }
-
-    pub fn create(&mut self, seq: u64) -> f64 {
-        seconds(self.composed.call_create(&mut self.store, seq))
-    }
-}
-
-fn compose() -> Vec<u8> {
-    let mut graph = CompositionGraph::new();
-    let store = Package::from_bytes("store", None, COMPONENT, graph.types_mut()).expect("a component");
-    let consumer = Package::from_file("consumer", None, BENCH, graph.types_mut()).expect("a component");
-    let store = graph.register_package(store).expect("registered");
-    let consumer = graph.register_package(consumer).expect("registered");
-    plug(&mut graph, vec![store], consumer).expect("it fits");
-    graph.encode(EncodeOptions::default()).expect("encoded")
-}
-
-/// The store's component on the numbered snapshots in a folder, in an engine of wasmtime as it comes.
+/// The store's component on the snapshots in a folder, in an engine of wasmtime as it comes.
 struct Foreign {
     store: Store<Host>,
     instance: store::Store,
@@ -157,8 +114,7 @@ impl Foreign {
     fn new(engine: &Engine, dir: &Path, layout: &str) -> Self {
         fs::create_dir(dir).expect("made");
         let component = Component::new(engine, COMPONENT).expect("it compiles");
-        let mut linker = Linker::new(engine);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
+        let linker = linker(engine);
         let host = Host::new(dir, "/snapshots", None, &[("MINISNAP_LAYOUT", layout)]);
         let mut store = Store::new(engine, host);
         store.limiter(|host| host);
@@ -181,8 +137,6 @@ pub fn memory_of_create(dir: &Path, state: &str) -> usize {
     foreign.create(state, 1);
     foreign.store.data().peak_memory
 }
-
-#[allow(dead_code, reason = "a test counts")]
 /// How much fuel the store's component burns for one more snapshot of `state` in `dir`, where as many are as it keeps.
 pub fn fuel_of_create(dir: &Path, layout: &str, state: &str) -> u64 {
     let mut foreign = Foreign::new(&burning(), dir, layout);
@@ -191,8 +145,6 @@ pub fn fuel_of_create(dir: &Path, layout: &str, state: &str) -> u64 {
     foreign.create(state, 7);
     before - foreign.store.get_fuel().expect("it burns fuel")
 }
-
-#[allow(dead_code, reason = "a test counts")]
 /// How much fuel the formatter burns for `state`.
 pub fn fuel_of_format(minisnap: &Minisnap, dir: &Path, state: &str) -> u64 {
     let mut bench = Bench::linked_in(&burning(), minisnap, Grant::new(dir.join("store")), &dir.join("own"));
@@ -201,19 +153,32 @@ pub fn fuel_of_format(minisnap: &Minisnap, dir: &Path, state: &str) -> u64 {
     bench.format();
     before - bench.store.get_fuel().expect("it burns fuel")
 }
-
-#[allow(dead_code, reason = "a test counts")]
 /// An engine that counts the instructions of WebAssembly.
 fn burning() -> Engine {
     Engine::new(Config::new().consume_fuel(true)).expect("fuel can be burnt")
 }
 
-fn seconds(nanoseconds: wasmtime::Result<u64>) -> f64 {
+/// What all of them may import but for snapshots.
+pub fn linker(engine: &Engine) -> Linker<Host> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker).expect("linked");
+    keyvalue::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host).expect("linked");
+    linker
+}
+
+/// What a call of the benchmark's component said, in seconds.
+pub fn seconds(nanoseconds: wasmtime::Result<u64>) -> f64 {
     nanoseconds.expect("no trap") as f64 / 1e9
 }
 
 impl Host {
-    fn new(dir: &Path, guest_dir: &str, snapshots: Option<SnapshotCtx>, settings: &[(&str, &str)]) -> Self {
+    /// A component's folder under a name, its snapshots, and its environment.
+    pub fn new(
+        dir: &Path,
+        guest_dir: &str,
+        snapshots: Option<SnapshotCtx>,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let mut wasi = WasiCtx::builder();
         wasi.allow_blocking_current_thread(true).inherit_stderr().envs(settings);
         wasi.preopened_dir(dir, guest_dir, FsPerms::ReadWrite).expect("opened");
