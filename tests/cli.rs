@@ -82,9 +82,13 @@ fn restore_output_replaces_a_file_as_a_whole_or_not_at_all() {
     let into_store = dir.path().join("snapshot.json");
     let refused =
         run(cli().arg("restore").arg(dir.path()).arg("--json").arg("--output").arg(&into_store), "");
-    assert_fails(&refused, 10, "this is in the directory of the snapshot: name a file outside of it");
+    assert_fails(
+        &refused,
+        10,
+        "is in a directory of snapshots, where only the store writes\n  help: name a file outside",
+    );
     let nowhere = run(cli().arg("restore").arg(dir.path()).args(["--output", "/nonexistent/state.json"]), "");
-    assert_fails(&nowhere, 10, "/nonexistent/state.json: cannot write");
+    assert_fails(&nowhere, 10, "`/nonexistent/state.json`: cannot write");
 }
 
 /// What a verb prints of `dir`, with the times that it says replaced by `TIME`.
@@ -322,7 +326,7 @@ fn exit_code_3_the_state_is_not_one_json_value() {
     assert_fails(
         &refused,
         3,
-        "latin1.json: the state is not one JSON value: line 2 column 2: a byte is not UTF-8",
+        "latin1.json`: the state is not one JSON value: line 2 column 2: a byte is not UTF-8",
     );
     assert_eq!(restore(dir.path()), done(0, "1", "seq 1\n"));
     assert_fails(
@@ -481,7 +485,7 @@ fn exit_code_10_anything_else_that_the_system_said() {
     assert_fails(&create(&file, "1", "1"), 10, "is not a directory");
     assert_fails(&create(&file.join("below"), "1", "1"), 10, "is not a directory");
     let missing = run(cli().arg("create").arg(dir.path()).args(["--seq", "1", "no-such-file.json"]), "");
-    assert_fails(&missing, 10, "no-such-file.json: cannot read");
+    assert_fails(&missing, 10, "`no-such-file.json`: cannot read");
 }
 
 #[test]

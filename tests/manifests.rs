@@ -244,7 +244,7 @@ fn files_that_a_manifest_needs_are_refused_unless_the_command_line_grants_them()
     assert_prints(&granted, &["Ok(())", "Ok(())", "Err(NotFound)"]);
     let missing =
         place.run_with("app.wasm", &["--dir", &files("/data"), "--dir", "/nonexistent::/logs"], &args);
-    assert_refused(&missing, 10, "/nonexistent: cannot open");
+    assert_refused(&missing, 10, "`/nonexistent`: cannot open");
     for dir in ["/data", "::/data", "/tmp::", "/tmp::/a/../.."] {
         let wrong = place.run_with("app.wasm", &["--dir", dir], &args);
         assert_eq!(wrong.code, Some(2), "{dir}: {wrong:?}");

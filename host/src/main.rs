@@ -2,23 +2,18 @@
 
 mod commands;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = commands::Cli::parse();
+    let cli = match commands::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return commands::print_usage(&usage).unwrap_or_else(|failure| failure.report()),
+    };
     cli.start_logging();
     survive_file_size_limit();
-    match cli.run() {
-        Ok(code) => code,
-        Err(failure) => {
-            // Where standard error is closed or full, the exit code says it alone.
-            let _ = writeln!(io::stderr(), "{failure}");
-            failure.exit_code()
-        }
-    }
+    cli.run().unwrap_or_else(|failure| failure.report())
 }
 
 /// What exceeds a limit on the size of files is to be an error of the write, and not the end of the process.

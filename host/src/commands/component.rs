@@ -1,13 +1,14 @@
 //! `minisnap component`
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::{COMPONENT, Error};
+use minisnap_host::COMPONENT;
 
-use super::{Failure, write_out};
+use super::Failure;
+use super::output::{Output, Unwritten};
 
 const EXAMPLE: &str = "Example:
   minisnap component --output minisnap.wasm";
@@ -24,10 +25,11 @@ pub struct Component {
 impl Component {
     pub fn run(self) -> Result<ExitCode, Failure> {
         if self.output.is_none() && io::stdout().is_terminal() {
-            let problem = "the component is binary: give --output FILE, or redirect it".to_owned();
-            return Err(Failure::about(Path::new("standard output"))(Error::Io(problem)));
+            let what = "standard output is a terminal, and the component is binary";
+            return Err(Failure::refused(10, what, "give --output FILE, or redirect it"));
         }
-        write_out(self.output.as_deref(), COMPONENT)?;
+        let output = Output::find(self.output.as_deref(), None)?;
+        output.write(|to| to.write_all(COMPONENT).map_err(Unwritten::Output))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use minisnap_host::{Error, Grant};
 
 use super::progress::Progress;
-use super::{Failure, Settings, minisnap};
+use super::{Failure, Settings, Subject, minisnap};
 
 const EXAMPLE: &str = "Examples:
   echo '{\"counter\":42}' | minisnap create ./snapshots --seq 10
@@ -102,8 +102,8 @@ impl Create {
         self.file == Path::new("-")
     }
 
-    fn source(&self) -> &Path {
-        if self.is_stdin() { Path::new("standard input") } else { &self.file }
+    fn source(&self) -> Subject {
+        if self.is_stdin() { Subject::Stream("standard input") } else { Subject::from(&self.file) }
     }
 }
 

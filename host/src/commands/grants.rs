@@ -8,7 +8,8 @@ use minisnap_host::Access;
 use minisnap_host::config::{Grants as GrantsFile, Terms};
 use serde_json::{Value, json};
 
-use super::{Failure, table, write_out};
+use super::output::print;
+use super::{Failure, table};
 
 const EXAMPLE: &str = "Example:
   minisnap grants check minisnap.toml --json | jq '.components[].directory'";
@@ -45,7 +46,7 @@ impl Grants {
         let Verb::Check(Check { file, json }) = self.verb;
         let grants = GrantsFile::load(&file).map_err(Failure::config)?;
         let text = if json { json_of(&grants) } else { table_of(&grants) };
-        write_out(None, text.as_bytes())?;
+        print(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::list::generations;
-use super::{Failure, reader, table, write_out};
+use super::output::print;
+use super::{Failure, reader, table};
 
 const EXAMPLE: &str = "Example:
   minisnap info ./snapshots --json";
@@ -70,7 +71,7 @@ impl Info {
             let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
             table::aligned(&rows, &[])
         };
-        write_out(None, text.as_bytes())?;
+        print(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 use minisnap_host::{Error, Info};
 
+use super::output::print;
 use super::progress::Progress;
-use super::{Failure, reader, table, write_out};
+use super::{Failure, reader, table};
 
 const EXAMPLE: &str = "Examples:
   minisnap list ./history
@@ -36,7 +37,7 @@ impl List {
         } else {
             table::list(&infos, io::stdout().is_terminal())
         };
-        write_out(None, text.as_bytes())?;
+        print(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use minisnap_host::{Error, Grant, Migration};
 
+use super::output::print;
 use super::progress::Progress;
-use super::{Failure, LayoutName, minisnap, size, table, warn_of, write_out};
+use super::{Failure, LayoutName, minisnap, size, table, warn_of};
 
 const EXAMPLE: &str = "Example:
   minisnap migrate ./snapshots --to numbered";
@@ -54,7 +55,7 @@ impl Migrate {
             1 => format!("seq {seq}, from {from} to {to}; 1 older generation was removed\n"),
             removed => format!("seq {seq}, from {from} to {to}; {removed} older generations were removed\n"),
         };
-        write_out(None, done.as_bytes())?;
+        print(done.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,14 +1,15 @@
 //! `minisnap restore`
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::{Error, Reader};
 
+use super::output::{Output, Unwritten, print, print_beside};
 use super::progress::Progress;
-use super::{Failure, Unwritten, reader, size, warn_of, write_out, write_out_with, write_to};
+use super::{Failure, reader, size, warn_of};
 
 const EXAMPLE: &str = "Examples:
   minisnap restore ./snapshots > state.json
@@ -42,9 +43,11 @@ pub struct Restore {
 
 impl Restore {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        self.check_output()?;
-        let about_dir =
-            |error| Failure { has_others: self.seq.is_some(), ..Failure::about(&self.dir)(error) };
+        let output = Output::find(self.output.as_deref(), Some(&self.dir))?;
+        let about_dir = |error| match self.seq {
+            None => Failure::about(&self.dir)(error),
+            Some(_) => Failure::about_one_of(&self.dir)(error),
+        };
         let mut store = reader(&self.dir)?;
         let checking = Progress::waiting("checking");
         let mut reader = match self.seq {
@@ -59,11 +62,10 @@ impl Restore {
             return Err(about_dir(Error::TooLarge(max_state)));
         }
 
-        let output = self.output.as_deref();
         let to_terminal = self.output.is_none() && io::stdout().is_terminal();
-        write_out_with(output, |to| {
+        output.write(|to| {
             if self.json {
-                write!(to, "{{\"seq\":{seq},\"state\":")?;
+                to.write_all(format!("{{\"seq\":{seq},\"state\":").as_bytes())?;
             }
             let progress =
                 if to_terminal { Progress::none() } else { Progress::new("restoring", Some(size)) };
@@ -76,24 +78,11 @@ impl Restore {
         if !self.json {
             // Where a person looks on, the number gets a line of its own; a file or a pipe gets the exact bytes.
             if to_terminal {
-                write_out(None, b"\n")?;
+                print(b"\n")?;
             }
-            write_to(&mut io::stderr(), "standard error", format!("seq {seq}\n").as_bytes())?;
+            print_beside(format!("seq {seq}\n").as_bytes())?;
         }
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// What is written into the store's own directory could replace a file of the snapshot.
-    fn check_output(&self) -> Result<(), Failure> {
-        let Some(output) = &self.output else { return Ok(()) };
-        let folder =
-            output.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-        match (folder.and_then(|folder| folder.canonicalize().ok()), self.dir.canonicalize()) {
-            (Some(folder), Ok(dir)) if folder.starts_with(&dir) => Err(Failure::about(output)(Error::Io(
-                "this is in the directory of the snapshot: name a file outside of it".to_owned(),
-            ))),
-            _ => Ok(()),
-        }
     }
 }
 

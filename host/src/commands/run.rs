@@ -1,6 +1,5 @@
 //! `minisnap run`
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use super::memory::MemoryLimit;
 use super::preopen::{self, Preopen};
-use super::{Failure, Settings, config, minisnap, size, write_to};
+use super::{Failure, Settings, config, minisnap, output, size};
 
 const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
@@ -212,7 +211,7 @@ fn check_environment(manifest: &Manifest) -> Result<(), Failure> {
 /// Tells on standard error why every call of the store will be denied.
 fn warn_of_no_snapshots(name: &str, why: &str) -> Result<(), Failure> {
     let warning = format!("warning: `{name}` gets no snapshots: {why}\n");
-    write_to(&mut io::stderr(), "standard error", warning.as_bytes())
+    output::print_beside(warning.as_bytes())
 }
 
 impl WasiView for Consumer {

@@ -7,7 +7,8 @@ use clap::Args;
 use minisnap_host::{Error, Info};
 
 use super::list::generations;
-use super::{Failure, table, write_out};
+use super::output::print;
+use super::{Failure, table};
 
 const EXAMPLE: &str = "Example:
   minisnap verify ./snapshots && echo sound";
@@ -29,7 +30,7 @@ impl Verify {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let infos = generations(&self.dir)?;
         let text = if self.json { table::json_list(&infos) } else { table::list(&infos, false) };
-        write_out(None, text.as_bytes())?;
+        print(text.as_bytes())?;
         let problems: Vec<&str> = infos.iter().filter_map(table::problem).collect();
         if problems.is_empty() {
             return Ok(ExitCode::SUCCESS);

@@ -1,0 +1,103 @@
+//! Where verbs write: standard output, standard error, or the file that `--output` names.
+
+mod streams;
+#[cfg(unix)]
+mod target;
+#[cfg(not(unix))]
+#[path = "output/target_portable.rs"]
+mod target;
+#[cfg(unix)]
+mod temporary;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{Failure, Subject};
+use streams::Stream;
+use target::Target;
+
+const STDOUT: Subject = Subject::Stream("standard output");
+const STDERR: Subject = Subject::Stream("standard error");
+
+/// Prints on standard output.
+pub fn print(bytes: &[u8]) -> Result<(), Failure> {
+    Stream::stdout().write_all(bytes).map_err(|error| Failure::unwritten(STDOUT, &error))
+}
+
+/// Prints on standard error.
+pub fn print_beside(bytes: &[u8]) -> Result<(), Failure> {
+    Stream::stderr().write_all(bytes).map_err(|error| Failure::unwritten(STDERR, &error))
+}
+
+/// Prints the help, the version or a usage error, and returns the exit code.
+pub fn print_usage(usage: &clap::Error) -> Result<ExitCode, Failure> {
+    let (is_open, subject) = match usage.use_stderr() {
+        true => (Stream::stderr().check(), STDERR),
+        false => (Stream::stdout().check(), STDOUT),
+    };
+    let printed = is_open.and_then(|()| usage.print()).and_then(|()| io::stdout().flush());
+    match printed {
+        Ok(()) => Ok(ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))),
+        Err(error) => Err(Failure::unwritten(subject, &error)),
+    }
+}
+
+/// Ends this process by SIGPIPE, as other programs end when the reader of a pipe has gone.
+///
+/// Rust's runtime ignores SIGPIPE, and it stays ignored until every store is closed. So a component under `minisnap run`
+/// gets an error from its write instead.
+pub fn end_without_reader() {
+    #[cfg(unix)]
+    let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
+}
+
+/// Why an output was not written.
+pub enum Unwritten {
+    /// Writing it failed.
+    Output(io::Error),
+    /// Producing it failed.
+    Source(Failure),
+}
+
+impl From<io::Error> for Unwritten {
+    fn from(error: io::Error) -> Self {
+        Unwritten::Output(error)
+    }
+}
+
+/// The destination of a result. It is resolved and checked once, before any work.
+pub struct Output {
+    to: Target,
+    subject: Subject,
+}
+
+impl Output {
+    /// Resolves `path`; none, or `-`, is standard output.
+    ///
+    /// Refuses a destination in a directory of snapshots: in `store`, or in a folder with files of another store.
+    pub fn find(path: Option<&Path>, store: Option<&Path>) -> Result<Output, Failure> {
+        let (subject, found) = match path.filter(|path| *path != Path::new("-")) {
+            None => (STDOUT, Ok(Target::stdout())),
+            Some(path) => (Subject::from(path), Target::find(path)),
+        };
+        let lies_in_snapshots = |to: Target| Ok(if to.lies_in_snapshots(store)? { None } else { Some(to) });
+        match found.and_then(lies_in_snapshots) {
+            Ok(Some(to)) => Ok(Output { to, subject }),
+            Ok(None) => {
+                let what = format!("{subject} is in a directory of snapshots, where only the store writes");
+                Err(Failure::refused(10, what, "name a file outside of it"))
+            }
+            Err(error) => Err(Failure::unwritten(subject, &error)),
+        }
+    }
+
+    /// Has `write` write there. A file ends up with all of it, or as it was.
+    pub fn write(self, write: impl FnOnce(&mut dyn Write) -> Result<(), Unwritten>) -> Result<(), Failure> {
+        let Output { to, subject } = self;
+        to.write(write).map_err(|problem| match problem {
+            Unwritten::Output(error) => Failure::unwritten(subject, &error),
+            Unwritten::Source(failure) => failure,
+        })
+    }
+}

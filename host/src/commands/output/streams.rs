@@ -1,0 +1,97 @@
+//! Standard output and standard error, where a closed stream is an error.
+//!
+//! The standard library hides that twice: before `main`, its runtime opens `/dev/null` for each closed stream, and its
+//! handles report success on EBADF.
+
+use std::io::{self, Write};
+
+/// An unbuffered stream.
+pub struct Stream<Handle> {
+    handle: Handle,
+    was_closed: bool,
+}
+
+impl Stream<io::Stdout> {
+    pub fn stdout() -> Self {
+        Stream { handle: io::stdout(), was_closed: closed::at_start(1) }
+    }
+}
+
+impl Stream<io::Stderr> {
+    pub fn stderr() -> Self {
+        Stream { handle: io::stderr(), was_closed: closed::at_start(2) }
+    }
+}
+
+impl<Handle> Stream<Handle> {
+    /// Fails if the stream was closed when this process started.
+    pub fn check(&self) -> io::Result<()> {
+        if self.was_closed { Err(io::Error::other("it is closed")) } else { Ok(()) }
+    }
+}
+
+#[cfg(unix)]
+impl<Handle: std::os::fd::AsFd> Write for Stream<Handle> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        Ok(rustix::io::write(&self.handle, bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(not(unix))]
+impl<Handle: Write> Write for Stream<Handle> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.handle.write(bytes)?;
+        self.handle.flush()?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.handle.flush()
+    }
+}
+
+/// Which streams were closed when this process started. An initialiser sees it, since those run before Rust's runtime.
+///
+/// In `main` it is too late: the runtime opens `/dev/null` for reading and writing, and so do callers that discard the
+/// output, such as Python's `DEVNULL` and Node's `ignore`. Nothing tells the two apart.
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+mod closed {
+    use std::os::fd::BorrowedFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+
+    pub fn at_start(descriptor: usize) -> bool {
+        CLOSED[descriptor].load(Ordering::Relaxed)
+    }
+
+    #[used]
+    #[expect(
+        unsafe_code,
+        reason = "the system calls the functions of this section before `main`, with this type"
+    )]
+    #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
+    #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
+    static INITIALISER: extern "C" fn() = look;
+
+    #[expect(unsafe_code, reason = "safe types of descriptors rule out a closed one")]
+    extern "C" fn look() {
+        for (descriptor, closed) in (0..).zip(&CLOSED) {
+            // SAFETY: fcntl accepts any number, and the borrow ends with the call.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+            closed.store(rustix::io::fcntl_getfd(descriptor).is_err(), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+mod closed {
+    pub fn at_start(_: usize) -> bool {
+        false
+    }
+}

@@ -1,0 +1,143 @@
+//! The temporary file that becomes an output.
+//!
+//! It has no name while it is written (`O_TMPFILE`), so nothing is left however this process ends. To replace an
+//! existing file, it needs a name for the rename; where the file system has no unnamed files (NFS, for example), it
+//! needs one from the start. While it has one, a thread waits for INT, TERM and HUP, removes the name and ends the
+//! process: that works while the main thread is blocked on a disk. Only SIGKILL in that moment leaves the name.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+/// The temporary name to remove on a signal. Locked while the name is created, renamed or removed.
+static NAMED: Mutex<Option<(OwnedFd, OsString)>> = Mutex::new(None);
+
+/// How many names to try: an earlier process with the same ID may have left some.
+const NAMES: u32 = 1000;
+
+/// A file that is going to replace another one in its folder. Dropping it removes it.
+pub struct Temporary<'f> {
+    folder: &'f OwnedFd,
+    file: File,
+    name: Option<OsString>,
+}
+
+impl<'f> Temporary<'f> {
+    pub fn new(folder: &'f OwnedFd, mode: Mode) -> io::Result<Self> {
+        if let Some(file) = nameless(folder, mode) {
+            return Ok(Temporary { folder, file: file.into(), name: None });
+        }
+        end_tidily()?;
+        let for_a_signal = folder.try_clone()?;
+        let mut named = named();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let (file, name) = under_a_free_name(|name| openat(folder, name, flags, mode))?;
+        *named = Some((for_a_signal, name.clone()));
+        Ok(Temporary { folder, file: file.into(), name: Some(name) })
+    }
+
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Renames it to `to`, atomically replacing what has that name.
+    pub fn rename(mut self, to: &OsStr) -> io::Result<()> {
+        if self.name.is_none() {
+            if self.link(to).is_ok() {
+                return Ok(());
+            }
+            end_tidily()?;
+        }
+        // The thread waits for this lock before it ends the process.
+        let mut named = named();
+        let name = match self.name.take() {
+            Some(name) => name,
+            None => under_a_free_name(|name| self.link(name))?.1,
+        };
+        let renamed = renameat(self.folder, &name, self.folder, to);
+        if renamed.is_err() {
+            let _ = unlinkat(self.folder, &name, AtFlags::empty());
+        }
+        *named = None;
+        Ok(renamed?)
+    }
+
+    /// Gives it a name, unless that exists.
+    fn link(&self, name: &OsStr) -> rustix::io::Result<()> {
+        let file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(CWD, file, self.folder, name, AtFlags::SYMLINK_FOLLOW)
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            let mut named = named();
+            let _ = unlinkat(self.folder, name, AtFlags::empty());
+            *named = None;
+        }
+    }
+}
+
+/// A file without a name, if the file system has those and `link` can work.
+#[cfg(target_os = "linux")]
+fn nameless(folder: &OwnedFd, mode: Mode) -> Option<OwnedFd> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    std::path::Path::new("/proc/self/fd").exists().then(|| openat(folder, ".", flags, mode).ok()).flatten()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn nameless(_: &OwnedFd, _: Mode) -> Option<OwnedFd> {
+    None
+}
+
+fn under_a_free_name<T>(make: impl Fn(&OsStr) -> rustix::io::Result<T>) -> rustix::io::Result<(T, OsString)> {
+    let process = std::process::id();
+    for count in 0..NAMES {
+        let name = OsString::from(format!(".minisnap-{process}-{count}"));
+        match make(&name) {
+            Err(Errno::EXIST) => {}
+            made => return made.map(|made| (made, name)),
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+fn named() -> MutexGuard<'static, Option<(OwnedFd, OsString)>> {
+    NAMED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on, INT, TERM and HUP remove the temporary name before they end this process.
+fn end_tidily() -> io::Result<()> {
+    let mut signals =
+        Signals::new([SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal)))?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            // Locked until the process ends, so no other temporary name appears.
+            let named = named();
+            if let Some((folder, name)) = &*named {
+                let _ = unlinkat(folder, name, AtFlags::empty());
+            }
+            let _ = emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
+}
+
+/// Whether this process was started with the signal ignored, as by `nohup`: it stays ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|ignored| u64::from_str_radix(ignored.trim(), 16).ok())
+        .is_some_and(|ignored| ignored >> (signal - 1) & 1 == 1)
+}

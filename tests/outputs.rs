@@ -1,0 +1,420 @@
+//! What the command line writes: it never writes a file of a snapshot, leaves an output whole or as it was, and fails
+//! where an output is lost.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use minisnap_tests::faults::first_call;
+use minisnap_tests::{Done, VERBS, binary, cli, run, run_mounting};
+use tempfile::{TempDir, tempdir};
+
+/// What `restore` prints of the state that is stored.
+const STATE: &str = "[\n  1\n]";
+
+/// What the files held before.
+const OLD: &str = "what was there";
+
+/// A folder with the snapshots `s` in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self::with("[1]", "pair")
+    }
+
+    fn with(state: &str, layout: &str) -> Self {
+        let place = Place(tempdir().unwrap());
+        let mut create = cli();
+        create.arg("create").arg(place.path("s")).args(["--seq", "1", "--layout", layout]);
+        assert_eq!(run(&mut create, state).code, Some(0));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// The names in a folder of it.
+    fn names(&self, folder: &str) -> Vec<String> {
+        let names = fs::read_dir(self.path(folder)).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn run(&self, args: &[&str]) -> Done {
+        run(cli().args(args).current_dir(self.0.path()), "")
+    }
+
+    /// Runs a shell script in it. `$1` is the command line's binary.
+    fn sh(&self, script: &str) -> Done {
+        let script = format!("set -e; {script}");
+        run(Command::new("sh").args(["-c", &script, "sh"]).arg(binary()).current_dir(self.0.path()), "")
+    }
+
+    /// Restores to `output`, whose folder has nothing else in the end.
+    #[track_caller]
+    fn restores_to(&self, output: &str) {
+        let done = self.run(&["restore", "s", "-o", output]);
+        assert_eq!(
+            (done.code, done.stdout.as_str(), done.stderr.as_str()),
+            (Some(0), "", "seq 1\n"),
+            "{output}"
+        );
+    }
+
+    /// Neither verb writes to `output`, nor leaves anything in the snapshots.
+    #[track_caller]
+    fn refuses(&self, output: &str) {
+        let before = self.names("s");
+        for verb in [&["restore", "s"][..], &["restore", "s", "--json"], &["component"]] {
+            assert_refused(&self.run(&[verb, &["-o", output]].concat()));
+        }
+        assert_eq!(self.names("s"), before, "{output}");
+        assert_eq!(self.run(&["verify", "s"]).code, Some(0), "{output}");
+    }
+}
+
+#[track_caller]
+fn assert_refused(done: &Done) {
+    assert_eq!((done.code, done.stdout.as_str()), (Some(10), ""), "{done:?}");
+    assert!(done.stderr.contains("is in a directory of snapshots"), "{done:?}");
+}
+
+// Snapshots are never written.
+
+#[test]
+fn no_link_makes_an_output_of_a_file_of_a_snapshot() {
+    for (layout, file) in [("pair", "snapshot.json"), ("numbered", "snapshot_00000000000000000001.json")] {
+        let place = Place::with("[1]", layout);
+        fs::create_dir(place.path("links")).unwrap();
+        symlink(format!("../s/{file}"), place.path("links/file")).unwrap();
+        symlink("../s/new", place.path("links/nothing-yet")).unwrap();
+        symlink("file", place.path("links/link")).unwrap();
+        symlink("../s", place.path("links/folder")).unwrap();
+        symlink(place.path("links/folder"), place.path("links/far")).unwrap();
+        for output in ["file", "nothing-yet", "link", "folder/new", "far/new", "../s/new", "../s/../s/new"] {
+            place.refuses(&format!("links/{output}"));
+        }
+        place.refuses(&format!("s/{file}"));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_mount_makes_an_output_of_a_file_of_a_snapshot() {
+    let place = Place::new();
+    for folder in ["mounted", "mounted-below", "s/below"] {
+        fs::create_dir(place.path(folder)).unwrap();
+    }
+    fs::write(place.path("mounted-file"), "").unwrap();
+    let script = "cd $2; mount --bind s mounted; mount --bind s/below mounted-below; \
+                  mount --bind s/snapshot.json mounted-file; \
+                  for output in mounted/snapshot.json mounted/new mounted/below/new mounted-below/new mounted-file; do \
+                  $1 restore s --json -o $output 2>/dev/null && echo $output; done; \
+                  for output in mounted/snapshot.json mounted/new mounted-file; do \
+                  $1 component -o $output 2>/dev/null && echo $output; done; \
+                  cat s/snapshot.json; find . -name '.minisnap*' -o -name new";
+    let done = run_mounting(&script.replace("2>/dev/null &&", "2>>told &&"), place.0.path(), "");
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), STATE), "{done:?}");
+    assert_eq!(
+        place.read("told").matches("is in a directory of snapshots").count(),
+        6,
+        "{}",
+        place.read("told")
+    );
+}
+
+#[test]
+fn an_output_is_refused_beside_the_files_of_any_store() {
+    let place = Place::new();
+    for layout in ["pair", "numbered"] {
+        let mut create = cli();
+        create.arg("create").arg(place.path(layout)).args(["--seq", "1", "--layout", layout]);
+        assert_eq!(run(&mut create, "2").code, Some(0));
+        for output in ["snapshot.json", "new"] {
+            place.refuses(&format!("{layout}/{output}"));
+        }
+        assert_eq!(place.run(&["restore", layout]).stdout, "2");
+    }
+    // A file of that name alone is no snapshot.
+    fs::create_dir(place.path("out")).unwrap();
+    for _ in 0..2 {
+        place.restores_to("out/snapshot.json");
+    }
+}
+
+#[test]
+fn what_the_shell_opened_in_a_snapshot_is_not_written() {
+    for layout in ["pair", "numbered"] {
+        let place = Place::with("[1]", layout);
+        let file = place.names("s")[0].clone();
+        for restore in ["restore s", "restore s -o /dev/stdout", "restore s -o /dev/fd/1", "component"] {
+            assert_refused(&place.sh(&format!("$1 {restore} >> s/{file}")));
+        }
+        assert_refused(&place.sh(&format!("$1 restore s -o /dev/fd/3 3>> s/{file}")));
+        assert_eq!(place.run(&["verify", "s"]).code, Some(0));
+        assert_eq!(place.run(&["restore", "s"]).stdout, STATE);
+    }
+}
+
+// An output is whole, or what it was.
+
+#[test]
+fn a_link_stays_a_link_also_where_it_leads_to_nothing_yet() {
+    let place = Place::new();
+    fs::create_dir(place.path("out")).unwrap();
+    symlink("out/file", place.path("link")).unwrap();
+    for _ in 0..2 {
+        place.restores_to("link");
+        assert!(place.path("link").is_symlink() && !place.path("out/file").is_symlink());
+        assert_eq!((place.read("out/file").as_str(), place.names("out")), (STATE, vec!["file".to_owned()]));
+        fs::write(place.path("out/file"), OLD).unwrap();
+    }
+    symlink("round", place.path("round")).unwrap();
+    assert_eq!(place.run(&["restore", "s", "-o", "round"]).code, Some(10));
+}
+
+#[test]
+fn what_is_replaced_keeps_its_mode_and_its_owner() {
+    let place = Place::new();
+    for mode in [0o600, 0o640, 0o444, 0o666] {
+        let file = place.path("file");
+        fs::write(&file, OLD).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        // Only root may, and only of users that there are.
+        let _ = std::os::unix::fs::chown(&file, Some(12), Some(34));
+        let before = fs::metadata(&file).unwrap();
+        place.restores_to("file");
+        let after = fs::metadata(&file).unwrap();
+        assert_eq!(
+            (after.mode(), after.uid(), after.gid()),
+            (before.mode(), before.uid(), before.gid()),
+            "{mode:o}"
+        );
+        assert_eq!(place.read("file"), STATE);
+        fs::remove_file(file).unwrap();
+    }
+    let umask = place.sh("umask 027; $1 restore s -o new; stat -c %a new 2>/dev/null || stat -f %Lp new");
+    assert_eq!(umask.stdout, "640\n", "{umask:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_open_already_is_written_where_it_is() {
+    let place = Place::new();
+    for (output, redirection) in [
+        ("/dev/stdout", ">> log"),
+        ("/dev/fd/1", ">> log"),
+        ("/dev/stderr", "2>> log"),
+        ("/proc/self/fd/3", "3>> log"),
+    ] {
+        fs::write(place.path("log"), "before\n").unwrap();
+        let inode = fs::metadata(place.path("log")).unwrap().ino();
+        let done = place.sh(&format!("$1 restore s --json -o {output} {redirection}; echo after >> log"));
+        assert_eq!((done.code, done.stdout.as_str()), (Some(0), ""), "{output}: {done:?}");
+        let expected = format!("before\n{{\"seq\":1,\"state\":{STATE}}}\nafter\n");
+        assert_eq!(place.read("log"), expected, "{output}");
+        assert_eq!(fs::metadata(place.path("log")).unwrap().ino(), inode, "{output} was replaced");
+    }
+    // What has no append flag goes on at its offset.
+    let done = place.sh("{ echo before; $1 restore s -o /dev/fd/3; echo; echo after; } 3>log >&3");
+    assert_eq!((done.code, place.read("log")), (Some(0), format!("before\n{STATE}\nafter\n")));
+}
+
+#[test]
+fn a_pipe_or_a_device_is_written_to_and_stays() {
+    let place = Place::new();
+    let done = place.sh("mkfifo pipe; cat pipe & $1 restore s -o pipe; wait; test -p pipe");
+    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(0), STATE, "seq 1\n"));
+    let done = place.sh("$1 restore s -o /dev/stdout | cat; $1 restore s -o /dev/null; test -c /dev/null");
+    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(0), STATE, "seq 1\nseq 1\n"));
+}
+
+/// The state takes long enough to write that a signal comes in the middle of it.
+fn large() -> Place {
+    let place = Place::with(&format!("\"{}\"", "x".repeat(64 << 20)), "pair");
+    fs::create_dir(place.path("out")).unwrap();
+    fs::write(place.path("out/file"), OLD).unwrap();
+    place
+}
+
+/// Waits until `is_so`, while the program runs.
+#[track_caller]
+fn wait_until(program: &mut Child, is_so: impl Fn() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        let ended = program.try_wait().unwrap();
+        assert!(ended.is_none() && Instant::now() < patience, "it came to nothing: {ended:?}");
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+fn send(signal: &str, process: u32) {
+    assert_eq!(
+        run(Command::new("kill").args([&format!("-{signal}"), &process.to_string()]), "").code,
+        Some(0)
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_output_leaves_the_old_file_and_nothing_else() {
+    let place = large();
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        let mut restore = cli();
+        restore.args(["restore", "s", "-o", "out/file"]).current_dir(place.0.path());
+        let mut restore = restore.stderr(Stdio::null()).spawn().unwrap();
+        let process = restore.id();
+        let folder = fs::canonicalize(place.path("out")).unwrap();
+        wait_until(&mut restore, || {
+            let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+            let mut files = files.filter_map(|file| fs::read_link(file.path()).ok());
+            files.any(|file| file.starts_with(&folder) && file != folder)
+        });
+        send(signal, process);
+        assert_eq!(restore.wait().unwrap().signal(), Some(number), "{signal}");
+        assert_eq!((place.names("out"), place.read("out/file")), (vec!["file".to_owned()], OLD.to_owned()));
+    }
+    place.restores_to("out/file");
+    assert_eq!((place.names("out").len(), place.read("out/file").len()), (1, (64 << 20) + 2));
+}
+
+/// Some file systems have no files without a name.
+#[cfg(target_os = "linux")]
+#[test]
+fn where_a_file_needs_a_name_an_interrupted_output_removes_it() {
+    let place = large();
+    let mut restore = cli();
+    let out = place.path("out/file");
+    restore.arg("restore").arg(place.path("s")).arg("-o").arg(&out);
+    let at = first_call(&restore, "openat", "O_TMPFILE");
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        fs::write(&out, OLD).unwrap();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=openat", "-e"]);
+        strace.arg(format!("inject=openat:error=EOPNOTSUPP:when={at}"));
+        strace.arg(restore.get_program()).args(restore.get_args());
+        let mut strace = strace.stderr(Stdio::null()).spawn().unwrap();
+        wait_until(&mut strace, || place.names("out").iter().any(|name| name.starts_with(".minisnap-")));
+        let traced = strace.id();
+        let traced = fs::read_to_string(format!("/proc/{traced}/task/{traced}/children")).unwrap();
+        send(signal, traced.trim().parse().unwrap());
+        assert_eq!(strace.wait().unwrap().signal(), Some(number), "{signal}");
+        assert_eq!((place.names("out"), place.read("out/file")), (vec!["file".to_owned()], OLD.to_owned()));
+    }
+}
+
+#[test]
+fn an_output_that_fails_leaves_the_old_file_and_nothing_else() {
+    let place = Place::new();
+    fs::create_dir(place.path("out")).unwrap();
+    fs::write(place.path("out/file"), OLD).unwrap();
+    for args in
+        [&["restore", "missing"][..], &["restore", "s", "--seq", "7"], &["restore", "s", "--max-state", "2"]]
+    {
+        let done = place.run(&[args, &["-o", "out/file"]].concat());
+        assert!(matches!(done.code, Some(1 | 5)), "{done:?}");
+    }
+    // The file is to be larger than the limit on files.
+    let place_large = large();
+    let limited = place_large.sh("ulimit -f 1024; $1 restore s -o out/file");
+    assert_eq!(limited.code, Some(10), "{limited:?}");
+    for place in [place, place_large] {
+        assert_eq!((place.names("out"), place.read("out/file")), (vec!["file".to_owned()], OLD.to_owned()));
+    }
+}
+
+// An output that is lost is an error.
+
+/// Every verb that prints.
+const PRINTING: [&[&str]; 13] = [
+    &["restore", "s"],
+    &["restore", "s", "--json"],
+    &["restore", "s", "-o", "/dev/stdout"],
+    &["list", "s"],
+    &["list", "s", "--json"],
+    &["info", "s"],
+    &["verify", "s"],
+    &["migrate", "s", "--to", "pair"],
+    &["grants", "check", "grants.toml"],
+    &["component"],
+    &["component", "-o", "-"],
+    &["--help"],
+    &["--version"],
+];
+
+fn place_for_printing() -> Place {
+    let place = Place::new();
+    fs::write(place.path("grants.toml"), "root = \"s\"\n").unwrap();
+    place
+}
+
+#[test]
+fn standard_output_that_is_closed_is_an_error_of_every_verb() {
+    let place = place_for_printing();
+    for args in PRINTING {
+        let done = place.sh(&format!("$1 {} >&-", args.join(" ")));
+        assert_eq!((done.code, done.stdout.as_str()), (Some(10), ""), "{args:?}");
+        assert!(done.stderr.contains("cannot write: it is closed"), "{args:?}: {}", done.stderr);
+    }
+    // What is open for reading only cannot be written either.
+    for args in &PRINTING[..11] {
+        assert_eq!(place.sh(&format!("$1 {} 1</dev/null", args.join(" "))).code, Some(10), "{args:?}");
+    }
+    assert_eq!(place.sh("$1 restore s 2>&-").code, Some(10), "the number");
+    // A closed one is told from /dev/null, however that is opened.
+    for args in PRINTING {
+        for null in [">/dev/null", ">>/dev/null", "1<>/dev/null"] {
+            let done = place.sh(&format!("$1 {} {null}", args.join(" ")));
+            assert_eq!(done.code, Some(0), "{args:?} {null}: {done:?}");
+        }
+    }
+}
+
+/// What a program does that writes to a pipe whose reader has gone: its signal, and the other stream.
+fn without_reader(command: &mut Command, of_stderr: bool) -> (Option<i32>, String) {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let command = if of_stderr { command.stderr(writer) } else { command.stdout(writer) };
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let other = if of_stderr { output.stdout } else { output.stderr };
+    (output.status.signal(), String::from_utf8(other).unwrap())
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_every_verb_quietly() {
+    let place = place_for_printing();
+    for args in PRINTING {
+        let ended = without_reader(cli().args(args).current_dir(place.0.path()), false);
+        assert_eq!(ended, (Some(13), String::new()), "{args:?}");
+    }
+    let ended = without_reader(cli().args(["restore", "s"]).current_dir(place.0.path()), true);
+    assert_eq!(ended, (Some(13), STATE.to_owned()));
+    let piped = place.sh("{ $1 component | head -c 4 | tail -c 3; } 2>&1");
+    assert_eq!((piped.code, piped.stdout.as_str()), (Some(0), "asm"));
+}
+
+#[test]
+fn a_component_whose_reader_has_gone_is_told_and_keeps_its_snapshot() {
+    let place = Place::new();
+    let mut component = cli();
+    component.args(["run", VERBS, "--grant", "s", "--", "create", "2", "\"kept\"", "restore"]);
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let output = component.current_dir(place.0.path()).stdout(writer).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(11), "the component panics of its own accord: {told}");
+    assert_eq!(place.run(&["restore", "s"]).stdout, "\"kept\"");
+}
