@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::list::generations;
+use super::list::{generations, require_any};
 use super::output::print;
 use super::{Failure, reader, table};
 
@@ -28,6 +28,7 @@ pub struct Info {
 impl Info {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let infos = generations(&self.dir)?;
+        require_any(&infos, &self.dir)?;
         let mut store = reader(&self.dir)?;
         let Some(newest) = infos.iter().find(table::is_sound) else {
             // Which says what is wrong, unless somebody has made one since.

@@ -23,8 +23,9 @@ const EXAMPLE: &str = "Examples:
 pub struct List {
     /// The directory of the snapshots
     dir: PathBuf,
-    /// Print {"layout":"pair"|"numbered","generations":[...]}, of which each is {"seq":N,"size":BYTES,
-    /// "modified":"RFC 3339"|null,"soundness":"verified"|"unverified"|"damaged"}, with "problem" if it is damaged
+    /// Print {"layout":"pair"|"numbered"|null,"generations":[...]}, of which each is {"seq":N,"size":BYTES,
+    /// "modified":"RFC 3339"|null,"soundness":"verified"|"unverified"|"damaged"}, with "problem" if it is damaged; the
+    /// layout is null and the list is empty where there is no snapshot yet
     #[arg(long)]
     json: bool,
 }
@@ -35,6 +36,7 @@ impl List {
         let text = if self.json {
             table::json_list(&infos)
         } else {
+            require_any(&infos, &self.dir)?;
             table::list(&infos, io::stdout().is_terminal())
         };
         print(text.as_bytes())?;
@@ -42,10 +44,14 @@ impl List {
     }
 }
 
-/// What is known of each generation, newest first; there is one at least.
+/// What is known of each generation, newest first; nothing where there is no directory yet.
 pub fn generations(dir: &Path) -> Result<Vec<Info>, Failure> {
     let mut store = reader(dir)?;
     let _checking = Progress::waiting("checking");
-    let infos = store.list().map_err(Failure::about(dir))?;
-    if infos.is_empty() { Err(Failure::about(dir)(Error::NotFound)) } else { Ok(infos) }
+    store.list().map_err(Failure::about(dir))
+}
+
+/// Fails where there is no generation.
+pub fn require_any(infos: &[Info], dir: &Path) -> Result<(), Failure> {
+    if infos.is_empty() { Err(Failure::about(dir)(Error::NotFound)) } else { Ok(()) }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use minisnap_host::{Error, Info};
 
-use super::list::generations;
+use super::list::{generations, require_any};
 use super::output::print;
 use super::{Failure, table};
 
@@ -29,8 +29,13 @@ pub struct Verify {
 impl Verify {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let infos = generations(&self.dir)?;
-        let text = if self.json { table::json_list(&infos) } else { table::list(&infos, false) };
-        print(text.as_bytes())?;
+        if self.json {
+            print(table::json_list(&infos).as_bytes())?;
+        }
+        require_any(&infos, &self.dir)?;
+        if !self.json {
+            print(table::list(&infos, false).as_bytes())?;
+        }
         let problems: Vec<&str> = infos.iter().filter_map(table::problem).collect();
         if problems.is_empty() {
             return Ok(ExitCode::SUCCESS);
