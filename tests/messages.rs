@@ -18,7 +18,8 @@ fn a_message_names_its_directory_whatever_that_is_called() {
         for verb in ["restore", "list", "info", "verify"] {
             let done = run_in(folder.path(), &[verb, name]);
             let message = format!(
-                "error: `{name}`: there is no snapshot yet\n  help: make one: minisnap create {shown} --seq 0 state.json\n"
+                "error: `{name}`: there is no snapshot yet\n  \
+                 help: make one: minisnap create {shown} --seq 0 state.json\n"
             );
             assert_eq!((done.code, done.stderr), (Some(1), message), "{verb}");
         }

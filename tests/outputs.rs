@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,10 @@ impl Place {
 
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn size(&self, name: &str) -> usize {
+        fs::metadata(self.path(name)).unwrap().len() as usize
     }
 
     /// The names in a folder of it.
@@ -242,77 +246,95 @@ fn a_pipe_or_a_device_is_written_to_and_stays() {
     assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(0), STATE, "seq 1\nseq 1\n"));
 }
 
-/// The state takes long enough to write that a signal comes in the middle of it.
+/// How long the large state is in bytes: many writes.
+const LARGE: usize = 1 << 20;
+
+/// A place with a large state, and with a file that it is to replace.
 fn large() -> Place {
-    let place = Place::with(&format!("\"{}\"", "x".repeat(64 << 20)), "pair");
+    let place = Place::with(&format!("\"{}\"", "x".repeat(LARGE - 2)), "pair");
     fs::create_dir(place.path("out")).unwrap();
     fs::write(place.path("out/file"), OLD).unwrap();
     place
 }
 
-/// Waits until `is_so`, while the program runs.
-#[track_caller]
-fn wait_until(program: &mut Child, is_so: impl Fn() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        let ended = program.try_wait().unwrap();
-        assert!(ended.is_none() && Instant::now() < patience, "it came to nothing: {ended:?}");
-        thread::sleep(Duration::from_micros(200));
-    }
+/// How an output is made that is interrupted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    /// On a file system with files that have no name.
+    ThisFileSystem,
+    /// On one without, where the temporary file needs a name.
+    OneThatNeedsNames,
 }
 
-fn send(signal: &str, process: u32) {
-    assert_eq!(
-        run(Command::new("kill").args([&format!("-{signal}"), &process.to_string()]), "").code,
-        Some(0)
-    );
+/// Restores to `out/file`, sends the signal in the middle of that, and returns how the program ended.
+#[cfg(target_os = "linux")]
+fn interrupt(place: &Place, on: On, signal: &str, shell: &str) -> ExitStatus {
+    let mut restore = cli();
+    restore.arg("restore").arg(place.path("s")).arg("-o").arg(place.path("out/file"));
+    let injected = match on {
+        On::ThisFileSystem => None,
+        On::OneThatNeedsNames => {
+            let at = first_call(&restore, "openat", "O_TMPFILE");
+            Some(format!("inject=openat:error=EOPNOTSUPP:when={at}"))
+        }
+    };
+    fs::write(place.path("out/file"), OLD).unwrap();
+    let mut strace = Command::new("sh");
+    strace.args(["-c", &format!("{shell} exec \"$@\""), "sh", "strace", "-f", "-qq", "-o", "/dev/null"]);
+    // Slow enough for a signal to come in time.
+    strace.args(["-e", "trace=openat,write", "-e", "inject=write:delay_enter=50000:when=4+"]);
+    strace.args(injected.iter().flat_map(|injected| ["-e", injected]));
+    let mut strace = strace.arg(binary()).args(restore.get_args()).stderr(Stdio::null()).spawn().unwrap();
+
+    let folder = fs::canonicalize(place.path("out")).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", strace.id());
+    let patience = Instant::now() + Duration::from_secs(60);
+    let process = loop {
+        let ended = strace.try_wait().unwrap();
+        assert!(ended.is_none() && Instant::now() < patience, "it never wrote: {ended:?}");
+        let process = fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
+        let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+        let mut files = files.filter_map(|file| fs::read_link(file.path()).ok());
+        if files.any(|file| file.starts_with(&folder) && file != folder) {
+            break process;
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    assert_eq!(run(Command::new("kill").args([&format!("-{signal}"), &process]), "").code, Some(0));
+    strace.wait().unwrap()
+}
+
+/// Each of these signals ends the program as it ends others, and leaves the file as it was.
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn assert_interrupted(on: On) {
+    let place = large();
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        assert_eq!(interrupt(&place, on, signal, "").signal(), Some(number), "{signal}");
+        assert_eq!((place.names("out"), place.size("out/file")), (vec!["file".to_owned()], OLD.len()));
+    }
+    assert_eq!(place.read("out/file"), OLD);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn an_interrupted_output_leaves_the_old_file_and_nothing_else() {
-    let place = large();
-    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
-        let mut restore = cli();
-        restore.args(["restore", "s", "-o", "out/file"]).current_dir(place.0.path());
-        let mut restore = restore.stderr(Stdio::null()).spawn().unwrap();
-        let process = restore.id();
-        let folder = fs::canonicalize(place.path("out")).unwrap();
-        wait_until(&mut restore, || {
-            let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
-            let mut files = files.filter_map(|file| fs::read_link(file.path()).ok());
-            files.any(|file| file.starts_with(&folder) && file != folder)
-        });
-        send(signal, process);
-        assert_eq!(restore.wait().unwrap().signal(), Some(number), "{signal}");
-        assert_eq!((place.names("out"), place.read("out/file")), (vec!["file".to_owned()], OLD.to_owned()));
-    }
-    place.restores_to("out/file");
-    assert_eq!((place.names("out").len(), place.read("out/file").len()), (1, (64 << 20) + 2));
+    assert_interrupted(On::ThisFileSystem);
 }
 
-/// Some file systems have no files without a name.
 #[cfg(target_os = "linux")]
 #[test]
 fn where_a_file_needs_a_name_an_interrupted_output_removes_it() {
+    assert_interrupted(On::OneThatNeedsNames);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_is_ignored_does_not_end_an_output() {
     let place = large();
-    let mut restore = cli();
-    let out = place.path("out/file");
-    restore.arg("restore").arg(place.path("s")).arg("-o").arg(&out);
-    let at = first_call(&restore, "openat", "O_TMPFILE");
-    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
-        fs::write(&out, OLD).unwrap();
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=openat", "-e"]);
-        strace.arg(format!("inject=openat:error=EOPNOTSUPP:when={at}"));
-        strace.arg(restore.get_program()).args(restore.get_args());
-        let mut strace = strace.stderr(Stdio::null()).spawn().unwrap();
-        wait_until(&mut strace, || place.names("out").iter().any(|name| name.starts_with(".minisnap-")));
-        let traced = strace.id();
-        let traced = fs::read_to_string(format!("/proc/{traced}/task/{traced}/children")).unwrap();
-        send(signal, traced.trim().parse().unwrap());
-        assert_eq!(strace.wait().unwrap().signal(), Some(number), "{signal}");
-        assert_eq!((place.names("out"), place.read("out/file")), (vec!["file".to_owned()], OLD.to_owned()));
+    for on in [On::ThisFileSystem, On::OneThatNeedsNames] {
+        assert!(interrupt(&place, on, "HUP", "trap '' HUP;").success());
+        assert_eq!((place.names("out"), place.size("out/file")), (vec!["file".to_owned()], LARGE));
     }
 }
 
@@ -329,7 +351,7 @@ fn an_output_that_fails_leaves_the_old_file_and_nothing_else() {
     }
     // The file is to be larger than the limit on files.
     let place_large = large();
-    let limited = place_large.sh("ulimit -f 1024; $1 restore s -o out/file");
+    let limited = place_large.sh("ulimit -f 1000; $1 restore s -o out/file");
     assert_eq!(limited.code, Some(10), "{limited:?}");
     for place in [place, place_large] {
         assert_eq!((place.names("out"), place.read("out/file")), (vec!["file".to_owned()], OLD.to_owned()));
@@ -367,13 +389,22 @@ fn standard_output_that_is_closed_is_an_error_of_every_verb() {
     for args in PRINTING {
         let done = place.sh(&format!("$1 {} >&-", args.join(" ")));
         assert_eq!((done.code, done.stdout.as_str()), (Some(10), ""), "{args:?}");
-        assert!(done.stderr.contains("cannot write: it is closed"), "{args:?}: {}", done.stderr);
-    }
-    // What is open for reading only cannot be written either.
-    for args in &PRINTING[..11] {
-        assert_eq!(place.sh(&format!("$1 {} 1</dev/null", args.join(" "))).code, Some(10), "{args:?}");
+        assert!(
+            done.stderr.contains("cannot write: it is not open for writing"),
+            "{args:?}: {}",
+            done.stderr
+        );
+        // Nor is what is open for reading only.
+        assert_eq!(place.sh(&format!("$1 {} 1</dev/null", args.join(" "))), done, "{args:?}");
     }
     assert_eq!(place.sh("$1 restore s 2>&-").code, Some(10), "the number");
+    assert_eq!(place.sh("$1 restore 2>&-").code, Some(2), "wrong arguments");
+    if cfg!(target_os = "linux") {
+        for args in PRINTING {
+            let full = place.sh(&format!("$1 {} >/dev/full", args.join(" ")));
+            assert!(full.code == Some(10) && full.stderr.contains("No space left"), "{args:?}: {full:?}");
+        }
+    }
     // A closed one is told from /dev/null, however that is opened.
     for args in PRINTING {
         for null in [">/dev/null", ">>/dev/null", "1<>/dev/null"] {
@@ -404,6 +435,18 @@ fn a_reader_that_has_gone_ends_every_verb_quietly() {
     assert_eq!(ended, (Some(13), STATE.to_owned()));
     let piped = place.sh("{ $1 component | head -c 4 | tail -c 3; } 2>&1");
     assert_eq!((piped.code, piped.stdout.as_str()), (Some(0), "asm"));
+}
+
+#[test]
+fn a_component_that_prints_to_a_closed_standard_output_fails() {
+    let place = Place::new();
+    let run = format!("$1 run '{VERBS}' --grant s -- create 2 2");
+    for closed in [">&-", "1</dev/null"] {
+        let done = place.sh(&format!("{run} {closed}"));
+        assert_eq!(done.code, Some(11), "the component panics of its own accord: {done:?}");
+    }
+    let done = place.sh(&format!("{run} >/dev/null"));
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
 }
 
 #[test]

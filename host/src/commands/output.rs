@@ -13,6 +13,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::p2::pipe::ClosedOutputStream;
+
 use super::{Failure, Subject};
 use streams::Stream;
 use target::Target;
@@ -32,20 +35,30 @@ pub fn print_beside(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Prints the help, the version or a usage error, and returns the exit code.
 pub fn print_usage(usage: &clap::Error) -> Result<ExitCode, Failure> {
-    let (is_open, subject) = match usage.use_stderr() {
-        true => (Stream::stderr().check(), STDERR),
-        false => (Stream::stdout().check(), STDOUT),
-    };
-    let printed = is_open.and_then(|()| usage.print()).and_then(|()| io::stdout().flush());
-    match printed {
-        Ok(()) => Ok(ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))),
-        Err(error) => Err(Failure::unwritten(subject, &error)),
+    let code = ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+    if usage.use_stderr() {
+        // If standard error is closed or full, only the exit code tells.
+        let _ = usage.print();
+        return Ok(code);
+    }
+    let printed = Stream::stdout().check().and_then(|()| usage.print()).and_then(|()| io::stdout().flush());
+    printed.map(|()| code).map_err(|error| Failure::unwritten(STDOUT, &error))
+}
+
+/// Gives a component the standard streams of this process. Writes to one that is not open for writing fail.
+pub fn inherit_streams(wasi: &mut WasiCtxBuilder) {
+    wasi.inherit_stdio();
+    if Stream::stdout().check().is_err() {
+        wasi.stdout(ClosedOutputStream);
+    }
+    if Stream::stderr().check().is_err() {
+        wasi.stderr(ClosedOutputStream);
     }
 }
 
 /// Ends this process by SIGPIPE, as other programs end when the reader of a pipe has gone.
 ///
-/// Rust's runtime ignores SIGPIPE, and it stays ignored until every store is closed. So a component under `minisnap run`
+/// Rust's runtime ignores SIGPIPE, and it stays ignored until every store is closed: a component under `minisnap run`
 /// gets an error from its write instead.
 pub fn end_without_reader() {
     #[cfg(unix)]

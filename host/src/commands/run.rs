@@ -165,7 +165,8 @@ impl Run {
         let state = snapshots.grant().max_state_bytes();
         let name = self.component.file_name().unwrap_or_default().to_string_lossy();
         let mut wasi = WasiCtx::builder();
-        wasi.inherit_stdio().arg(&name).args(&self.args);
+        output::inherit_streams(&mut wasi);
+        wasi.arg(&name).args(&self.args);
         for Preopen { host, guest } in &self.dir {
             wasi.preopened_dir(host, guest, FsPerms::ReadWrite).map_err(Error::Component)?;
         }

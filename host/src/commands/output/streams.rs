@@ -8,25 +8,25 @@ use std::io::{self, Write};
 /// An unbuffered stream.
 pub struct Stream<Handle> {
     handle: Handle,
-    was_closed: bool,
+    is_open: bool,
 }
 
 impl Stream<io::Stdout> {
     pub fn stdout() -> Self {
-        Stream { handle: io::stdout(), was_closed: closed::at_start(1) }
+        Stream { handle: io::stdout(), is_open: open::at_start(1) }
     }
 }
 
 impl Stream<io::Stderr> {
     pub fn stderr() -> Self {
-        Stream { handle: io::stderr(), was_closed: closed::at_start(2) }
+        Stream { handle: io::stderr(), is_open: open::at_start(2) }
     }
 }
 
 impl<Handle> Stream<Handle> {
-    /// Fails if the stream was closed when this process started.
+    /// Fails if the stream was closed, or only open for reading, when this process started.
     pub fn check(&self) -> io::Result<()> {
-        if self.was_closed { Err(io::Error::other("it is closed")) } else { Ok(()) }
+        if self.is_open { Ok(()) } else { Err(io::Error::other("it is not open for writing")) }
     }
 }
 
@@ -55,19 +55,22 @@ impl<Handle: Write> Write for Stream<Handle> {
     }
 }
 
-/// Which streams were closed when this process started. An initialiser sees it, since those run before Rust's runtime.
+/// Which streams were open for writing when this process started. An initialiser sees it: those run before Rust's
+/// runtime.
 ///
 /// In `main` it is too late: the runtime opens `/dev/null` for reading and writing, and so do callers that discard the
 /// output, such as Python's `DEVNULL` and Node's `ignore`. Nothing tells the two apart.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
-mod closed {
+mod open {
     use std::os::fd::BorrowedFd;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    static OPEN: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
     pub fn at_start(descriptor: usize) -> bool {
-        CLOSED[descriptor].load(Ordering::Relaxed)
+        OPEN[descriptor].load(Ordering::Relaxed)
     }
 
     #[used]
@@ -81,17 +84,18 @@ mod closed {
 
     #[expect(unsafe_code, reason = "safe types of descriptors rule out a closed one")]
     extern "C" fn look() {
-        for (descriptor, closed) in (0..).zip(&CLOSED) {
+        for (descriptor, open) in (0..).zip(&OPEN) {
             // SAFETY: fcntl accepts any number, and the borrow ends with the call.
-            let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
-            closed.store(rustix::io::fcntl_getfd(descriptor).is_err(), Ordering::Relaxed);
+            let flags = fcntl_getfl(unsafe { BorrowedFd::borrow_raw(descriptor) });
+            let is_open = flags.is_ok_and(|flags| flags & OFlags::ACCMODE != OFlags::RDONLY);
+            open.store(is_open, Ordering::Relaxed);
         }
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-mod closed {
+mod open {
     pub fn at_start(_: usize) -> bool {
-        false
+        true
     }
 }
