@@ -5,7 +5,6 @@ mod create;
 mod grants;
 mod info;
 mod list;
-mod memory;
 mod migrate;
 mod preopen;
 mod progress;

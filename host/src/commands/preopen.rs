@@ -5,8 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use minisnap_host::manifest::Manifest;
-
 use super::Failure;
 
 /// A folder of the host, and what the component calls it.
@@ -21,7 +19,7 @@ impl std::str::FromStr for Preopen {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once("::") {
-            Some((host, guest)) if !host.is_empty() && parts(guest).is_some() && !guest.is_empty() => {
+            Some((host, guest)) if !host.is_empty() && !guest.is_empty() && !goes_up(guest) => {
                 Ok(Preopen { host: host.into(), guest: guest.to_owned() })
             }
             _ => Err("give a folder and what the component calls it, such as ./data::/data"),
@@ -29,44 +27,9 @@ impl std::str::FromStr for Preopen {
     }
 }
 
-/// The parts of a path in the component, absolute or not, or `None` if it goes up.
-fn parts(guest: &str) -> Option<PathBuf> {
-    let mut path = PathBuf::new();
-    for part in Path::new(guest).components() {
-        match part {
-            Component::Normal(name) => path.push(name),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(path)
-}
-
-/// Checks that every path that the manifest asks for is one that the command line gives.
-pub fn check_needed(manifest: &Manifest, given: &[Preopen]) -> Result<(), Failure> {
-    let is_given = |needed: &&String| {
-        let needed = parts(needed);
-        needed.is_some_and(|needed| {
-            given.iter().filter_map(|dir| parts(&dir.guest)).any(|dir| needed.starts_with(dir))
-        })
-    };
-    let missing: Vec<&String> = manifest.filesystem().iter().filter(|path| !is_given(path)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let list = |quote: &dyn Fn(&str) -> String, between| {
-        missing.iter().map(|path| quote(path)).collect::<Vec<_>>().join(between)
-    };
-    let file = manifest.file().unwrap_or(Path::new("the manifest")).display();
-    let paths = list(&|path| format!("`{path}`"), ", ");
-    Err(Failure::refused(
-        8,
-        format!("{file}: `{}` needs files that it is not given: {paths}", manifest.name()),
-        format!(
-            "if it may have them, say which folders those are: {}",
-            list(&|path| format!("--dir HOST::{path}"), " ")
-        ),
-    ))
+/// Whether a path in the component leaves where it begins.
+fn goes_up(guest: &str) -> bool {
+    Path::new(guest).components().any(|part| matches!(part, Component::ParentDir | Component::Prefix(_)))
 }
 
 /// Checks that each folder exists and that none gives access to what is `protected`: a component that can write there

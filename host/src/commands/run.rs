@@ -6,15 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use minisnap_host::config::Grants;
-use minisnap_host::manifest::{Manifest, SNAPSHOT_STORE};
+use minisnap_host::config::{ConfigError, Grants};
+use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer, Refused, SNAPSHOT_STORE};
 use minisnap_host::{Access, Error, Grant, SnapshotCtx, SnapshotView, Store};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use super::memory::MemoryLimit;
 use super::preopen::{self, Preopen};
 use super::{Failure, Settings, config, minisnap, size, write_to};
 
@@ -81,43 +80,52 @@ impl Run {
         let about_component = Failure::about(&self.component);
         let manifest = Manifest::of(&self.component).map_err(Failure::config)?;
         let manifest = manifest.as_ref();
-        let grant = self.grant(manifest)?.deadline(self.deadline);
-        if let Some(manifest) = manifest {
-            preopen::check_needed(manifest, &self.dir)?;
-            check_environment(manifest)?;
-        }
+        // Read once: what is checked is what runs.
+        let bytes = std::fs::read(&self.component).map_err(|error| {
+            let error = wasmtime::Error::new(error).context("cannot read the component");
+            about_component(Error::Component(error))
+        })?;
+        let grant = self.grant(manifest, &bytes)?.deadline(self.deadline);
+        let Admitted { grant, memory } = self.admit(manifest, grant)?;
         let engine = Engine::new(&config()).map_err(Error::Component).map_err(&about_component)?;
-        let command = self.load(&engine).map_err(&about_component)?;
+        let command = load(&engine, &bytes).map_err(&about_component)?;
 
         let dir = grant.dir().to_owned();
         let snapshots = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(&dir))?;
-        let memory = manifest.and_then(Manifest::memory_max).unwrap_or(u64::MAX).min(self.max_memory);
         self.call(&command, snapshots, memory).map_err(&about_component)
     }
 
-    /// What the component gets: what the command line or the grants file says, if it asks for snapshots.
-    fn grant(&self, manifest: Option<&Manifest>) -> Result<Grant, Failure> {
-        let grant = match (&self.granted.grant, &self.granted.config) {
+    /// What the command line or the grants file says that the component gets.
+    fn grant(&self, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<Grant, Failure> {
+        match (&self.granted.grant, &self.granted.config) {
             (Some(dir), _) => {
                 preopen::check_apart(&self.dir, &[&[dir.as_path()], &self.identity(manifest)[..]].concat())?;
                 let grant = self.settings.apply(Grant::new(dir));
-                if self.read_only { grant.read_only() } else { grant }
+                Ok(if self.read_only { grant.read_only() } else { grant })
             }
-            (None, Some(file)) => self.configured(file, manifest)?,
-            (None, None) => Grant::denied(),
-        };
-        match manifest.and_then(|manifest| Some((manifest, manifest.file()?))) {
-            Some((manifest, file)) if !manifest.wants_snapshots() => {
-                let why = format!("{} does not import `{SNAPSHOT_STORE}`", file.display());
-                warn_of_no_snapshots(manifest.name(), &why)?;
-                Ok(Grant::denied())
-            }
-            _ => Ok(grant),
+            (None, Some(file)) => self.configured(file, manifest, bytes),
+            (None, None) => Ok(Grant::denied()),
         }
     }
 
+    /// What the component gets of that, as far as its manifest lets it.
+    fn admit(&self, manifest: Option<&Manifest>, grant: Grant) -> Result<Admitted, Failure> {
+        let offer = Offer::new(grant).max_memory(self.max_memory);
+        let offer = self.dir.iter().fold(offer, |offer, dir| offer.folder(&dir.guest));
+        let Some(manifest) = manifest else { return Ok(offer.accept()) };
+        let refused = |refused: Refused| Failure::refused(8, refused.to_string(), refused.help());
+        let admitted = manifest.admit(offer).map_err(refused)?;
+        if let Some(file) = manifest.file()
+            && !manifest.wants_snapshots()
+        {
+            let why = format!("{} does not import `{SNAPSHOT_STORE}`", file.display());
+            warn_of_no_snapshots(manifest.name(), &why)?;
+        }
+        Ok(admitted)
+    }
+
     /// What the grants file says of the component of this name.
-    fn configured(&self, file: &Path, manifest: Option<&Manifest>) -> Result<Grant, Failure> {
+    fn configured(&self, file: &Path, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<Grant, Failure> {
         let grants = Grants::load(file).map_err(Failure::config)?;
         let manifest = manifest.ok_or_else(|| {
             let what = format!("{}: it has no name that could be looked up", self.component.display());
@@ -130,6 +138,8 @@ impl Run {
         let identity = self.identity(Some(manifest));
         preopen::check_apart(&self.dir, &[&[grants.root(), file], &identity[..]].concat())?;
         let entry = grants.entry(manifest.name()).map_err(Failure::config)?;
+        let another = |error: ConfigError| Failure::refused(8, error.to_string(), error.help());
+        entry.check(&self.component, bytes).map_err(another)?;
         if entry.terms.access == Access::Denied && manifest.wants_snapshots() {
             warn_of_no_snapshots(manifest.name(), &format!("its `access` is none in {}", entry.place))?;
         }
@@ -141,26 +151,12 @@ impl Run {
         [&self.component, manifest.and_then(Manifest::file).unwrap_or(&self.component)]
     }
 
-    fn load(&self, engine: &Engine) -> Result<wasmtime::component::InstancePre<Consumer>, Error> {
-        let bytes = std::fs::read(&self.component).map_err(|error| {
-            Error::Component(wasmtime::Error::new(error).context("cannot read the component"))
-        })?;
-        let link = || {
-            let component = Component::new(engine, &bytes)?;
-            let mut linker = Linker::<Consumer>::new(engine);
-            wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-            minisnap_host::add_to_linker(&mut linker)?;
-            linker.instantiate_pre(&component)
-        };
-        link().map_err(Error::Component)
-    }
-
     /// Runs the component to its end.
     fn call(
         &self,
         command: &wasmtime::component::InstancePre<Consumer>,
         snapshots: Store,
-        memory: u64,
+        memory: MemoryLimit,
     ) -> Result<ExitCode, Error> {
         // A state in one call, of strings that may be UTF-16, which counts twice.
         let state = snapshots.grant().max_state_bytes();
@@ -173,7 +169,7 @@ impl Run {
         let consumer = Consumer {
             wasi: wasi.build(),
             table: ResourceTable::new(),
-            limit: MemoryLimit::new(memory),
+            limit: memory,
             snapshots: SnapshotCtx::new(snapshots),
         };
         let mut store = wasmtime::Store::new(command.engine(), consumer);
@@ -198,15 +194,15 @@ impl Run {
     }
 }
 
-/// Checks that the component may run in a process of an ordinary system, as this one is.
-fn check_environment(manifest: &Manifest) -> Result<(), Failure> {
-    if !manifest.component().capabilities.security.requires_tee {
-        return Ok(());
-    }
-    let file = manifest.file().unwrap_or(Path::new("the manifest")).display();
-    let what =
-        format!("{file}: `{}` requires a trusted execution environment, which this is not", manifest.name());
-    Err(Failure::refused(8, what, "run it in one, with a host of its own"))
+fn load(engine: &Engine, bytes: &[u8]) -> Result<wasmtime::component::InstancePre<Consumer>, Error> {
+    let link = || {
+        let component = Component::new(engine, bytes)?;
+        let mut linker = Linker::<Consumer>::new(engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        minisnap_host::add_to_linker(&mut linker)?;
+        linker.instantiate_pre(&component)
+    };
+    link().map_err(Error::Component)
 }
 
 /// Tells on standard error why every call of the store will be denied.
