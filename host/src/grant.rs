@@ -48,7 +48,8 @@ pub enum Access {
 impl Grant {
     /// Grants `dir` for reading and writing, with states of up to 256 MiB.
     ///
-    /// If there is no such directory, opening a store on it makes it, durably.
+    /// If there is no such directory, opening a store on it makes it, durably, and on Unix with the mode 0700; an existing
+    /// one keeps its mode.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Grant {
             dir: dir.into(),
@@ -254,14 +255,15 @@ impl Held {
 /// Makes `dir`, an absolute path, and what lies above it, so that a power cut does not lose it with the first snapshot
 /// in it.
 ///
-/// The entry of a directory that is there already is synced too, because nobody else may have done so.
+/// The entry of a directory that is there already is synced too, because nobody else may have done so. Such a directory
+/// keeps its mode.
 fn make_durably(dir: &Path) -> Result<()> {
-    let mut made = fs::create_dir(dir);
+    let mut made = make_private(dir);
     if let (Err(error), Some(parent)) = (&made, dir.parent())
         && error.kind() == io::ErrorKind::NotFound
     {
         make_durably(parent)?;
-        made = fs::create_dir(dir);
+        made = make_private(dir);
     }
     match made {
         Ok(()) => {}
@@ -278,6 +280,14 @@ fn make_durably(dir: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sync_file_system(dir),
         result => result.map_err(|e| Error::io("sync", parent, &e)),
     }
+}
+
+/// Makes a directory for this user alone: others could read the states in it, and lock its writer out.
+fn make_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
 }
 
 #[cfg(target_os = "linux")]
