@@ -3,12 +3,16 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use minisnap_host::Grant;
-use minisnap_tests::{cli, minisnap, run};
+use minisnap_host::{Grant, Minisnap};
+use minisnap_tests::place::{GRANTS, Place, assert_prints, assert_refused};
+use minisnap_tests::{Done, VERBS, cli, minisnap, run, run_mounting};
 use tempfile::tempdir;
 
 // Other users.
@@ -38,4 +42,189 @@ fn directories_that_the_store_makes_are_for_their_user_alone() {
     assert_eq!((mode(&path("there")), mode(&path("there/below"))), (0o755, 0o700));
     drop(minisnap().open(Grant::new(path("there"))).unwrap());
     assert_eq!((mode(&path("there")), mode(root.path())), (0o755, 0o755));
+}
+
+// Folders that turn into links.
+
+/// A place with the snapshots of a component `victim`, and a folder `data/b`.
+fn place() -> Place {
+    let place = Place::new(GRANTS);
+    place.install("victim@1.0.0.wasm").install("thief@1.0.0.wasm");
+    assert_prints(&place.run("victim@1.0.0.wasm", &["create", "1", "1"]), &["ok"]);
+    fs::create_dir_all(place.path("data/b")).unwrap();
+    place
+}
+
+fn steal(place: &Place, dirs: &[&str], args: &[&str]) -> Done {
+    let mut options = Vec::new();
+    for dir in dirs {
+        options.extend(["--dir".to_owned(), format!("{}/{dir}", place.folder().display())]);
+    }
+    place.run_with("thief@1.0.0.wasm", &options.iter().map(String::as_str).collect::<Vec<_>>(), args)
+}
+
+/// Runs `work` while `flip` runs again and again.
+fn meanwhile<R>(flip: impl Fn() + Sync, work: impl FnOnce() -> R) -> R {
+    /// Set when this is dropped, by a panic, too.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                flip();
+            }
+        });
+        let _done = Done(&is_done);
+        work()
+    })
+}
+
+#[test]
+fn a_folder_that_turns_into_a_link_while_it_is_opened_gives_a_component_nothing_else() {
+    let place = place();
+    symlink(place.path("state"), place.path("data/link")).unwrap();
+    let [folder, link, aside] = ["data/b", "data/link", "data/aside"].map(|name| place.path(name));
+    let flip = || {
+        let wait = || thread::sleep(Duration::from_millis(2));
+        fs::rename(&folder, &aside).unwrap();
+        fs::rename(&link, &folder).unwrap();
+        wait();
+        fs::rename(&folder, &link).unwrap();
+        fs::rename(&aside, &folder).unwrap();
+        wait();
+    };
+    let mut ran = 0;
+    meanwhile(flip, || {
+        let started = Instant::now();
+        while ran < 10 || started.elapsed() < Duration::from_secs(5) {
+            let done = steal(&place, &["data/b::/x"], &["read", "/x/victim"]);
+            assert!(!done.stdout.contains("Ok"), "it reads another's snapshots: {done:?}");
+            ran += u32::from(done.code == Some(0));
+            assert!(started.elapsed() < Duration::from_secs(60), "it ran {ran} times");
+        }
+    });
+}
+
+/// A component that may write in a folder may replace any folder in it by a link, for this run or for the next.
+#[test]
+fn a_planted_link_leads_a_component_nowhere() {
+    let place = place();
+    fs::create_dir(place.path("elsewhere")).unwrap();
+    fs::remove_dir(place.path("data/b")).unwrap();
+    symlink("../elsewhere", place.path("data/b")).unwrap();
+    fs::create_dir(place.path("elsewhere/c")).unwrap();
+    for dirs in
+        [&["data/b::/x"][..], &["data::/data", "data/b::/x"], &["data/b/c::/x"], &["data/b/../data::/x"]]
+    {
+        let refused = steal(&place, dirs, &["read", "/x"]);
+        assert_refused(
+            &refused,
+            2,
+            &format!("`{}` is a link to `../elsewhere`", place.path("data/b").display()),
+        );
+    }
+    assert_prints(&steal(&place, &["elsewhere::/x"], &["read", "/x"]), &["Ok(())"]);
+    // A path from here is followed from here on, whatever leads here.
+    symlink(place.path("data"), place.path("here")).unwrap();
+    fs::create_dir(place.path("data/d")).unwrap();
+    let mut command = cli();
+    command.arg("run").arg(VERBS).arg("--grant").arg(place.path("own")).args(["--dir", "./d::/x"]);
+    let done = run(command.current_dir(place.path("here")).args(["--", "read", "/x"]), "");
+    assert_prints(&done, &["Ok(())"]);
+}
+
+/// What a store holds is what it writes in, whatever its path leads to meanwhile.
+#[test]
+fn a_store_whose_path_leads_elsewhere_for_a_moment_writes_nothing_there() {
+    let root = tempdir().unwrap();
+    let [path, other, aside] = ["held", "other", "aside"].map(|name| root.path().join(name));
+    fs::create_dir(&other).unwrap();
+    // A new instance for each call, each of which opens the directory.
+    let minisnap = Minisnap::new().unwrap().max_idle(0);
+    let mut store = minisnap.open(Grant::new(&path)).unwrap();
+    let flip = || {
+        fs::rename(&path, &aside).unwrap();
+        fs::rename(&other, &path).unwrap();
+        fs::rename(&path, &other).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    };
+    let mut made = 0;
+    meanwhile(flip, || {
+        let started = Instant::now();
+        for seq in 0.. {
+            made += u32::from(store.create_text("1", seq).is_ok());
+            let is_over = started.elapsed() > Duration::from_secs(5) && made > 0;
+            if is_over || started.elapsed() > Duration::from_secs(60) {
+                break;
+            }
+        }
+    });
+    assert!(made > 0);
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 0, "it wrote in a directory that it does not hold");
+}
+
+// Bind mounts.
+
+/// Runs a script that mounts, unless this system lets no user do so.
+fn mounting(script: &str, place: &Place) -> Option<Done> {
+    if run_mounting("true", place.folder(), "").code != Some(0) {
+        eprintln!("skipped: this system allows no namespace in which one can mount");
+        return None;
+    }
+    Some(run_mounting(&format!("cd \"$2\"; {script}"), place.folder(), ""))
+}
+
+#[test]
+fn a_bind_mount_of_the_snapshots_is_not_given_to_a_component() {
+    let place = place();
+    for folder in ["outer/inner", "alias", "disk/c"] {
+        fs::create_dir_all(place.path(folder)).unwrap();
+    }
+    let thief = "\"$1\" run thief@1.0.0.wasm --config minisnap.toml --dir";
+    for script in [
+        // The directory of another, and a folder that holds all of them, under other names.
+        format!("mount --bind state/victim alias; {thief} alias::/x -- read /x"),
+        format!("mount --bind state alias; {thief} alias/victim::/x -- read /x"),
+        // Somewhere below what is given.
+        format!("mount --bind state outer/inner; {thief} outer::/x -- read /x/inner"),
+        // Where the directory of another really is.
+        format!("mount --bind disk/c state/victim; {thief} disk::/x -- read /x/c"),
+        // Who the component is.
+        format!("mount --bind . alias; {thief} alias::/x -- read /x"),
+    ] {
+        let Some(done) = mounting(&script, &place) else { return };
+        assert_refused(&done, 2, "would give the component");
+    }
+    let beside = format!("mount --bind disk alias; {thief} alias::/x -- read /x/c");
+    assert_prints(&mounting(&beside, &place).unwrap(), &["Ok(())"]);
+}
+
+#[test]
+fn two_components_on_one_directory_by_a_bind_mount_are_a_mistake() {
+    let place = Place::new("root = \"s\"\n[components.a]\n[components.b]\n");
+    place.install("c@1.0.0.wasm");
+    for folder in ["s/a/below", "s/b", "s/c"] {
+        fs::create_dir_all(place.path(folder)).unwrap();
+    }
+    let check = "\"$1\" grants check minisnap.toml";
+    for (script, what) in [
+        (
+            format!("mount --bind s/a s/b; {check}"),
+            "minisnap.toml:3:13: the components `a` and `b` have one directory",
+        ),
+        (format!("mount --bind s/a/below s/b; {check}"), "lies inside the directory"),
+        (
+            "mount --bind s/a s/c; \"$1\" run c@1.0.0.wasm --config minisnap.toml -- exists".to_owned(),
+            "have one directory",
+        ),
+    ] {
+        let Some(done) = mounting(&script, &place) else { return };
+        assert_refused(&done, 2, what);
+    }
+    assert_eq!(place.check(&[]).code, Some(0));
 }

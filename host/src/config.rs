@@ -41,7 +41,9 @@ use std::path::{Path, PathBuf};
 
 use arcella_types::module_id::is_valid_name;
 
-use self::directories::{Owned, below_root, check_all, check_links_to, check_written, is_linked};
+use self::directories::{
+    Owned, below_root, check_all, check_links_to, check_mounts, check_written, is_linked,
+};
 use crate::grant::{Access, Grant};
 use crate::snapshot::Layout;
 
@@ -164,6 +166,7 @@ impl Grants {
                 if is_linked(&self.root, &component.owned)? {
                     check_all(&self.root, &named().collect::<Vec<_>>())?;
                 }
+                check_mounts(&self.root, &component.owned, &named().collect::<Vec<_>>())?;
                 component.clone()
             }
             None => {
@@ -173,6 +176,7 @@ impl Grants {
                     return Err(self.linked(owned));
                 }
                 check_links_to(&self.root, &owned, &named().collect::<Vec<_>>())?;
+                check_mounts(&self.root, &owned, &named().collect::<Vec<_>>())?;
                 Named { owned, terms: self.defaults, pin: None }
             }
         };

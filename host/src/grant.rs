@@ -178,6 +178,26 @@ impl Grant {
         }
     }
 
+    /// The directory, open: the one that is held, whatever its path leads to, or else the one under its path.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn open<'h>(&self, held: Option<&'h Held>) -> Result<Opened<'h>> {
+        use rustix::fs::{Mode, OFlags};
+        if let Some(held) = held {
+            return Ok(Opened::Held(held));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&self.dir, flags, Mode::empty()) {
+            Ok(dir) => Ok(Opened::Own(dir.into())),
+            Err(error) => Err(Error::io("open", &self.dir, &error.into())),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unnecessary_wraps, reason = "on Linux, it is opened")]
+    pub(crate) fn open<'h>(&self, _: Option<&'h Held>) -> Result<Opened<'h>> {
+        Ok(Opened(std::marker::PhantomData))
+    }
+
     /// Whether the system lets this process write in the directory.
     ///
     /// A component is only told of an input/output error where its directory is on a read-only file system.
@@ -233,9 +253,36 @@ impl Identity {
 /// The lock is on the directory itself, so it leaves no file behind, whatever happens to the process.
 #[derive(Debug)]
 pub(crate) struct Held {
-    _dir: File,
+    dir: File,
     /// The directory that is held, which may get another name, or none.
     pub(crate) identity: Identity,
+}
+
+/// A directory that is open while an instance opens it once more.
+#[cfg(target_os = "linux")]
+pub(crate) enum Opened<'h> {
+    Held(&'h Held),
+    Own(File),
+}
+
+#[cfg(target_os = "linux")]
+impl Opened<'_> {
+    /// A path that leads to this very directory, or `None` where `/proc` is not mounted.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        let (Opened::Held(Held { dir, .. }) | Opened::Own(dir)) = self;
+        Some(crate::location::path_of(dir)).filter(|path| path.is_dir())
+    }
+}
+
+/// Where no path leads to an open directory, it is not opened.
+#[cfg(not(target_os = "linux"))]
+pub(crate) struct Opened<'h>(std::marker::PhantomData<&'h Held>);
+
+#[cfg(not(target_os = "linux"))]
+impl Opened<'_> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 impl Held {
@@ -244,7 +291,7 @@ impl Held {
         match dir.try_lock() {
             Ok(()) => {
                 let metadata = dir.metadata().map_err(|e| Error::io("look at", path, &e))?;
-                Ok(Held { _dir: dir, identity: Identity::of(&metadata) })
+                Ok(Held { dir, identity: Identity::of(&metadata) })
             }
             Err(TryLockError::WouldBlock) => Err(Error::Busy { holder: holder(&dir) }),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path, &error)),

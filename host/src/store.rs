@@ -428,10 +428,10 @@ impl Store {
                     self.close(instance);
                 }
                 self.instances += 1;
-                Instance::new(&self.minisnap.shared, &self.grant, dir, self.instances)?
+                Instance::new(&self.minisnap.shared, &self.grant, self.held.as_ref(), dir, self.instances)?
             }
         };
-        // The path was opened once more for a new instance.
+        // A reader's path was opened once more for a new instance, and that of a writer must still lead to what it holds.
         match self.dir() {
             Ok(now) if now == dir => Ok(instance),
             now => {

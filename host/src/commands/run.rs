@@ -8,14 +8,14 @@ use std::time::Duration;
 use clap::Args;
 use minisnap_host::config::{ConfigError, Grants};
 use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer, Refused, SNAPSHOT_STORE};
-use minisnap_host::{Access, Error, Grant, SnapshotCtx, SnapshotView, Store};
-use wasmtime::Engine;
+use minisnap_host::{Access, Error, Folder, Grant, SnapshotCtx, SnapshotView, Store};
 use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine};
 use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use super::preopen::{self, Preopen};
-use super::{Failure, Settings, config, minisnap, size, write_to};
+use super::{Failure, Settings, cache_folder, minisnap, size, write_to};
 
 const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
@@ -39,7 +39,7 @@ pub struct Run {
     /// Allow the component to restore, and not to create
     #[arg(long)]
     read_only: bool,
-    /// A folder that the component may read and write, and what it calls it; repeat it for more
+    /// A folder that the component may read and write, to which no link leads, and what it calls it; repeat it for more
     #[arg(long, value_name = "HOST::GUEST")]
     dir: Vec<Preopen>,
     /// The most memory that the component may have, beside what the store needs; its manifest may say less
@@ -85,27 +85,36 @@ impl Run {
             let error = wasmtime::Error::new(error).context("cannot read the component");
             about_component(Error::Component(error))
         })?;
-        let grant = self.grant(manifest, &bytes)?.deadline(self.deadline);
-        let Admitted { grant, memory } = self.admit(manifest, grant)?;
-        let engine = Engine::new(&config()).map_err(Error::Component).map_err(&about_component)?;
+        let (grant, folders) = self.grant(manifest, &bytes)?;
+        let Admitted { grant, memory } = self.admit(manifest, grant.deadline(self.deadline))?;
+        let engine = Engine::new(&Config::new()).map_err(Error::Component).map_err(&about_component)?;
         let command = load(&engine, &bytes).map_err(&about_component)?;
 
         let dir = grant.dir().to_owned();
         let snapshots = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(&dir))?;
-        self.call(&command, snapshots, memory).map_err(&about_component)
+        self.call(&command, snapshots, memory, &folders).map_err(&about_component)
     }
 
-    /// What the command line or the grants file says that the component gets.
-    fn grant(&self, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<Grant, Failure> {
+    /// What the command line or the grants file says that the component gets, and the folders beside it.
+    fn grant(&self, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<(Grant, Vec<Folder>), Failure> {
         match (&self.granted.grant, &self.granted.config) {
             (Some(dir), _) => {
-                preopen::check_apart(&self.dir, &[&[dir.as_path()], &self.identity(manifest)[..]].concat())?;
+                let folders = self.open_folders(manifest, &[dir])?;
                 let grant = self.settings.apply(Grant::new(dir));
-                Ok(if self.read_only { grant.read_only() } else { grant })
+                Ok((if self.read_only { grant.read_only() } else { grant }, folders))
             }
             (None, Some(file)) => self.configured(file, manifest, bytes),
-            (None, None) => Ok(Grant::denied()),
+            (None, None) => Ok((Grant::denied(), self.open_folders(manifest, &[])?)),
         }
+    }
+
+    /// Opens the folders of `--dir`, if they are apart from who the component is, from compiled code, and from what is
+    /// `protected` besides.
+    fn open_folders(&self, manifest: Option<&Manifest>, protected: &[&Path]) -> Result<Vec<Folder>, Failure> {
+        let caches = cache_folder();
+        let identity = [Some(self.component.as_path()), manifest.and_then(Manifest::file), caches.as_deref()];
+        let protected: Vec<&Path> = protected.iter().copied().chain(identity.into_iter().flatten()).collect();
+        preopen::open(&self.dir, &protected)
     }
 
     /// What the component gets of that, as far as its manifest lets it.
@@ -125,7 +134,12 @@ impl Run {
     }
 
     /// What the grants file says of the component of this name.
-    fn configured(&self, file: &Path, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<Grant, Failure> {
+    fn configured(
+        &self,
+        file: &Path,
+        manifest: Option<&Manifest>,
+        bytes: &[u8],
+    ) -> Result<(Grant, Vec<Folder>), Failure> {
         let grants = Grants::load(file).map_err(Failure::config)?;
         let manifest = manifest.ok_or_else(|| {
             let what = format!("{}: it has no name that could be looked up", self.component.display());
@@ -135,20 +149,14 @@ impl Run {
                 "name the file NAME@X.Y.Z.wasm, or put STEM.component.toml beside STEM.wasm",
             )
         })?;
-        let identity = self.identity(Some(manifest));
-        preopen::check_apart(&self.dir, &[&[grants.root(), file], &identity[..]].concat())?;
+        let folders = self.open_folders(Some(manifest), &[grants.root(), file])?;
         let entry = grants.entry(manifest.name()).map_err(Failure::config)?;
         let another = |error: ConfigError| Failure::refused(8, error.to_string(), error.help());
         entry.check(&self.component, bytes).map_err(another)?;
         if entry.terms.access == Access::Denied && manifest.wants_snapshots() {
             warn_of_no_snapshots(manifest.name(), &format!("its `access` is none in {}", entry.place))?;
         }
-        Ok(entry.grant())
-    }
-
-    /// The files that say who the component is and what it does.
-    fn identity<'a>(&'a self, manifest: Option<&'a Manifest>) -> [&'a Path; 2] {
-        [&self.component, manifest.and_then(Manifest::file).unwrap_or(&self.component)]
+        Ok((entry.grant(), folders))
     }
 
     /// Runs the component to its end.
@@ -157,14 +165,16 @@ impl Run {
         command: &wasmtime::component::InstancePre<Consumer>,
         snapshots: Store,
         memory: MemoryLimit,
+        folders: &[Folder],
     ) -> Result<ExitCode, Error> {
         // A state in one call, of strings that may be UTF-16, which counts twice.
         let state = snapshots.grant().max_state_bytes();
         let name = self.component.file_name().unwrap_or_default().to_string_lossy();
         let mut wasi = WasiCtx::builder();
         wasi.inherit_stdio().arg(&name).args(&self.args);
-        for Preopen { host, guest } in &self.dir {
-            wasi.preopened_dir(host, guest, FsPerms::ReadWrite).map_err(Error::Component)?;
+        for (folder, Preopen { guest, .. }) in folders.iter().zip(&self.dir) {
+            let opened = folder.preopen(&mut wasi, guest, FsPerms::ReadWrite);
+            opened.map_err(|error| Error::Io(error.to_string()))?;
         }
         let consumer = Consumer {
             wasi: wasi.build(),
@@ -196,7 +206,10 @@ impl Run {
 
 fn load(engine: &Engine, bytes: &[u8]) -> Result<wasmtime::component::InstancePre<Consumer>, Error> {
     let link = || {
-        let component = Component::new(engine, bytes)?;
+        let component = match cache_folder() {
+            Some(folder) => minisnap_host::load_cached(engine, bytes, &folder)?,
+            None => Component::new(engine, bytes)?,
+        };
         let mut linker = Linker::<Consumer>::new(engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
         minisnap_host::add_to_linker(&mut linker)?;
