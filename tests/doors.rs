@@ -1,5 +1,5 @@
 //! Who and what gets at a snapshot directory beside the component that it belongs to: other users, folders that turn
-//! into links, bind mounts.
+//! into links, bind mounts; and what a component learns of its host.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -11,9 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use minisnap_host::{Grant, Minisnap};
+use minisnap_tests::host::Host;
 use minisnap_tests::place::{GRANTS, Place, assert_prints, assert_refused};
-use minisnap_tests::{Done, VERBS, cli, minisnap, run, run_mounting};
+use minisnap_tests::{Done, HOSTILE, VERBS, cli, minisnap, run, run_mounting, start};
 use tempfile::tempdir;
+use wasmtime::Config;
 
 // Other users.
 
@@ -166,6 +168,67 @@ fn a_store_whose_path_leads_elsewhere_for_a_moment_writes_nothing_there() {
     });
     assert!(made > 0);
     assert_eq!(fs::read_dir(&other).unwrap().count(), 0, "it wrote in a directory that it does not hold");
+}
+
+// What a component is told, and how long it runs.
+
+#[test]
+fn an_error_tells_a_component_no_path_of_its_host() {
+    let root = tempdir().unwrap();
+    let path = root.path().join("snapshots");
+    let [host, other] = [Host::new(&Config::new(), minisnap()), Host::new_async(&Config::new(), minisnap())];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let args = ["exists", "restore", "create", "1", "1"];
+    let too_small = Grant::new(&path).max_memory(1);
+    for (grant, is_removed) in [(Grant::new(&path), true), (too_small, false)] {
+        for is_async in [false, true] {
+            let prepare = |host: &Host| {
+                let snapshots = host.snapshots(grant.clone());
+                if is_removed {
+                    fs::remove_dir_all(&path).unwrap();
+                }
+                snapshots
+            };
+            let ended = if is_async {
+                let snapshots = prepare(&other);
+                runtime.block_on(other.run_async(&other.load(VERBS), snapshots, &args))
+            } else {
+                host.run(&host.load(VERBS), prepare(&host), &args)
+            };
+            assert_eq!(ended.printed.lines().filter(|line| line.starts_with("io: ")).count(), 3, "{ended:?}");
+            let tells = ["/", "backtrace", "0x"].iter().find(|part| ended.printed.contains(**part));
+            assert_eq!(tells, None, "{}", ended.printed);
+        }
+    }
+}
+
+#[test]
+fn a_component_that_runs_too_long_is_ended_and_costs_no_data() {
+    let dir = tempdir().unwrap();
+    let attack = |options: &[&str], attacks: &[&str]| {
+        let mut command = cli();
+        command.arg("run").arg(HOSTILE).arg("--grant").arg(dir.path()).args(options);
+        run(command.arg("--").args(attacks), "")
+    };
+    assert_eq!(attack(&["--timeout", "1min"], &["create", "1"]).stdout, "create: ok\n");
+    let ended = attack(&["--timeout", "300ms"], &["half", "loop"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(11), "half: half written\n"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("exceeded its timeout of 300ms; `--timeout` can raise it"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    // So is one that waits for its host.
+    let mut command = cli();
+    command.arg("run").arg(VERBS).arg("--grant").arg(dir.path()).args(["--timeout", "300ms", "--", "echo"]);
+    let mut waiting = start(&mut command);
+    let input = waiting.stdin.take();
+    let ended = waiting.wait_with_output().unwrap();
+    drop(input);
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(11) && told.contains("exceeded its timeout of 300ms"), "{told}");
+    assert_eq!(attack(&[], &["restore"]).stdout, "restore: 1 \"mine\"\n");
 }
 
 // Bind mounts.

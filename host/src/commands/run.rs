@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +11,7 @@ use minisnap_host::config::{ConfigError, Grants};
 use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer, Refused, SNAPSHOT_STORE};
 use minisnap_host::{Access, Error, Folder, Grant, SnapshotCtx, SnapshotView, Store};
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine};
+use wasmtime::{Config, Engine, Trap};
 use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
@@ -48,6 +49,9 @@ pub struct Run {
     /// The longest that one call of the store may take
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     deadline: Duration,
+    /// The longest that the component may run, unless it may run for ever; then it is ended, with exit code 11
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     settings: Settings,
     /// Arguments for the component
@@ -87,7 +91,9 @@ impl Run {
         })?;
         let (grant, folders) = self.grant(manifest, &bytes)?;
         let Admitted { grant, memory } = self.admit(manifest, grant.deadline(self.deadline))?;
-        let engine = Engine::new(&Config::new()).map_err(Error::Component).map_err(&about_component)?;
+        let mut config = Config::new();
+        config.epoch_interruption(self.timeout.is_some());
+        let engine = Engine::new(&config).map_err(Error::Component).map_err(&about_component)?;
         let command = load(&engine, &bytes).map_err(&about_component)?;
 
         let dir = grant.dir().to_owned();
@@ -184,6 +190,10 @@ impl Run {
         };
         let mut store = wasmtime::Store::new(command.engine(), consumer);
         store.limiter(|consumer| &mut consumer.limit);
+        if let Some(timeout) = self.timeout {
+            store.set_epoch_deadline(1);
+            self.end_after(timeout, command.engine()).map_err(|error| Error::Io(error.to_string()))?;
+        }
         let fuel = state.saturating_mul(2).saturating_add(1 << 20);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
 
@@ -198,9 +208,31 @@ impl Run {
             Err(error) => match error.downcast_ref::<I32Exit>() {
                 Some(&I32Exit(0)) => Ok(ExitCode::SUCCESS),
                 Some(&I32Exit(_)) => Ok(ExitCode::FAILURE),
-                None => Err(Error::Component(error)),
+                None => match (self.timeout, error.downcast_ref::<Trap>()) {
+                    (Some(timeout), Some(Trap::Interrupt)) => {
+                        Err(Error::Component(wasmtime::Error::msg(timed_out(timeout))))
+                    }
+                    _ => Err(Error::Component(error)),
+                },
             },
         }
+    }
+
+    /// Interrupts the component after this time, and ends this process if it waits in a call of the host even then.
+    ///
+    /// That costs no data: what it was writing, the next create removes, and the system unlocks the directory.
+    fn end_after(&self, timeout: Duration, engine: &Engine) -> io::Result<()> {
+        let (engine, component) = (engine.clone(), self.component.clone());
+        let end = move || {
+            thread::sleep(timeout);
+            engine.increment_epoch();
+            thread::sleep(GRACE);
+            let error = Error::Component(wasmtime::Error::msg(timed_out(timeout)));
+            let failure = Failure::about(&component)(error);
+            let _ = write_to(&mut io::stderr(), "standard error", format!("{failure}\n").as_bytes());
+            std::process::exit(11);
+        };
+        thread::Builder::new().name("timeout".to_owned()).spawn(end).map(drop)
     }
 }
 
@@ -216,6 +248,13 @@ fn load(engine: &Engine, bytes: &[u8]) -> Result<wasmtime::component::InstancePr
         linker.instantiate_pre(&component)
     };
     link().map_err(Error::Component)
+}
+
+/// How much longer than its timeout a component may take to end when it is interrupted.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn timed_out(timeout: Duration) -> String {
+    format!("it exceeded its timeout of {timeout:?}; `--timeout` can raise it")
 }
 
 /// Tells on standard error why every call of the store will be denied.
