@@ -253,6 +253,7 @@ impl Identity {
 /// The lock is on the directory itself, so it leaves no file behind, whatever happens to the process.
 #[derive(Debug)]
 pub(crate) struct Held {
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "it is locked while it is open"))]
     dir: File,
     /// The directory that is held, which may get another name, or none.
     pub(crate) identity: Identity,
@@ -272,6 +273,14 @@ impl Opened<'_> {
         let (Opened::Held(Held { dir, .. }) | Opened::Own(dir)) = self;
         Some(crate::location::path_of(dir)).filter(|path| path.is_dir())
     }
+
+    /// Which directory it is, or `None` if the system does not tell.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self {
+            Opened::Held(held) => Some(held.identity),
+            Opened::Own(dir) => dir.metadata().ok().as_ref().map(Identity::of),
+        }
+    }
 }
 
 /// Where no path leads to an open directory, it is not opened.
@@ -281,6 +290,10 @@ pub(crate) struct Opened<'h>(std::marker::PhantomData<&'h Held>);
 #[cfg(not(target_os = "linux"))]
 impl Opened<'_> {
     pub(crate) fn path(&self) -> Option<PathBuf> {
+        None
+    }
+
+    pub(crate) fn identity(&self) -> Option<Identity> {
         None
     }
 }

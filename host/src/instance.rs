@@ -80,6 +80,7 @@ impl Instance {
             .env("MINISNAP_DIR", GUEST_DIR)
             .envs(&grant.settings());
         let opened = grant.open(held)?;
+        let dir = opened.identity().unwrap_or(dir);
         let path = opened.path().unwrap_or_else(|| grant.dir().to_owned());
         wasi.preopened_dir(path, GUEST_DIR, perms).map_err(|error| {
             match error.downcast_ref::<std::io::Error>() {

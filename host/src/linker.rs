@@ -187,12 +187,9 @@ impl From<Error> for wit::Error {
 
 /// A message without the path of the host that it names, if it does: where the directory is, a component need not know.
 fn without_host_path(what: &str) -> String {
-    let quoted = what.match_indices('`').map(|(at, _)| at);
-    let first = quoted.clone().find(|at| {
-        let rest = &what[at + 1..];
-        std::path::Path::new(rest).is_absolute()
-    });
-    match (first, quoted.last()) {
+    let is_path = |(at, _): &(usize, &str)| std::path::Path::new(&what[at + 1..]).is_absolute();
+    let first = what.match_indices('`').find(is_path).map(|(at, _)| at);
+    match (first, what.rfind('`')) {
         // A path may have such a quote in it.
         (Some(first), Some(last)) if first < last => {
             let before = what[..first].strip_suffix("the directory ").unwrap_or(&what[..first]);

@@ -103,6 +103,7 @@ impl Location {
     }
 
     /// Whether both are one.
+    #[cfg(feature = "arcella")]
     pub(crate) fn is_same(&self, other: &Location) -> bool {
         self.places.first() == other.places.first()
             || self.exists && other.exists && self.chain.first() == other.chain.first()

@@ -433,7 +433,7 @@ impl Store {
         };
         // A reader's path was opened once more for a new instance, and that of a writer must still lead to what it holds.
         match self.dir() {
-            Ok(now) if now == dir => Ok(instance),
+            Ok(now) if now == instance.dir => Ok(instance),
             now => {
                 self.close(instance);
                 Err(now.err().unwrap_or_else(|| self.replaced()))
