@@ -41,7 +41,7 @@ mod tests {
             ("Capabilites", Some("capabilities")),
             ("compnent", Some("component")),
             ("components", Some("component")),
-            ("nmae", None),
+            ("nmae", Some("name")),
             ("nam", Some("name")),
             ("deployment", None),
             ("company", None),
