@@ -7,7 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use minisnap_tests::{Done, cli, run};
+use minisnap_tests::place::{assert_prints, assert_refused};
+use minisnap_tests::{Done, VERBS, cli, run};
 use tempfile::tempdir;
 
 /// Runs `minisnap create` with its caches in `caches`, which must be done, and says whether it found compiled code.
@@ -122,4 +123,64 @@ fn compiled_code_that_cannot_be_cached_only_takes_longer() {
     cli.env("XDG_CACHE_HOME", "/dev/null/nowhere").env("HOME", "/dev/null/nowhere");
     let Done { code, stdout, stderr } = run(&mut cli, "1");
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""));
+}
+
+/// What a component can write there, the next run would execute.
+#[test]
+fn a_component_cannot_reach_compiled_code_through_its_files() {
+    let place = tempdir().unwrap();
+    let caches = place.path().join("caches");
+    symlink("caches", place.path().join("link")).unwrap();
+    let consume = |caches: &Path, dir: &Path| {
+        let mut cli = cli();
+        cli.arg("run").arg(VERBS).arg("--grant").arg(place.path().join("snapshots"));
+        cli.arg("--dir").arg(format!("{}::/x", dir.display())).env("XDG_CACHE_HOME", caches);
+        run(cli.args(["--", "read", "/x"]), "")
+    };
+    // Whether or not it is there already.
+    fs::create_dir(&caches).unwrap();
+    assert_refused(&consume(&caches, &caches), 2, "would give the component");
+    assert!(!found_compiled_code(&caches));
+    for dir in [place.path().to_owned(), caches.clone(), caches.join("minisnap")] {
+        assert_refused(&consume(&caches, &dir), 2, "would give the component");
+    }
+    // Nor the link that leads there.
+    let through = place.path().join("link");
+    fs::create_dir(place.path().join("given")).unwrap();
+    symlink("../caches", place.path().join("given/link")).unwrap();
+    assert_refused(&consume(&place.path().join("given/link"), &place.path().join("given")), 2, "would give");
+    let beside = caches.join("other");
+    fs::create_dir(&beside).unwrap();
+    assert_prints(&consume(&through, &beside), &["Ok(())"]);
+}
+
+#[test]
+fn a_consumers_compiled_code_is_kept_like_the_stores() {
+    let caches = tempdir().unwrap();
+    let dir = tempdir().unwrap();
+    let consume = || {
+        let mut cli = cli();
+        cli.arg("-v")
+            .arg("run")
+            .arg(VERBS)
+            .arg("--grant")
+            .arg(dir.path())
+            .env("XDG_CACHE_HOME", caches.path());
+        let Done { code, stderr, .. } = run(cli.args(["--", "exists"]), "");
+        assert_eq!(code, Some(0), "{stderr}");
+        stderr.matches("no compiled code").count()
+    };
+    assert_eq!((consume(), consume()), (2, 0));
+    let folder = caches.path().join("minisnap");
+    let files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!((files.len(), fs::read_dir(caches.path()).unwrap().count()), (2, 1), "{files:?}");
+    // Where others may write, neither is used.
+    for path in files.iter().chain([&folder]) {
+        let right = fs::metadata(path).unwrap().permissions();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(consume() > 0, "{}", path.display());
+        fs::set_permissions(path, right).unwrap();
+        consume();
+        assert_eq!(consume(), 0);
+    }
 }

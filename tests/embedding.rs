@@ -45,6 +45,31 @@ fn the_example_runs_two_components_with_two_grants_in_under_100_lines() {
     }
 }
 
+/// As `minisnap run` does.
+#[test]
+fn the_example_gives_a_component_no_more_than_its_manifest_allows() {
+    let root = tempdir().unwrap();
+    let embed = built(&["--example", "embed"], "examples/embed");
+    let store = "imports = [\"arcella:minisnap/snapshot-store@0.1.0\"]\n";
+    let tee = "[capabilities.security]\nrequires_tee = true\nallowed_syscalls = []\n";
+    for (name, more) in [
+        ("trusted", format!("{store}{tee}")),
+        ("small", format!("{store}capabilities.resources.memory_max = 1000\n")),
+        ("none", String::new()),
+        ("misspelt", format!("{store}capabilities.resources.memory-max = 100000000\n")),
+        ("files", format!("{store}capabilities.filesystem = [\"/data\"]\n")),
+    ] {
+        let component = root.path().join(format!("{name}.wasm"));
+        fs::copy(COUNTER, &component).unwrap();
+        let manifest = format!("name = \"{name}\"\nversion = \"1.0.0\"\n{more}");
+        fs::write(component.with_extension("component.toml"), manifest).unwrap();
+        let snapshots = root.path().join("snapshots");
+        let ran = run(Command::new(&embed).arg(&snapshots).arg(&component), "");
+        assert!(ran.code == Some(1) && ran.stdout.is_empty(), "{name}: {ran:?}");
+        assert!(!snapshots.join(name).join("snapshot.json").exists(), "{name}");
+    }
+}
+
 #[test]
 fn the_readme_shows_the_example() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();

@@ -1,13 +1,22 @@
 //! Who a component is, by its manifest or its file's name, and what it gets when it runs.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 
+use arcella_types::manifest::{
+    ComponentCapabilities, ComponentManifest, ComponentResources, ComponentSecurity,
+};
+use arcella_types::module_id::ModuleId;
+use arcella_types::spec::ComponentItemSpec;
 use minisnap_host::Access;
 use minisnap_host::config::Grants;
 use minisnap_host::manifest::Manifest;
 use minisnap_tests::place::{GRANTS, Place, STORE, assert_prints, assert_refused, manifest};
-use minisnap_tests::{cli, run};
+use minisnap_tests::{VERBS, cli, run};
 
 // Who a component is.
 
@@ -72,6 +81,140 @@ fn a_mistake_in_a_manifest_is_named_with_its_line() {
     }
 }
 
+/// Whether a manifest is flat or a table, every key in it is one that is read.
+#[test]
+fn a_misspelt_key_of_a_manifest_is_a_mistake_with_its_line_and_the_right_spelling() {
+    let place = Place::new(GRANTS);
+    let flat = manifest("a", "1.0.0", "");
+    for (head, line) in [("", 4), ("[component]\n", 5)] {
+        let table = if head.is_empty() { "" } else { "component." };
+        for (more, below, unknown, right) in [
+            ("[{}capabilities.resources]\nmemory-max = 1000\n", 1, "`memory-max`", "`memory_max`"),
+            ("[{}capabilities.resources]\nmemory_Max = 1000\n", 1, "`memory_Max`", "`memory_max`"),
+            ("[{}capability.resources]\nmemory_max = 1000\n", 0, "`capability`", "`capabilities`"),
+            ("[{}capabilities.resource]\nmemory_max = 1000\n", 0, "`resource`", "`resources`"),
+            ("[{}capabilities.security]\nrequire_tee = true\n", 1, "`require_tee`", "`requires_tee`"),
+            ("import = [\"a:b\"]\n", 0, "`import`", "`imports`"),
+            ("[{}exports.\"a:b\".func]\nparam = []\n", 1, "`param`", "`params`"),
+        ] {
+            place.install_with("app", &format!("{head}{flat}{}", more.replace("{}", table)));
+            let refused = place.run("app.wasm", &["exists"]);
+            assert_refused(&refused, 2, &format!("app.component.toml:{}:", line + below));
+            assert!(refused.stderr.contains(&format!("unknown field {unknown}")), "{}", refused.stderr);
+            assert!(refused.stderr.contains(&format!("write {right}")), "{}", refused.stderr);
+        }
+    }
+    for (text, what) in [
+        (format!("id = \"a@1.0.0\"\n{flat}"), ":1:6: the manifest has an `id` beside"),
+        ("[id]\nname = \"a\"\nversion = \"1.0.0\"\nverson = 1\n".to_owned(), ":4:1: unknown field `verson`"),
+        (format!("[compnent]\n{flat}"), ":1:2: unknown table `compnent`"),
+    ] {
+        place.install_with("app", &text);
+        assert_refused(&place.run("app.wasm", &["exists"]), 2, what);
+    }
+    assert!(!place.path("state").exists());
+}
+
+/// Tables of other tools may stand beside `[component]`, and nothing that could be meant to limit it.
+#[test]
+fn no_part_of_a_manifest_hides_beside_its_table() {
+    let place = Place::new(GRANTS);
+    let component = format!("[component]\n{}", manifest("counter", "1.0.0", ""));
+    for (more, what) in [
+        ("[capability.resources]\nmemory_max = 1000\n", ":5:2: `capability` is outside"),
+        ("[Capabilities.resources]\nmemory_max = 1000\n", ":5:2: `Capabilities` is outside"),
+        ("[resources]\nmemory_max = 1000\n", ":5:2: `resources` is outside"),
+        ("[components.capabilities.resources]\nmemory_max = 1000\n", ":5:2: unknown table `components`"),
+        ("[limits]\nmemory-max = 1000\n", ":6:1: `memory-max` is outside"),
+        ("[app.deep]\nlist = [{ requires_tee = true }]\n", ":6:11: `requires_tee` is outside"),
+    ] {
+        place.install_with("app", &format!("{component}{more}"));
+        assert_refused(&place.run("app.wasm", &["exists"]), 2, &format!("app.component.toml{what}"));
+    }
+    for (head, what) in
+        [("memory = 1\n", ":1:1: `memory` is outside"), ("import = []\n", ":1:1: `import` is outside")]
+    {
+        place.install_with("app", &format!("{head}{component}"));
+        assert_refused(&place.run("app.wasm", &["exists"]), 2, &format!("app.component.toml{what}"));
+    }
+    let others =
+        "[deployment]\ngroup = \"main\"\nwhen = 2026-01-01T00:00:00Z\n[tool.x]\nlist = [{ a = 1.5 }]\n";
+    place.install_with("app", &format!("{component}{others}"));
+    assert_prints(&place.run("app.wasm", &["exists"]), &["false"]);
+}
+
+/// A manifest of everything that arcella-types has, written by it: a key that it gains does not compile here, and one
+/// that is not read is an error.
+#[test]
+fn whatever_arcella_writes_in_a_manifest_is_read_as_arcella_reads_it() {
+    use ComponentItemSpec as Item;
+    let text = |text: &str| text.to_owned();
+    let list = |items: &[&str]| items.iter().map(|item| text(item)).collect::<Vec<_>>();
+    let unknown = Item::Unknown { debug: Some(text("new")) };
+    let func =
+        Item::ComponentFunc { params: vec![(text("key"), text("string"))], results: list(&["u64", "u8"]) };
+    let exports = HashMap::from([(text("get"), func), (text("handle"), Item::Resource(text("r")))]);
+    let imports = HashMap::from([
+        (text("a:instance/i@1.0.0"), Item::ComponentInstance { exports: exports.clone() }),
+        (text("a:component/c"), Item::Component { imports: exports.clone(), exports }),
+        (text("a:module/m"), Item::Module(text("m"))),
+        (text("a:core/f"), Item::CoreFunc(text("f"))),
+        (text("a:type/t"), Item::Type(text("t"))),
+        (text("a:unknown/u"), unknown.clone()),
+    ]);
+    let manifest = ComponentManifest {
+        id: ModuleId { name: text("app"), version: text("1.0.0") },
+        description: Some(text("all of it")),
+        exports: HashMap::from([(text("b:unknown/u"), unknown)]).into(),
+        imports: imports.into(),
+        capabilities: ComponentCapabilities {
+            wasi: list(&["wasi:random"]),
+            filesystem: list(&["/data"]),
+            network: list(&["tcp:localhost:80"]),
+            environment: list(&["DEBUG"]),
+            resources: ComponentResources { memory_max: Some(1), cpu_shares: Some(2) },
+            security: ComponentSecurity { requires_tee: true, allowed_syscalls: list(&["read"]) },
+        },
+    };
+    let place = Place::new(GRANTS);
+    let flat = toml::to_string(&manifest).unwrap();
+    let table = toml::to_string(&HashMap::from([("component", &manifest)])).unwrap();
+    let by_name = flat.replace("[id]\n", "").replace("name = \"app\"\nversion = \"1.0.0\"\n", "");
+    let by_name = format!("name = \"app\"\nversion = \"1.0.0\"\n{by_name}");
+    for written in [flat, table.clone(), by_name] {
+        place.install_with("app", &written);
+        let read = Manifest::of(place.path("app.wasm")).unwrap().unwrap();
+        assert_eq!(read.component(), &manifest, "{written}");
+    }
+    // In short.
+    place.install_with("app", "component = \"app@1.0.0\"\n");
+    let read = Manifest::of(place.path("app.wasm")).unwrap().unwrap();
+    assert_eq!((read.component().id.to_string(), read.wants_snapshots()), (text("app@1.0.0"), false));
+}
+
+#[test]
+fn a_component_whose_manifest_cannot_be_named_does_not_run() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new(GRANTS);
+    let needs = "[capabilities.security]\nrequires_tee = true\nallowed_syscalls = []\n";
+    for (component, stem, what) in [
+        (&b"app\xff.wasm"[..], &b"app\xff"[..], "the file's name is not UTF-8"),
+        (b"app.WASM", b"app", "the file's name ends in `.WASM`"),
+    ] {
+        let path = |name: &[u8]| place.folder().join(OsStr::from_bytes(name));
+        fs::copy(VERBS, path(component)).unwrap();
+        fs::write(path(&[stem, b".component.toml"].concat()), manifest("app", "1.0.0", needs)).unwrap();
+        for source in ["--grant", "--config"] {
+            let from = if source == "--grant" { place.path("state") } else { place.grants() };
+            let mut command = cli();
+            command.arg("run").arg(path(component)).arg(source).arg(from).args(["--", "exists"]);
+            assert_refused(&run(&mut command, ""), 2, what);
+        }
+        assert!(Manifest::of(path(component)).is_err());
+    }
+    assert!(!place.path("state").exists());
+}
+
 #[test]
 fn only_the_manifest_or_the_name_of_the_file_says_who_a_component_is() {
     let place = Place::new(GRANTS);
@@ -102,7 +245,8 @@ fn a_component_cannot_reach_the_snapshots_through_its_files() {
         fs::create_dir_all(place.path("state/other")).unwrap();
         let dir = format!("{}::/data", place.path(host).display());
         let refused = place.run_with("counter@1.0.0.wasm", &["--dir", &dir], &["read", "/data"]);
-        assert_refused(&refused, 2, "would give the component");
+        let what = if host == "link" { "is a link to" } else { "would give the component" };
+        assert_refused(&refused, 2, what);
     }
     let granted = place.path("state/counter");
     let mut command = cli();
@@ -262,6 +406,41 @@ fn a_component_that_must_run_in_a_trusted_environment_is_refused() {
         "`counter` requires a trusted execution environment",
     );
     assert!(!place.path("state").exists());
+}
+
+/// A file's name is no proof of who the component is: its digest is.
+#[test]
+fn a_component_that_is_pinned_runs_only_with_its_digest() {
+    let sum = run(Command::new("sha256sum").arg(VERBS), "").stdout;
+    let right = format!("sha256:{}", &sum[..64]);
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    let grants = |digest: &str| format!("root = \"s\"\n[components.counter]\ndigest = \"{digest}\"\n");
+    let place = Place::new(&grants(&right));
+    place.install("counter@1.0.0.wasm").install("other@1.0.0.wasm");
+    assert_prints(&place.run("counter@1.0.0.wasm", &["exists"]), &["false"]);
+    assert_prints(&place.run("other@1.0.0.wasm", &["exists"]), &["false"]);
+
+    // One byte more, in a custom section, which changes nothing of what it does.
+    let mut another = fs::read(VERBS).unwrap();
+    another.extend([0, 2, 1, b'x']);
+    fs::write(place.path("counter@1.0.0.wasm"), &another).unwrap();
+    let refused = place.run("counter@1.0.0.wasm", &["create", "1", "1"]);
+    assert_refused(&refused, 8, &format!("minisnap.toml:3:10: `counter` is pinned to {right}, but "));
+    assert!(refused.stderr.matches("sha256:").count() >= 2 && !refused.stderr.contains(&wrong));
+    assert!(fs::read_dir(place.path("s/counter")).unwrap().next().is_none());
+
+    // So it is in a host of one's own.
+    let entry = Grants::load(place.grants()).unwrap().entry("counter").unwrap();
+    assert_eq!(entry.digest().unwrap().to_string(), right);
+    entry.check(Path::new("counter.wasm"), &fs::read(VERBS).unwrap()).unwrap();
+    let refused = entry.check(Path::new("counter.wasm"), &another).unwrap_err();
+    assert!(refused.line() == Some(3) && refused.what().contains("`counter.wasm` is sha256:"), "{refused}");
+
+    for digest in
+        ["", "sha256:", "sha256:00", &right[7..], &wrong.replace("256", "512"), &wrong.replace('0', "g")]
+    {
+        Place::new(&grants(digest)).assert_mistake(3, "`digest`: no digest", "`sha256sum` prints them");
+    }
 }
 
 // The command line.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use minisnap_host::manifest::Manifest;
+use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer};
 use minisnap_host::{Grant, Minisnap, SnapshotCtx, SnapshotView};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Result, Store, bail};
@@ -13,6 +13,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 struct Consumer {
     wasi: WasiCtx,
     table: ResourceTable,
+    memory: MemoryLimit,
     snapshots: SnapshotCtx,
 }
 
@@ -43,10 +44,14 @@ fn main() -> Result<()> {
         // Which directory, and what the component may do there, is the host's decision.
         let Some(manifest) = Manifest::of(file)? else { bail!("{file}: name it NAME@X.Y.Z.wasm") };
         let grant = Grant::new(Path::new(root).join(manifest.name())).max_state(16 << 20).max_total(64 << 20);
+        // The component gets as much of it as its manifest allows, or does not run.
+        let Admitted { grant, memory } = manifest.admit(Offer::new(grant).max_memory(256 << 20))?;
 
         let wasi = WasiCtx::builder().inherit_stdio().build();
         let snapshots = SnapshotCtx::new(minisnap.open(grant)?);
-        let mut store = Store::new(&engine, Consumer { wasi, table: ResourceTable::new(), snapshots });
+        let mut store =
+            Store::new(&engine, Consumer { wasi, table: ResourceTable::new(), memory, snapshots });
+        store.limiter(|consumer| &mut consumer.memory);
         let component = Component::from_file(&engine, file)?;
         let command = Command::instantiate(&mut store, &component, &linker)?;
         if command.wasi_cli_run().call_run(&mut store)?.is_err() {

@@ -1,11 +1,14 @@
-//! The store component's compiled code, kept in a file for the next process: loading that takes a hundredth of the time
-//! that compiling takes, and a fraction of what wasmtime's own cache takes, which compresses.
+//! Compiled code, kept in a file for the next process: loading that takes a hundredth of the time that compiling takes,
+//! and a fraction of what wasmtime's own cache takes, which compresses.
+//!
+//! What lies there is executed. Folder and file must be this user's, and nobody else may write them: that keeps others
+//! out. The sum beside the code only finds damage, for whoever can write the code can write its sum.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tracing::debug;
@@ -18,22 +21,40 @@ use crate::component::COMPONENT;
 const PIECE: usize = 64 << 10;
 
 /// What names of files start and end with.
-const PREFIX: &str = "store-";
+const STORE: &str = "store-";
+const CONSUMER: &str = "component-";
 const KEPT: &str = ".cwasm";
 const TEMPORARY: &str = ".cwasm-tmp";
 
 /// What was written longer ago than this may be of a version that is not used any more.
 const OLD: Duration = Duration::from_secs(60 * 60 * 24 * 30);
 
-/// The component, from `folder` if it was kept there, and else compiled and kept there. That it cannot be kept only
-/// takes longer.
+/// How many files are kept at most.
+const MAX_KEPT: usize = 64;
+
+/// The store component, from `folder` if it was kept there, and else compiled and kept there. That it cannot be kept
+/// only takes longer.
 pub(crate) fn load(engine: &Engine, folder: &Path) -> wasmtime::Result<Component> {
-    let name = name(engine);
+    load_as(STORE, engine, COMPONENT, folder)
+}
+
+/// Compiles a component, as [`Component::new`], and keeps compiled code in `folder` for the next process, on the terms of
+/// [`Minisnap::with_cache`](crate::Minisnap::with_cache); the folder may be the same.
+///
+/// # Errors
+///
+/// As [`Component::new`].
+pub fn load_cached(engine: &Engine, component: &[u8], folder: &Path) -> wasmtime::Result<Component> {
+    load_as(CONSUMER, engine, component, folder)
+}
+
+fn load_as(prefix: &str, engine: &Engine, bytes: &[u8], folder: &Path) -> wasmtime::Result<Component> {
+    let name = name(prefix, engine, bytes);
     match kept(engine, folder, &name) {
         Ok(component) => return Ok(component),
         Err(error) => debug!(folder = %folder.display(), name, %error, "no compiled code"),
     }
-    let component = Component::new(engine, COMPONENT)?;
+    let component = Component::new(engine, bytes)?;
     let kept = component.serialize().map_err(io::Error::other).and_then(|code| keep(folder, &name, &code));
     if let Err(error) = kept {
         debug!(folder = %folder.display(), name, %error, "compiled code is not kept");
@@ -43,12 +64,12 @@ pub(crate) fn load(engine: &Engine, folder: &Path) -> wasmtime::Result<Component
 
 /// The file for this component, compiled by an engine that is configured like this one, of this version of wasmtime, for
 /// this kind of processor.
-fn name(engine: &Engine) -> String {
+fn name(prefix: &str, engine: &Engine, bytes: &[u8]) -> String {
     let mut compatibility = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut compatibility);
     let mut key = blake3::Hasher::new();
-    key.update(COMPONENT).update(&compatibility.finish().to_le_bytes());
-    format!("{PREFIX}{}{KEPT}", &key.finalize().to_hex()[..32])
+    key.update(bytes).update(&compatibility.finish().to_le_bytes());
+    format!("{prefix}{}{KEPT}", &key.finalize().to_hex()[..32])
 }
 
 /// The component from its file, which is opened once: what is checked is what is run.
@@ -124,9 +145,9 @@ fn open(folder: &Path, name: &str) -> io::Result<File> {
 #[expect(unsafe_code, reason = "compiled code is run as it is")]
 fn deserialize(engine: &Engine, file: File) -> wasmtime::Result<Component> {
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-    // SAFETY: this file is open and has been checked: only this user can write it, its sum shows that it is what this
-    // program wrote, and this program never writes to one that has its name. Whether it is of this version and for this
-    // processor, wasmtime checks.
+    // SAFETY: this file is open and has been checked: only this user can write it and its folder, and no component does,
+    // as no `--dir` holds them; so it is what this program wrote, which never writes to a file that has its name already.
+    // Its sum shows that it is not damaged. Whether it is of this version and for this processor, wasmtime checks.
     unsafe { Component::deserialize_file(engine, path) }
 }
 
@@ -137,8 +158,9 @@ fn deserialize(engine: &Engine, mut file: File) -> wasmtime::Result<Component> {
     io::Seek::rewind(&mut file)?;
     file.read_to_end(&mut code)?;
     code.truncate(code.len().saturating_sub(blake3::OUT_LEN));
-    // SAFETY: these bytes are of a file that only this user can write, whose sum shows that it is what this program wrote.
-    // Whether they are of this version and for this processor, wasmtime checks.
+    // SAFETY: these bytes are of a file in a folder that only this user can write, as whoever names it must see to, so
+    // they are what this program wrote. Their sum shows that they are not damaged. Whether they are of this version and
+    // for this processor, wasmtime checks.
     unsafe { Component::deserialize(engine, &code) }
 }
 
@@ -154,7 +176,7 @@ fn keep(folder: &Path, name: &str, code: &[u8]) -> io::Result<()> {
     open_folder(folder)?;
 
     // For this user alone, as such files are made.
-    let mut file = tempfile::Builder::new().prefix(PREFIX).suffix(TEMPORARY).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(STORE).suffix(TEMPORARY).tempfile_in(folder)?;
     file.write_all(code)?;
     file.write_all(blake3::hash(code).as_bytes())?;
     file.persist(folder.join(name))?;
@@ -164,23 +186,30 @@ fn keep(folder: &Path, name: &str, code: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the other files of this kind that are old, those that a process left when it was killed included.
+/// Removes the other files of this kind that are old or too many, those that a process left when it was killed included.
 fn remove_old(folder: &Path, name: &str) -> io::Result<()> {
+    let now = SystemTime::now();
+    let mut found: Vec<(Duration, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        let age = SystemTime::now().duration_since(metadata.modified()?);
-        let is_old = age.is_ok_and(|age| age > OLD);
-        if metadata.is_file() && is_old && entry.file_name() != name && is_ours(&entry.file_name()) {
-            fs::remove_file(entry.path())?;
+        if metadata.is_file() && entry.file_name() != name && is_ours(&entry.file_name()) {
+            let age = now.duration_since(metadata.modified()?).unwrap_or_default();
+            found.push((age, entry.path()));
         }
     }
-    Ok(())
+    found.sort();
+    let is_left = |(at, (age, _)): &(usize, &(Duration, PathBuf))| *age > OLD || at + 1 >= MAX_KEPT;
+    found.iter().enumerate().filter(is_left).try_for_each(|(_, (_, path))| fs::remove_file(path))
 }
 
 /// Whether a name is one that this module makes.
 fn is_ours(name: &OsStr) -> bool {
-    let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { return false };
+    let rest = |name: &str| {
+        let rest = [STORE, CONSUMER].into_iter().find_map(|prefix| name.strip_prefix(prefix));
+        rest.map(str::to_owned)
+    };
+    let Some(rest) = name.to_str().and_then(rest) else { return false };
     let is_key = |key: &str| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_random =
         |random: &str| random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric());

@@ -55,8 +55,8 @@ impl Minisnap {
     }
 
     /// The same, and keeps compiled code in `folder` for the next process, which then starts in a hundredth of the time:
-    /// files `store-*.cwasm`, of which those that are older than 30 days are removed when another one is written. The
-    /// folder is made if it is not there. That nothing can be kept is no error.
+    /// files `store-*.cwasm`, of which those that are older than 30 days, or more than 64, are removed when another one is
+    /// written. The folder is made if it is not there. That nothing can be kept is no error.
     ///
     /// What lies there is run with all rights of this process. On Unix, a folder or a file that is another user's, or
     /// that others may write, is not used; elsewhere, it must be a folder that only this user can write.

@@ -28,9 +28,11 @@
 //!
 //! The README describes every key.
 
+mod digest;
 mod directories;
 mod error;
 mod file;
+mod spelling;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,12 +41,16 @@ use std::path::{Path, PathBuf};
 
 use arcella_types::module_id::is_valid_name;
 
-use self::directories::{Owned, below_root, check_all, check_links_to, check_written, is_linked};
+use self::directories::{
+    Owned, below_root, check_all, check_links_to, check_mounts, check_written, is_linked,
+};
 use crate::grant::{Access, Grant};
 use crate::snapshot::Layout;
 
+pub use self::digest::Digest;
 pub(crate) use self::error::Source;
 pub use self::error::{ConfigError, Place, Result};
+pub(crate) use self::spelling::{is_same, nearest};
 
 /// What a grants file grants, read and checked.
 ///
@@ -54,7 +60,22 @@ pub struct Grants {
     file: PathBuf,
     root: PathBuf,
     defaults: Terms,
-    components: BTreeMap<String, (Owned, Terms)>,
+    components: BTreeMap<String, Named>,
+}
+
+/// A component that the file names.
+#[derive(Debug, Clone)]
+struct Named {
+    owned: Owned,
+    terms: Terms,
+    pin: Option<Pin>,
+}
+
+/// The digest that a component's file must have, and where it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pin {
+    digest: Digest,
+    place: Place,
 }
 
 /// What a component may do in its directory.
@@ -85,6 +106,7 @@ pub struct Entry {
     pub terms: Terms,
     /// Where the file says so; the file as a whole for a component that it does not name.
     pub place: Place,
+    pin: Option<Pin>,
 }
 
 impl Grants {
@@ -112,9 +134,14 @@ impl Grants {
         let mut components = BTreeMap::new();
         for (name, component) in &file.components {
             let owned = owned(&source, name, component)?;
-            components.insert(owned.name.clone(), (owned, defaults.with(&component.keys())));
+            let pin = component
+                .digest
+                .as_ref()
+                .map(|digest| Pin { digest: digest.get_ref().0, place: source.place(&digest.span()) });
+            let terms = defaults.with(&component.keys());
+            components.insert(owned.name.clone(), Named { owned, terms, pin });
         }
-        let all: Vec<&Owned> = components.values().map(|(owned, _)| owned).collect();
+        let all: Vec<&Owned> = components.values().map(|named| &named.owned).collect();
         check_all(&root, &all)?;
         Ok(Grants { file: path.to_owned(), root, defaults, components })
     }
@@ -133,13 +160,14 @@ impl Grants {
     /// Errors: it is no name of a component, or its directory is another component's, lies inside another's or another's
     /// inside of it, or leaves the root; with links as they lead now. The file must name whose directory is a link.
     pub fn entry(&self, name: &str) -> Result<Entry> {
-        let named = || self.components.values().map(|(owned, _)| owned);
-        let (owned, terms) = match self.components.get(name) {
-            Some((owned, terms)) => {
-                if is_linked(&self.root, owned)? {
+        let named = || self.components.values().map(|named| &named.owned);
+        let component = match self.components.get(name) {
+            Some(component) => {
+                if is_linked(&self.root, &component.owned)? {
                     check_all(&self.root, &named().collect::<Vec<_>>())?;
                 }
-                (owned.clone(), *terms)
+                check_mounts(&self.root, &component.owned, &named().collect::<Vec<_>>())?;
+                component.clone()
             }
             None => {
                 let owned = self.unnamed(name)?;
@@ -148,15 +176,16 @@ impl Grants {
                     return Err(self.linked(owned));
                 }
                 check_links_to(&self.root, &owned, &named().collect::<Vec<_>>())?;
-                (owned, self.defaults)
+                check_mounts(&self.root, &owned, &named().collect::<Vec<_>>())?;
+                Named { owned, terms: self.defaults, pin: None }
             }
         };
-        Ok(self.to_entry(&owned, terms))
+        Ok(self.to_entry(component))
     }
 
     /// What each component gets that the file names, by name.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.components.values().map(|(owned, terms)| self.to_entry(owned, *terms))
+        self.components.values().cloned().map(|component| self.to_entry(component))
     }
 
     /// What a component gets that the file does not name, in the directory of its name.
@@ -187,9 +216,9 @@ impl Grants {
         )
     }
 
-    fn to_entry(&self, owned: &Owned, terms: Terms) -> Entry {
-        let Owned { name, path, place } = owned.clone();
-        Entry { name, directory: self.root.join(path), terms, place }
+    fn to_entry(&self, Named { owned, terms, pin }: Named) -> Entry {
+        let Owned { name, path, place } = owned;
+        Entry { name, directory: self.root.join(path), terms, place, pin }
     }
 }
 
@@ -207,6 +236,29 @@ impl Entry {
             Access::ReadOnly => grant.read_only(),
             Access::Denied => Grant::denied(),
         }
+    }
+
+    /// The digest that the component's file must have, or `None` if the component is who its name says.
+    pub fn digest(&self) -> Option<Digest> {
+        self.pin.as_ref().map(|pin| pin.digest)
+    }
+
+    /// Checks that `bytes`, read from `file`, are the component that this entry is pinned to, if it is. The bytes to run
+    /// are these, and not those of a file that is opened again.
+    ///
+    /// Errors: their digest is another.
+    pub fn check(&self, file: &Path, bytes: &[u8]) -> Result<()> {
+        let Some(Pin { digest, place }) = &self.pin else { return Ok(()) };
+        let found = Digest::of(bytes);
+        if found == *digest {
+            return Ok(());
+        }
+        let name = &self.name;
+        Err(ConfigError::new(
+            place.clone(),
+            format!("`{name}` is pinned to {digest}, but `{}` is {found}", file.display()),
+            format!("run the component that is pinned, or pin this one: digest = \"{found}\""),
+        ))
     }
 }
 

@@ -48,7 +48,8 @@ pub enum Access {
 impl Grant {
     /// Grants `dir` for reading and writing, with states of up to 256 MiB.
     ///
-    /// If there is no such directory, opening a store on it makes it, durably.
+    /// If there is no such directory, opening a store on it makes it, durably, and on Unix with the mode 0700; an existing
+    /// one keeps its mode.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Grant {
             dir: dir.into(),
@@ -177,6 +178,26 @@ impl Grant {
         }
     }
 
+    /// The directory, open: the one that is held, whatever its path leads to, or else the one under its path.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn open<'h>(&self, held: Option<&'h Held>) -> Result<Opened<'h>> {
+        use rustix::fs::{Mode, OFlags};
+        if let Some(held) = held {
+            return Ok(Opened::Held(held));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&self.dir, flags, Mode::empty()) {
+            Ok(dir) => Ok(Opened::Own(dir.into())),
+            Err(error) => Err(Error::io("open", &self.dir, &error.into())),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unnecessary_wraps, reason = "on Linux, it is opened")]
+    pub(crate) fn open<'h>(&self, _: Option<&'h Held>) -> Result<Opened<'h>> {
+        Ok(Opened(std::marker::PhantomData))
+    }
+
     /// Whether the system lets this process write in the directory.
     ///
     /// A component is only told of an input/output error where its directory is on a read-only file system.
@@ -232,9 +253,49 @@ impl Identity {
 /// The lock is on the directory itself, so it leaves no file behind, whatever happens to the process.
 #[derive(Debug)]
 pub(crate) struct Held {
-    _dir: File,
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "it is locked while it is open"))]
+    dir: File,
     /// The directory that is held, which may get another name, or none.
     pub(crate) identity: Identity,
+}
+
+/// A directory that is open while an instance opens it once more.
+#[cfg(target_os = "linux")]
+pub(crate) enum Opened<'h> {
+    Held(&'h Held),
+    Own(File),
+}
+
+#[cfg(target_os = "linux")]
+impl Opened<'_> {
+    /// A path that leads to this very directory, or `None` where `/proc` is not mounted.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        let (Opened::Held(Held { dir, .. }) | Opened::Own(dir)) = self;
+        Some(crate::location::path_of(dir)).filter(|path| path.is_dir())
+    }
+
+    /// Which directory it is, or `None` if the system does not tell.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self {
+            Opened::Held(held) => Some(held.identity),
+            Opened::Own(dir) => dir.metadata().ok().as_ref().map(Identity::of),
+        }
+    }
+}
+
+/// Where no path leads to an open directory, it is not opened.
+#[cfg(not(target_os = "linux"))]
+pub(crate) struct Opened<'h>(std::marker::PhantomData<&'h Held>);
+
+#[cfg(not(target_os = "linux"))]
+impl Opened<'_> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        None
+    }
+
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        None
+    }
 }
 
 impl Held {
@@ -243,7 +304,7 @@ impl Held {
         match dir.try_lock() {
             Ok(()) => {
                 let metadata = dir.metadata().map_err(|e| Error::io("look at", path, &e))?;
-                Ok(Held { _dir: dir, identity: Identity::of(&metadata) })
+                Ok(Held { dir, identity: Identity::of(&metadata) })
             }
             Err(TryLockError::WouldBlock) => Err(Error::Busy { holder: holder(&dir) }),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path, &error)),
@@ -254,14 +315,15 @@ impl Held {
 /// Makes `dir`, an absolute path, and what lies above it, so that a power cut does not lose it with the first snapshot
 /// in it.
 ///
-/// The entry of a directory that is there already is synced too, because nobody else may have done so.
+/// The entry of a directory that is there already is synced too, because nobody else may have done so. Such a directory
+/// keeps its mode.
 fn make_durably(dir: &Path) -> Result<()> {
-    let mut made = fs::create_dir(dir);
+    let mut made = make_private(dir);
     if let (Err(error), Some(parent)) = (&made, dir.parent())
         && error.kind() == io::ErrorKind::NotFound
     {
         make_durably(parent)?;
-        made = fs::create_dir(dir);
+        made = make_private(dir);
     }
     match made {
         Ok(()) => {}
@@ -278,6 +340,14 @@ fn make_durably(dir: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sync_file_system(dir),
         result => result.map_err(|e| Error::io("sync", parent, &e)),
     }
+}
+
+/// Makes a directory for this user alone: others could read the states in it, and lock its writer out.
+fn make_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
 }
 
 #[cfg(target_os = "linux")]

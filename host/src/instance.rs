@@ -11,7 +11,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use crate::clock::Clock;
 use crate::component::Shared;
 use crate::error::{Error, Result};
-use crate::grant::{Access, Grant, Identity};
+use crate::grant::{Access, Grant, Held, Identity};
 use crate::store::bindings;
 
 /// Where the component finds its directory.
@@ -59,8 +59,15 @@ struct Memory {
 }
 
 impl Instance {
-    /// Makes the instance of this `number` on the directory of a grant, which is `dir`.
-    pub(crate) fn new(shared: &Shared, grant: &Grant, dir: Identity, number: u64) -> Result<Self> {
+    /// Makes the instance of this `number` on the directory of a grant: the one that is `held`, if one is, and else the
+    /// one under its path, which is `dir`.
+    pub(crate) fn new(
+        shared: &Shared,
+        grant: &Grant,
+        held: Option<&Held>,
+        dir: Identity,
+        number: u64,
+    ) -> Result<Self> {
         let perms = match grant.access() {
             Access::ReadWrite => FsPerms::ReadWrite,
             Access::ReadOnly => FsPerms::ReadOnly,
@@ -71,12 +78,16 @@ impl Instance {
         wasi.allow_blocking_current_thread(true)
             .stderr(output.clone())
             .env("MINISNAP_DIR", GUEST_DIR)
-            .envs(&grant.settings())
-            .preopened_dir(grant.dir(), GUEST_DIR, perms)
-            .map_err(|error| match error.downcast_ref::<std::io::Error>() {
+            .envs(&grant.settings());
+        let opened = grant.open(held)?;
+        let dir = opened.identity().unwrap_or(dir);
+        let path = opened.path().unwrap_or_else(|| grant.dir().to_owned());
+        wasi.preopened_dir(path, GUEST_DIR, perms).map_err(|error| {
+            match error.downcast_ref::<std::io::Error>() {
                 Some(error) => Error::io("open", grant.dir(), error),
                 None => Error::Io(format!("cannot open `{}`: {error:#}", grant.dir().display())),
-            })?;
+            }
+        })?;
 
         let limit = grant.memory();
         let guest =

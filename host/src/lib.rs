@@ -58,20 +58,26 @@ mod component;
 pub mod config;
 mod ctx;
 mod error;
+mod folder;
 mod grant;
 mod idle;
 mod instance;
 mod linker;
 mod linker_async;
+#[cfg(target_os = "linux")]
+mod location;
 #[cfg(feature = "arcella")]
 pub mod manifest;
 mod snapshot;
 mod store;
 mod stream;
 
+#[cfg(feature = "cache")]
+pub use compiled::load_cached;
 pub use component::{COMPONENT, Minisnap};
 pub use ctx::{SnapshotCtx, SnapshotView};
 pub use error::{Error, Result};
+pub use folder::{Folder, FolderError};
 pub use grant::{Access, Grant};
 pub use linker::add_to_linker;
 pub use linker_async::add_to_linker_async;

@@ -174,8 +174,44 @@ impl From<Error> for wit::Error {
             Error::NoSpace => wit::Error::NoSpace,
             Error::AccessDenied => wit::Error::AccessDenied,
             Error::Busy { holder: _ } => wit::Error::Busy,
-            Error::Io(what) => wit::Error::Io(what),
-            error @ (Error::OtherType(_) | Error::Component(_)) => wit::Error::Io(error.to_string()),
+            Error::Io(what) => wit::Error::Io(without_host_path(&what)),
+            Error::OtherType(_) => wit::Error::Io("the stored state is of another type".to_owned()),
+            Error::Component(error) => {
+                // Its backtrace is the host's business.
+                tracing::debug!(error = format_args!("{error:#}"), "the store component failed");
+                wit::Error::Io("the snapshot store failed; its host can say why".to_owned())
+            }
+        }
+    }
+}
+
+/// A message without the path of the host that it names, if it does: where the directory is, a component need not know.
+fn without_host_path(what: &str) -> String {
+    let is_path = |(at, _): &(usize, &str)| std::path::Path::new(&what[at + 1..]).is_absolute();
+    let first = what.match_indices('`').find(is_path).map(|(at, _)| at);
+    match (first, what.rfind('`')) {
+        // A path may have such a quote in it.
+        (Some(first), Some(last)) if first < last => {
+            let before = what[..first].strip_suffix("the directory ").unwrap_or(&what[..first]);
+            format!("{before}the snapshot directory{}", &what[last + 1..])
+        }
+        _ => what.to_owned(),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_no_path_of_the_host() {
+        for (what, told) in [
+            ("the directory `/srv/a` is gone: put it back", "the snapshot directory is gone: put it back"),
+            ("cannot open `/srv/a`b/c`: no such file", "cannot open the snapshot directory: no such file"),
+            ("cannot read `snapshot.json`: it is a link", "cannot read `snapshot.json`: it is a link"),
+            ("the disk is too slow", "the disk is too slow"),
+        ] {
+            assert_eq!(without_host_path(what), told);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A component's identity and needs, as Arcella has them: from the manifest beside it, or from its file's name.
 //!
 //! ```
-//! use minisnap_host::manifest::Manifest;
+//! use minisnap_host::Grant;
+//! use minisnap_host::manifest::{Admitted, Manifest, Offer};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let tmp = tempfile::tempdir()?;
@@ -19,9 +20,22 @@
 //! let counter = Manifest::of(tmp.path().join("counter.wasm"))?.expect("it has a manifest");
 //! assert!(counter.wants_snapshots());
 //! assert_eq!(counter.memory_max(), Some(64 << 20));
+//!
+//! // What it gets is what the host offers, as far as the manifest lets it.
+//! let grant = Grant::new(tmp.path().join("snapshots/counter"));
+//! let Admitted { grant, memory } = counter.admit(Offer::new(grant))?;
+//! # let _ = (grant, memory);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A manifest has no keys but those that arcella-types reads: an unknown one is an error, so no limit is lost by a
+//! misspelling.
+
+mod admission;
+mod beside;
+mod memory;
+mod written;
 
 use std::fs;
 use std::io;
@@ -31,9 +45,12 @@ use arcella_types::interface_list::InterfaceList;
 use arcella_types::manifest::{ComponentCapabilities, ComponentManifest};
 use arcella_types::module_id::ModuleId;
 use serde::Deserialize;
-use toml::Spanned;
+use toml::de::DeTable;
 
 use crate::config::{ConfigError, Place, Result, Source};
+
+pub use self::admission::{Admitted, Offer, Refused};
+pub use self::memory::MemoryLimit;
 
 /// The import that is the request for a snapshot directory.
 pub const SNAPSHOT_STORE: &str = "arcella:minisnap/snapshot-store@0.1.0";
@@ -50,10 +67,11 @@ impl Manifest {
     /// The manifest of the component in the file `STEM.wasm`: of `STEM.component.toml` beside it, flat or in a table
     /// `[component]`; without one, what the stem `NAME@X.Y.Z` says; or `None` if that has another form.
     ///
-    /// Errors: there is a manifest that cannot be read or is none, or that names another component than the stem does.
+    /// Errors: there is a manifest that cannot be read or is none, has an unknown key, or names another component than
+    /// the stem does; or the file's name is one that no manifest can be named after.
     pub fn of(component: impl AsRef<Path>) -> Result<Option<Self>> {
         let component = component.as_ref();
-        let stem = stem(component);
+        let stem = stem(component)?;
         let id = stem.parse::<ModuleId>().ok();
         let file = component.with_file_name(format!("{stem}.component.toml"));
         let text = match fs::read_to_string(&file) {
@@ -114,9 +132,27 @@ impl Manifest {
 }
 
 /// The file's name without `.wasm`.
-fn stem(component: &Path) -> String {
-    let name = component.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_suffix(".wasm").unwrap_or(&name).to_owned()
+///
+/// A name that is not text, or spells `.wasm` otherwise, would have its manifest under another name than the author sees.
+fn stem(component: &Path) -> Result<&str> {
+    let refuse = |what: &str, help: &str| Err(ConfigError::new(Place::file(component), what, help));
+    let Some(name) = component.file_name() else {
+        return refuse("it names no file", "name the component's file, STEM.wasm");
+    };
+    let Some(name) = name.to_str() else {
+        return refuse(
+            "the file's name is not UTF-8, so its manifest cannot be named",
+            "rename the component to NAME@X.Y.Z.wasm, or to STEM.wasm beside STEM.component.toml",
+        );
+    };
+    match name.rsplit_once('.') {
+        Some((stem, "wasm")) => Ok(stem),
+        Some((stem, suffix)) if suffix.eq_ignore_ascii_case("wasm") => refuse(
+            &format!("the file's name ends in `.{suffix}`, so its manifest cannot be named"),
+            &format!("rename it to `{stem}.wasm`"),
+        ),
+        _ => Ok(name),
+    }
 }
 
 fn without_manifest(id: ModuleId) -> ComponentManifest {
@@ -129,22 +165,24 @@ fn without_manifest(id: ModuleId) -> ComponentManifest {
     }
 }
 
-/// A manifest in a table of its own, as Arcella writes it, beside tables of others.
-#[derive(Deserialize)]
-struct Table<T> {
-    component: T,
-}
-
 fn parse(source: &Source<'_>) -> Result<ComponentManifest> {
-    let table: toml::Table = toml::from_str(source.text).map_err(|error| source.mistake(&error))?;
-    let has_table = table.contains_key("component");
-    let parsed = if has_table {
-        refuse_parts_outside(source)?;
-        toml::from_str(source.text).map(|Table { component }| component)
+    /// A manifest in a table of its own, as Arcella writes it, beside tables of others.
+    #[derive(Deserialize)]
+    struct Beside {
+        component: written::Component,
+    }
+    let mistake = |error: toml::de::Error| source.mistake(&error);
+    let file = DeTable::parse(source.text).map_err(mistake)?;
+    let file = file.get_ref();
+    let written = if file.contains_key(beside::COMPONENT) {
+        beside::check(source, file)?;
+        let Beside { component } = toml::from_str(source.text).map_err(mistake)?;
+        component
     } else {
-        toml::from_str(source.text)
+        beside::check_flat(source, file)?;
+        toml::from_str(source.text).map_err(mistake)?
     };
-    let manifest: ComponentManifest = parsed.map_err(|error| mistake_in(source, has_table, &error))?;
+    let manifest = written.read(source)?;
     manifest.validate().map_err(|error| {
         ConfigError::new(
             Place::file(source.file),
@@ -153,79 +191,4 @@ fn parse(source: &Source<'_>) -> Result<ComponentManifest> {
         )
     })?;
     Ok(manifest)
-}
-
-/// What belongs into `[component]` and stands beside it would be ignored: a limit, say.
-fn refuse_parts_outside(source: &Source<'_>) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Outside {
-        name: Option<Spanned<toml::Value>>,
-        version: Option<Spanned<toml::Value>>,
-        imports: Option<Spanned<toml::Value>>,
-        exports: Option<Spanned<toml::Value>>,
-        capabilities: Option<Spanned<toml::Value>>,
-    }
-    let outside: Outside = toml::from_str(source.text).map_err(|error| source.mistake(&error))?;
-    let Outside { name, version, imports, exports, capabilities } = outside;
-    let parts = [
-        ("name", name),
-        ("version", version),
-        ("imports", imports),
-        ("exports", exports),
-        ("capabilities", capabilities),
-    ];
-    match parts.into_iter().find_map(|(key, value)| Some((key, value?.span()))) {
-        Some((key, span)) => Err(ConfigError::new(
-            source.place(&span),
-            format!("`{key}` is outside of the table `[component]`"),
-            format!("write it as `component.{key}`, or below `[component]`"),
-        )),
-        None => Ok(()),
-    }
-}
-
-/// The parts of a manifest, of which each has a place and an error of its own; all at once have neither.
-#[derive(Deserialize)]
-struct Parts {
-    id: Option<Spanned<ModuleId>>,
-    name: Option<Spanned<String>>,
-    version: Option<Spanned<String>>,
-    #[serde(rename = "description")]
-    _description: Option<String>,
-    #[serde(rename = "exports")]
-    _exports: Option<InterfaceList>,
-    #[serde(rename = "imports")]
-    _imports: Option<InterfaceList>,
-    #[serde(rename = "capabilities")]
-    _capabilities: Option<ComponentCapabilities>,
-}
-
-/// What is wrong with what is TOML and no manifest.
-fn mistake_in(source: &Source<'_>, has_table: bool, error: &toml::de::Error) -> ConfigError {
-    let parts = if has_table {
-        toml::from_str(source.text).map(|Table { component }| component)
-    } else {
-        toml::from_str::<Parts>(source.text)
-    };
-    let parts = match parts {
-        Err(error) => return source.mistake(&error),
-        Ok(parts) => parts,
-    };
-    let missing = |key: &str| {
-        let example = r#"give both, such as `name = "counter"` and `version = "1.0.0"`"#;
-        ConfigError::new(Place::file(source.file), format!("the manifest has no `{key}`"), example)
-    };
-    match (parts.id, parts.name, parts.version) {
-        (Some(_), _, _) => source.mistake(error),
-        (None, None, _) => missing("name"),
-        (None, _, None) => missing("version"),
-        (None, Some(name), Some(version)) => {
-            let with_version = |version: &str| ModuleId::new(name.get_ref().clone(), version.to_owned());
-            let span = if with_version("0.0.0").is_err() { name.span() } else { version.span() };
-            let what =
-                with_version(version.get_ref()).map_or_else(|error| error.to_string(), |_| error.to_string());
-            let help = "a name has 1 to 128 letters, digits, `-` and `_`, and a version three numbers, such as 1.0.0";
-            ConfigError::new(source.place(&span), what, help)
-        }
-    }
 }

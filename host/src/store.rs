@@ -428,12 +428,12 @@ impl Store {
                     self.close(instance);
                 }
                 self.instances += 1;
-                Instance::new(&self.minisnap.shared, &self.grant, dir, self.instances)?
+                Instance::new(&self.minisnap.shared, &self.grant, self.held.as_ref(), dir, self.instances)?
             }
         };
-        // The path was opened once more for a new instance.
+        // A reader's path was opened once more for a new instance, and that of a writer must still lead to what it holds.
         match self.dir() {
-            Ok(now) if now == dir => Ok(instance),
+            Ok(now) if now == instance.dir => Ok(instance),
             now => {
                 self.close(instance);
                 Err(now.err().unwrap_or_else(|| self.replaced()))

@@ -6,7 +6,6 @@ mod failure;
 mod grants;
 mod info;
 mod list;
-mod memory;
 mod migrate;
 mod output;
 mod preopen;
@@ -18,14 +17,14 @@ mod verify;
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use minisnap_host::{Error, Grant, Layout, Minisnap, Skipped, Store};
-use wasmtime::{Cache, CacheConfig, Config};
+use wasmtime::Config;
 
 use failure::{Failure, Subject, plain};
 pub use output::print_usage;
@@ -149,17 +148,9 @@ fn size(text: &str) -> Result<u64, String> {
     Ok(size.as_u64())
 }
 
-/// Compiled code is kept in the user's cache folder, so that only the first run compiles.
-fn config() -> Config {
-    let mut config = Config::new();
-    match Cache::new(CacheConfig::new()) {
-        Ok(cache) => {
-            config.cache(Some(cache));
-        }
-        // Without a home, say. It only takes longer.
-        Err(error) => tracing::debug!("compiled code is not cached: {error:#}"),
-    }
-    config
+/// Where compiled code is kept for the next run, unless this user has no home. What lies there is executed.
+fn cache_folder() -> Option<PathBuf> {
+    directories_next::ProjectDirs::from("", "", "minisnap").map(|dirs| dirs.cache_dir().to_owned())
 }
 
 /// The store component, compiled or from the user's cache folder.
@@ -167,9 +158,9 @@ fn minisnap() -> Result<Minisnap, Error> {
     let mut config = Config::new();
     // Where in the component's code a trap happened tells nobody anything: without that, the code loads faster.
     config.generate_address_map(false);
-    let minisnap = match directories_next::ProjectDirs::from("", "", "minisnap") {
-        Some(dirs) => Minisnap::with_cache(config, dirs.cache_dir()),
-        // Without a home. It only takes longer.
+    let minisnap = match cache_folder() {
+        Some(folder) => Minisnap::with_cache(config, &folder),
+        // It only takes longer.
         None => Minisnap::with_config(config),
     }?;
     // The process will end soon, which takes it down faster.

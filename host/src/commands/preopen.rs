@@ -1,11 +1,8 @@
 //! `--dir`: folders of the host that `minisnap run` gives to a component beside its snapshots.
 
-use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use minisnap_host::manifest::Manifest;
+use minisnap_host::{Folder, FolderError};
 
 use super::Failure;
 
@@ -21,7 +18,7 @@ impl std::str::FromStr for Preopen {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once("::") {
-            Some((host, guest)) if !host.is_empty() && parts(guest).is_some() && !guest.is_empty() => {
+            Some((host, guest)) if !host.is_empty() && !guest.is_empty() && !goes_up(guest) => {
                 Ok(Preopen { host: host.into(), guest: guest.to_owned() })
             }
             _ => Err("give a folder and what the component calls it, such as ./data::/data"),
@@ -29,90 +26,37 @@ impl std::str::FromStr for Preopen {
     }
 }
 
-/// The parts of a path in the component, absolute or not, or `None` if it goes up.
-fn parts(guest: &str) -> Option<PathBuf> {
-    let mut path = PathBuf::new();
-    for part in Path::new(guest).components() {
-        match part {
-            Component::Normal(name) => path.push(name),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(path)
+/// Whether a path in the component leaves where it begins.
+fn goes_up(guest: &str) -> bool {
+    Path::new(guest).components().any(|part| matches!(part, Component::ParentDir | Component::Prefix(_)))
 }
 
-/// Checks that every path that the manifest asks for is one that the command line gives.
-pub fn check_needed(manifest: &Manifest, given: &[Preopen]) -> Result<(), Failure> {
-    let is_given = |needed: &&String| {
-        let needed = parts(needed);
-        needed.is_some_and(|needed| {
-            given.iter().filter_map(|dir| parts(&dir.guest)).any(|dir| needed.starts_with(dir))
-        })
+/// Opens each folder, if none gives access to what is `protected`: a component that can write there could change others'
+/// snapshots, or whom it is taken for, or what the next run executes.
+pub fn open(given: &[Preopen], protected: &[&Path]) -> Result<Vec<Folder>, Failure> {
+    let open = |Preopen { host, .. }: &Preopen| {
+        let folder = Folder::open(host)?;
+        protected.iter().try_for_each(|path| folder.check_apart(path))?;
+        Ok(folder)
     };
-    let missing: Vec<&String> = manifest.filesystem().iter().filter(|path| !is_given(path)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let list = |quote: &dyn Fn(&str) -> String, between| {
-        missing.iter().map(|path| quote(path)).collect::<Vec<_>>().join(between)
-    };
-    let file = manifest.file().unwrap_or(Path::new("the manifest")).display();
-    let paths = list(&|path| format!("`{path}`"), ", ");
-    Err(Failure::refused(
-        8,
-        format!("{file}: `{}` needs files that it is not given: {paths}", manifest.name()),
-        format!(
-            "if it may have them, say which folders those are: {}",
-            list(&|path| format!("--dir HOST::{path}"), " ")
+    given.iter().map(|dir| open(dir).map_err(|error| failure(dir, error))).collect()
+}
+
+fn failure(Preopen { host, guest }: &Preopen, error: FolderError) -> Failure {
+    match error {
+        FolderError::Open { path, error } => Failure::file("open", &path, &error),
+        FolderError::Link { ref link, .. } => Failure::refused(
+            2,
+            format!("--dir {}: {error}, which a component may have planted", host.display()),
+            format!(
+                "if it leads where you mean, name that itself: --dir \"$(realpath {})\"::{guest}",
+                link.display()
+            ),
         ),
-    ))
-}
-
-/// Checks that each folder exists and that none gives access to what is `protected`: a component that can write there
-/// could change others' snapshots, or whom it is taken for.
-pub fn check_apart(given: &[Preopen], protected: &[&Path]) -> Result<(), Failure> {
-    for Preopen { host, .. } in given {
-        let real = fs::canonicalize(host).map_err(|error| Failure::file("open", host, &error))?;
-        for path in protected {
-            let (path, on_the_way) = way(path);
-            let is_held = |place: &PathBuf| place.starts_with(&real);
-            if is_held(&path) || on_the_way.iter().any(is_held) || real.starts_with(&path) {
-                return Err(Failure::refused(
-                    2,
-                    format!("--dir {} would give the component `{}`", host.display(), path.display()),
-                    "give a folder that neither holds that nor lies in it: only the store may write there",
-                ));
-            }
-        }
+        error => Failure::refused(
+            2,
+            format!("--dir {error}"),
+            "give a folder that neither holds that nor lies in it: only the store may write there",
+        ),
     }
-    Ok(())
-}
-
-/// The most links that are followed on the way to one file, as by Linux.
-const MAX_LINKS: usize = 40;
-
-/// Where the path leads, without links as far as it exists; and what decides that: each link on the way, and each folder
-/// that a `..` leaves, which a link could replace.
-fn way(path: &Path) -> (PathBuf, Vec<PathBuf>) {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut left: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
-    let (mut on_the_way, mut links, mut real) = (Vec::new(), 0, PathBuf::new());
-    while let Some(part) = left.pop_front() {
-        if part == ".." {
-            on_the_way.push(real.clone());
-            real.pop();
-            continue;
-        }
-        let place = real.join(&part);
-        match fs::read_link(&place) {
-            Ok(target) if links < MAX_LINKS => {
-                target.iter().rev().for_each(|part| left.push_front(part.to_owned()));
-                on_the_way.push(place);
-                links += 1;
-            }
-            _ => real = place,
-        }
-    }
-    (real, on_the_way)
 }

@@ -1,21 +1,22 @@
 //! `minisnap run`
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use minisnap_host::config::Grants;
-use minisnap_host::manifest::{Manifest, SNAPSHOT_STORE};
-use minisnap_host::{Access, Error, Grant, SnapshotCtx, SnapshotView, Store};
-use wasmtime::Engine;
+use minisnap_host::config::{ConfigError, Grants};
+use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer, Refused, SNAPSHOT_STORE};
+use minisnap_host::{Access, Error, Folder, Grant, SnapshotCtx, SnapshotView, Store};
 use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine, Trap};
 use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use super::memory::MemoryLimit;
 use super::preopen::{self, Preopen};
-use super::{Failure, Settings, config, minisnap, output, size};
+use super::{Failure, Settings, cache_folder, minisnap, output, size};
 
 const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
@@ -39,7 +40,7 @@ pub struct Run {
     /// Allow the component to restore, and not to create
     #[arg(long)]
     read_only: bool,
-    /// A folder that the component may read and write, and what it calls it; repeat it for more
+    /// A folder that the component may read and write, to which no link leads, and what it calls it; repeat it for more
     #[arg(long, value_name = "HOST::GUEST")]
     dir: Vec<Preopen>,
     /// The most memory that the component may have, beside what the store needs; its manifest may say less
@@ -48,6 +49,9 @@ pub struct Run {
     /// The longest that one call of the store may take
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     deadline: Duration,
+    /// The longest that the component may run, unless it may run for ever; then it is ended, with exit code 11
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     settings: Settings,
     /// Arguments for the component
@@ -80,43 +84,68 @@ impl Run {
         let about_component = Failure::about(&self.component);
         let manifest = Manifest::of(&self.component).map_err(Failure::config)?;
         let manifest = manifest.as_ref();
-        let grant = self.grant(manifest)?.deadline(self.deadline);
-        if let Some(manifest) = manifest {
-            preopen::check_needed(manifest, &self.dir)?;
-            check_environment(manifest)?;
-        }
-        let engine = Engine::new(&config()).map_err(Error::Component).map_err(&about_component)?;
-        let command = self.load(&engine).map_err(&about_component)?;
+        // Read once: what is checked is what runs.
+        let bytes = std::fs::read(&self.component).map_err(|error| {
+            let error = wasmtime::Error::new(error).context("cannot read the component");
+            about_component(Error::Component(error))
+        })?;
+        let (grant, folders) = self.grant(manifest, &bytes)?;
+        let Admitted { grant, memory } = self.admit(manifest, grant.deadline(self.deadline))?;
+        let mut config = Config::new();
+        config.epoch_interruption(self.timeout.is_some());
+        let engine = Engine::new(&config).map_err(Error::Component).map_err(&about_component)?;
+        let command = load(&engine, &bytes).map_err(&about_component)?;
 
         let dir = grant.dir().to_owned();
         let snapshots = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(&dir))?;
-        let memory = manifest.and_then(Manifest::memory_max).unwrap_or(u64::MAX).min(self.max_memory);
-        self.call(&command, snapshots, memory).map_err(&about_component)
+        self.call(&command, snapshots, memory, &folders).map_err(&about_component)
     }
 
-    /// What the component gets: what the command line or the grants file says, if it asks for snapshots.
-    fn grant(&self, manifest: Option<&Manifest>) -> Result<Grant, Failure> {
-        let grant = match (&self.granted.grant, &self.granted.config) {
+    /// What the command line or the grants file says that the component gets, and the folders beside it.
+    fn grant(&self, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<(Grant, Vec<Folder>), Failure> {
+        match (&self.granted.grant, &self.granted.config) {
             (Some(dir), _) => {
-                preopen::check_apart(&self.dir, &[&[dir.as_path()], &self.identity(manifest)[..]].concat())?;
+                let folders = self.open_folders(manifest, &[dir])?;
                 let grant = self.settings.apply(Grant::new(dir));
-                if self.read_only { grant.read_only() } else { grant }
+                Ok((if self.read_only { grant.read_only() } else { grant }, folders))
             }
-            (None, Some(file)) => self.configured(file, manifest)?,
-            (None, None) => Grant::denied(),
-        };
-        match manifest.and_then(|manifest| Some((manifest, manifest.file()?))) {
-            Some((manifest, file)) if !manifest.wants_snapshots() => {
-                let why = format!("{} does not import `{SNAPSHOT_STORE}`", file.display());
-                warn_of_no_snapshots(manifest.name(), &why)?;
-                Ok(Grant::denied())
-            }
-            _ => Ok(grant),
+            (None, Some(file)) => self.configured(file, manifest, bytes),
+            (None, None) => Ok((Grant::denied(), self.open_folders(manifest, &[])?)),
         }
     }
 
+    /// Opens the folders of `--dir`, if they are apart from who the component is, from compiled code, and from what is
+    /// `protected` besides.
+    fn open_folders(&self, manifest: Option<&Manifest>, protected: &[&Path]) -> Result<Vec<Folder>, Failure> {
+        let caches = cache_folder();
+        let identity = [Some(self.component.as_path()), manifest.and_then(Manifest::file), caches.as_deref()];
+        let protected: Vec<&Path> = protected.iter().copied().chain(identity.into_iter().flatten()).collect();
+        preopen::open(&self.dir, &protected)
+    }
+
+    /// What the component gets of that, as far as its manifest lets it.
+    fn admit(&self, manifest: Option<&Manifest>, grant: Grant) -> Result<Admitted, Failure> {
+        let offer = Offer::new(grant).max_memory(self.max_memory);
+        let offer = self.dir.iter().fold(offer, |offer, dir| offer.folder(&dir.guest));
+        let Some(manifest) = manifest else { return Ok(offer.accept()) };
+        let refused = |refused: Refused| Failure::refused(8, refused.to_string(), refused.help());
+        let admitted = manifest.admit(offer).map_err(refused)?;
+        if let Some(file) = manifest.file()
+            && !manifest.wants_snapshots()
+        {
+            let why = format!("{} does not import `{SNAPSHOT_STORE}`", file.display());
+            warn_of_no_snapshots(manifest.name(), &why)?;
+        }
+        Ok(admitted)
+    }
+
     /// What the grants file says of the component of this name.
-    fn configured(&self, file: &Path, manifest: Option<&Manifest>) -> Result<Grant, Failure> {
+    fn configured(
+        &self,
+        file: &Path,
+        manifest: Option<&Manifest>,
+        bytes: &[u8],
+    ) -> Result<(Grant, Vec<Folder>), Failure> {
         let grants = Grants::load(file).map_err(Failure::config)?;
         let manifest = manifest.ok_or_else(|| {
             let what = format!("{}: it has no name that could be looked up", self.component.display());
@@ -126,32 +155,14 @@ impl Run {
                 "name the file NAME@X.Y.Z.wasm, or put STEM.component.toml beside STEM.wasm",
             )
         })?;
-        let identity = self.identity(Some(manifest));
-        preopen::check_apart(&self.dir, &[&[grants.root(), file], &identity[..]].concat())?;
+        let folders = self.open_folders(Some(manifest), &[grants.root(), file])?;
         let entry = grants.entry(manifest.name()).map_err(Failure::config)?;
+        let another = |error: ConfigError| Failure::refused(8, error.to_string(), error.help());
+        entry.check(&self.component, bytes).map_err(another)?;
         if entry.terms.access == Access::Denied && manifest.wants_snapshots() {
             warn_of_no_snapshots(manifest.name(), &format!("its `access` is none in {}", entry.place))?;
         }
-        Ok(entry.grant())
-    }
-
-    /// The files that say who the component is and what it does.
-    fn identity<'a>(&'a self, manifest: Option<&'a Manifest>) -> [&'a Path; 2] {
-        [&self.component, manifest.and_then(Manifest::file).unwrap_or(&self.component)]
-    }
-
-    fn load(&self, engine: &Engine) -> Result<wasmtime::component::InstancePre<Consumer>, Error> {
-        let bytes = std::fs::read(&self.component).map_err(|error| {
-            Error::Component(wasmtime::Error::new(error).context("cannot read the component"))
-        })?;
-        let link = || {
-            let component = Component::new(engine, &bytes)?;
-            let mut linker = Linker::<Consumer>::new(engine);
-            wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-            minisnap_host::add_to_linker(&mut linker)?;
-            linker.instantiate_pre(&component)
-        };
-        link().map_err(Error::Component)
+        Ok((entry.grant(), folders))
     }
 
     /// Runs the component to its end.
@@ -159,7 +170,8 @@ impl Run {
         &self,
         command: &wasmtime::component::InstancePre<Consumer>,
         snapshots: Store,
-        memory: u64,
+        memory: MemoryLimit,
+        folders: &[Folder],
     ) -> Result<ExitCode, Error> {
         // A state in one call, of strings that may be UTF-16, which counts twice.
         let state = snapshots.grant().max_state_bytes();
@@ -167,17 +179,22 @@ impl Run {
         let mut wasi = WasiCtx::builder();
         output::inherit_streams(&mut wasi);
         wasi.arg(&name).args(&self.args);
-        for Preopen { host, guest } in &self.dir {
-            wasi.preopened_dir(host, guest, FsPerms::ReadWrite).map_err(Error::Component)?;
+        for (folder, Preopen { guest, .. }) in folders.iter().zip(&self.dir) {
+            let opened = folder.preopen(&mut wasi, guest, FsPerms::ReadWrite);
+            opened.map_err(|error| Error::Io(error.to_string()))?;
         }
         let consumer = Consumer {
             wasi: wasi.build(),
             table: ResourceTable::new(),
-            limit: MemoryLimit::new(memory),
+            limit: memory,
             snapshots: SnapshotCtx::new(snapshots),
         };
         let mut store = wasmtime::Store::new(command.engine(), consumer);
         store.limiter(|consumer| &mut consumer.limit);
+        if let Some(timeout) = self.timeout {
+            store.set_epoch_deadline(1);
+            self.end_after(timeout, command.engine()).map_err(|error| Error::Io(error.to_string()))?;
+        }
         let fuel = state.saturating_mul(2).saturating_add(1 << 20);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
 
@@ -192,21 +209,52 @@ impl Run {
             Err(error) => match error.downcast_ref::<I32Exit>() {
                 Some(&I32Exit(0)) => Ok(ExitCode::SUCCESS),
                 Some(&I32Exit(_)) => Ok(ExitCode::FAILURE),
-                None => Err(Error::Component(error)),
+                None => match (self.timeout, error.downcast_ref::<Trap>()) {
+                    (Some(timeout), Some(Trap::Interrupt)) => {
+                        Err(Error::Component(wasmtime::Error::msg(timed_out(timeout))))
+                    }
+                    _ => Err(Error::Component(error)),
+                },
             },
         }
     }
+
+    /// Interrupts the component after this time, and ends this process if it waits in a call of the host even then.
+    ///
+    /// That costs no data: what it was writing, the next create removes, and the system unlocks the directory.
+    fn end_after(&self, timeout: Duration, engine: &Engine) -> io::Result<()> {
+        let (engine, component) = (engine.clone(), self.component.clone());
+        let end = move || {
+            thread::sleep(timeout);
+            engine.increment_epoch();
+            thread::sleep(GRACE);
+            let error = Error::Component(wasmtime::Error::msg(timed_out(timeout)));
+            let _ = Failure::about(&component)(error).report();
+            std::process::exit(11);
+        };
+        thread::Builder::new().name("timeout".to_owned()).spawn(end).map(drop)
+    }
 }
 
-/// Checks that the component may run in a process of an ordinary system, as this one is.
-fn check_environment(manifest: &Manifest) -> Result<(), Failure> {
-    if !manifest.component().capabilities.security.requires_tee {
-        return Ok(());
-    }
-    let file = manifest.file().unwrap_or(Path::new("the manifest")).display();
-    let what =
-        format!("{file}: `{}` requires a trusted execution environment, which this is not", manifest.name());
-    Err(Failure::refused(8, what, "run it in one, with a host of its own"))
+fn load(engine: &Engine, bytes: &[u8]) -> Result<wasmtime::component::InstancePre<Consumer>, Error> {
+    let link = || {
+        let component = match cache_folder() {
+            Some(folder) => minisnap_host::load_cached(engine, bytes, &folder)?,
+            None => Component::new(engine, bytes)?,
+        };
+        let mut linker = Linker::<Consumer>::new(engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        minisnap_host::add_to_linker(&mut linker)?;
+        linker.instantiate_pre(&component)
+    };
+    link().map_err(Error::Component)
+}
+
+/// How much longer than its timeout a component may take to end when it is interrupted.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn timed_out(timeout: Duration) -> String {
+    format!("it exceeded its timeout of {timeout:?}; `--timeout` can raise it")
 }
 
 /// Tells on standard error why every call of the store will be denied.

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::{ConfigError, Place, Result};
+#[cfg(target_os = "linux")]
+use crate::location::{Location, Mounts};
 
 /// A component's directory, and who said so where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +45,80 @@ pub(super) fn below_root(text: &str, place: &Place) -> Result<PathBuf> {
 /// Checks that no two of these directories overlap, as they are written and as links lead, and that none leaves `root`.
 pub(super) fn check_all(root: &Path, owned: &[&Owned]) -> Result<()> {
     check_written(root, owned)?;
-    let real = owned.iter().map(|owned| Ok((real_below(root, owned)?, *owned))).collect::<Result<_>>()?;
-    check_apart(real)
+    let real =
+        owned.iter().map(|owned| Ok((real_below(root, owned)?, *owned))).collect::<Result<Vec<_>>>()?;
+    check_apart(real.clone())?;
+    check_located(&real)
+}
+
+/// Checks that no bind mount makes this directory one of the others, or puts one into the other.
+pub(super) fn check_mounts(root: &Path, owned: &Owned, others: &[&Owned]) -> Result<()> {
+    let real = real_below(root, owned)?;
+    #[cfg(target_os = "linux")]
+    {
+        let mounts = Mounts::now();
+        let here = located(&mounts, &real, owned)?;
+        for other in others.iter().filter(|other| other.name != owned.name) {
+            // A link, or what cannot be found, is a mistake of that component alone.
+            if is_linked(root, other).is_ok_and(|is_linked| !is_linked)
+                && let Ok(path) = real_below(root, other)
+                && let Ok(there) = located(&mounts, &path, other)
+            {
+                check_pair((&path, other, &there), (&real, owned, &here))?;
+            }
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (real, others);
+    Ok(())
+}
+
+/// Checks that no two of these directories, which are apart by their paths, overlap where they really are.
+#[cfg(target_os = "linux")]
+fn check_located(real: &[(PathBuf, &Owned)]) -> Result<()> {
+    let mounts = Mounts::now();
+    let mut found: Vec<(&PathBuf, &Owned, Location)> = Vec::new();
+    for (path, owned) in real {
+        let here = located(&mounts, path, owned)?;
+        for (other_path, other, there) in &found {
+            check_pair((other_path, other, there), (path, owned, &here))?;
+        }
+        found.push((path, owned, here));
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "on Linux, they are compared")]
+fn check_located(_: &[(PathBuf, &Owned)]) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn located(mounts: &Mounts, path: &Path, owned: &Owned) -> Result<Location> {
+    mounts.find(path).map_err(|error| {
+        ConfigError::new(
+            owned.place.clone(),
+            format!("cannot find out where `{}` is: {error}", path.display()),
+            "let this user look at every folder of the path",
+        )
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn check_pair(
+    (path, owned, here): (&Path, &Owned, &Location),
+    (other_path, other, there): (&Path, &Owned, &Location),
+) -> Result<()> {
+    if here.is_same(there) {
+        Err(overlap(path, owned, path, other))
+    } else if here.holds(there) {
+        Err(overlap(path, owned, other_path, other))
+    } else if there.holds(here) {
+        Err(overlap(other_path, other, path, owned))
+    } else {
+        Ok(())
+    }
 }
 
 /// Checks that no two of these directories overlap, as they are written.

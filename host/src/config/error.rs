@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::spelling::nearest;
+
 /// A mistake in a grants file or a manifest: where it is, what it is, and what to do about it.
 ///
 /// Displays as `FILE:LINE:COLUMN: WHAT`, in one line; [`help`](ConfigError::help) is for a line of its own.
@@ -101,8 +103,15 @@ impl Source<'_> {
     pub(crate) fn mistake(&self, error: &toml::de::Error) -> ConfigError {
         let place = error.span().map_or_else(|| Place::file(self.file), |span| self.place(&span));
         let message = error.message().trim_end();
+        // Of the keys of a variant, toml says it in words of its own.
+        let message = match message.strip_prefix("unexpected keys in table: ") {
+            Some(keys) => &in_words_of_serde(keys),
+            None => message,
+        };
         let (what, help) = match message.split_once(", expected ") {
-            Some((what, expected)) => (what, format!("give {expected}")),
+            Some((what, expected)) => {
+                (what, right_spelling(what, expected).unwrap_or_else(|| format!("give {expected}")))
+            }
             None => (message, "correct the file there".to_owned()),
         };
         match error.span().and_then(|span| self.key_before(&span)) {
@@ -116,4 +125,21 @@ impl Source<'_> {
         let line = self.text.get(..span.start)?.rsplit('\n').next()?;
         Some(line.trim_end().strip_suffix('=')?.trim()).filter(|key| !key.is_empty())
     }
+}
+
+/// `KEY, ..., available keys: KEY, ...`, as serde says it of a struct.
+fn in_words_of_serde(keys: &str) -> String {
+    let (found, known) = keys.split_once(", available keys: ").unwrap_or((keys, ""));
+    let quoted = |keys: &str| keys.split(", ").map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+    let first = found.split(", ").find(|key| !known.split(", ").any(|known| known == *key));
+    format!("unknown field `{}`, expected one of {}", first.unwrap_or(found), quoted(known))
+}
+
+/// What to write instead of an unknown key or value, if one of those that are `expected` is near it.
+fn right_spelling(what: &str, expected: &str) -> Option<String> {
+    let quoted = |text: &'_ str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let unknown = what.strip_prefix("unknown ").map(quoted)?;
+    let known = quoted(expected);
+    let right = nearest(unknown.first()?, known.iter().map(String::as_str))?;
+    Some(format!("write `{right}`, or another of {}", expected.strip_prefix("one of ").unwrap_or(expected)))
 }

@@ -35,6 +35,7 @@ pub(super) struct Keys {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, expecting = "a table `[components.NAME]`")]
 pub(super) struct Component {
     pub(super) directory: Option<Spanned<String>>,
+    pub(super) digest: Option<Spanned<Digest>>,
     access: Option<Access>,
     layout: Option<Layout>,
     keep: Option<Keep>,
@@ -44,7 +45,7 @@ pub(super) struct Component {
 
 impl Component {
     pub(super) fn keys(&self) -> Keys {
-        let &Component { directory: _, access, layout, keep, max_state, max_total } = self;
+        let &Component { directory: _, digest: _, access, layout, keep, max_state, max_total } = self;
         Keys { access, layout, keep, max_state, max_total }
     }
 }
@@ -131,5 +132,16 @@ impl<'de> Deserialize<'de> for Size {
             }
         }
         deserializer.deserialize_any(Bytes)
+    }
+}
+
+/// What a component's file must be.
+#[derive(Clone, Copy)]
+pub(super) struct Digest(pub(super) super::Digest);
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Digest).map_err(|form| D::Error::custom(format_args!("no digest, expected {form}")))
     }
 }

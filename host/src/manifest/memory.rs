@@ -3,11 +3,15 @@
 use wasmtime::ResourceLimiter;
 
 /// A limit in bytes on all memories and tables of a component together.
+///
+/// It belongs into the data of the component's `wasmtime::Store`, as `Store::limiter` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryLimit {
     left: usize,
 }
 
 impl MemoryLimit {
+    /// A limit of so many bytes.
     pub fn new(bytes: u64) -> Self {
         MemoryLimit { left: usize::try_from(bytes).unwrap_or(usize::MAX) }
     }

@@ -1,0 +1,173 @@
+//! Folders of the host for a component's own files, beside its snapshots.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+#[cfg(target_os = "linux")]
+use crate::location::{self, Location, Mounts, Unopened};
+
+/// A folder of the host that a component gets.
+///
+/// On Linux, it is opened once: what is checked is what the component gets, whatever becomes of the path meanwhile, and
+/// bind mounts are seen through. Elsewhere, the path is opened again, and whoever can change it must not be a component.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    #[cfg(target_os = "linux")]
+    dir: fs::File,
+    #[cfg(target_os = "linux")]
+    location: Location,
+    #[cfg(not(target_os = "linux"))]
+    real: PathBuf,
+}
+
+/// Why a component does not get a folder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// It cannot be opened or looked at.
+    #[error("cannot open `{}`: {error}", path.display())]
+    Open {
+        /// The folder, or what it was compared with.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// There is a link on its way, which a component may have planted.
+    #[error("`{}` is a link to `{}`", link.display(), target.display())]
+    Link {
+        /// The link.
+        link: PathBuf,
+        /// Where it leads, as it is written there.
+        target: PathBuf,
+    },
+    /// It holds what is protected, lies inside of it, or holds a link or a folder on the way there.
+    #[error("`{}` would give the component `{}`", folder.display(), protected.display())]
+    Protected {
+        /// The folder.
+        folder: PathBuf,
+        /// What the component would reach.
+        protected: PathBuf,
+    },
+}
+
+impl Folder {
+    /// Opens a folder.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Open`] if there is none, and on Linux [`FolderError::Link`]: a component that may write somewhere
+    /// on the way could have planted one. Of a relative path, what leads to the working directory does not count.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, FolderError> {
+        let path = path.into();
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::fd::AsFd;
+            let failed = |error| FolderError::Open { path: path.clone(), error };
+            let dir = location::open_without_links(&path).map_err(|unopened| match unopened {
+                Unopened::Io(error) => failed(error),
+                Unopened::Link(link, target) => FolderError::Link { link, target },
+            })?;
+            let location = Mounts::now().locate(dir.as_fd(), &path).map_err(failed)?;
+            Ok(Folder { path, dir, location })
+        }
+        #[cfg(not(target_os = "linux"))]
+        match fs::canonicalize(&path) {
+            Ok(real) => Ok(Folder { path, real }),
+            Err(error) => Err(FolderError::Open { path, error }),
+        }
+    }
+
+    /// Checks that a component that may write in this folder changes nothing of `protected`, a file or directory that
+    /// need not exist, nor where its path leads.
+    ///
+    /// Protect what decides who a component is and what it may do: the directories of all snapshots, the grants file, the
+    /// component's file and its manifest, and where compiled code is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Protected`], and [`FolderError::Open`] if something on the way cannot be looked at.
+    pub fn check_apart(&self, protected: &Path) -> Result<(), FolderError> {
+        let (real, on_the_way) = way(protected);
+        let failed = |error| FolderError::Open { path: protected.to_owned(), error };
+        let is_inside = self.is_inside(&real).map_err(failed)?;
+        let mut holds = self.holds(&real).map_err(failed)?;
+        for place in &on_the_way {
+            holds = holds || self.holds(place).map_err(failed)?;
+        }
+        if is_inside || holds {
+            return Err(FolderError::Protected { folder: self.path.clone(), protected: real });
+        }
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn holds(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.location.holds(&Mounts::now().find(path)?))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_inside(&self, path: &Path) -> io::Result<bool> {
+        Ok(Mounts::now().find(path)?.holds(&self.location))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unnecessary_wraps, reason = "on Linux, it is looked at")]
+    fn holds(&self, path: &Path) -> io::Result<bool> {
+        Ok(path.starts_with(&self.real))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unnecessary_wraps, reason = "on Linux, it is looked at")]
+    fn is_inside(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.real.starts_with(path))
+    }
+
+    /// Gives the folder to a component, which calls it `guest`.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Open`].
+    pub fn preopen(&self, wasi: &mut WasiCtxBuilder, guest: &str, perms: FsPerms) -> Result<(), FolderError> {
+        #[cfg(target_os = "linux")]
+        let path = location::path_of(&self.dir);
+        #[cfg(not(target_os = "linux"))]
+        let path = &self.real;
+        let opened = wasi.preopened_dir(path, guest, perms).map(drop);
+        opened.map_err(|error| FolderError::Open { path: self.path.clone(), error: io::Error::other(error) })
+    }
+}
+
+/// The most links that are followed on the way to one file, as by Linux.
+const MAX_LINKS: usize = 40;
+
+/// Where the path leads, without links as far as it exists; and what decides that: each link on the way, and each folder
+/// that a `..` leaves, which a link could replace.
+fn way(path: &Path) -> (PathBuf, Vec<PathBuf>) {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut left: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
+    let (mut on_the_way, mut links, mut real) = (Vec::new(), 0, PathBuf::new());
+    while let Some(part) = left.pop_front() {
+        if part == ".." {
+            on_the_way.push(real.clone());
+            real.pop();
+            continue;
+        }
+        let place = real.join(&part);
+        match fs::read_link(&place) {
+            Ok(target) if links < MAX_LINKS => {
+                target.iter().rev().for_each(|part| left.push_front(part.to_owned()));
+                on_the_way.push(place);
+                links += 1;
+            }
+            _ => real = place,
+        }
+    }
+    (real, on_the_way)
+}

@@ -1,0 +1,293 @@
+//! Who and what gets at a snapshot directory beside the component that it belongs to: other users, folders that turn
+//! into links, bind mounts; and what a component learns of its host.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use minisnap_host::{Grant, Minisnap};
+use minisnap_tests::host::Host;
+use minisnap_tests::place::{GRANTS, Place, assert_prints, assert_refused};
+use minisnap_tests::{Done, HOSTILE, VERBS, cli, minisnap, run, run_mounting, start};
+use tempfile::tempdir;
+use wasmtime::Config;
+
+// Other users.
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn directories_that_the_store_makes_are_for_their_user_alone() {
+    let root = tempdir().unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = |name: &str| root.path().join(name);
+    // By the library, and by the command line, under a umask that would let everybody in.
+    drop(minisnap().open(Grant::new(path("made/on/the/way"))).unwrap());
+    let script = "umask 0; \"$@\"";
+    let mut create = Command::new("sh");
+    create.args(["-c", script, "sh"]).arg(cli().get_program()).arg("create").arg(path("by/verb"));
+    assert_eq!(run(create.args(["--seq", "1"]), "1").code, Some(0));
+    for made in ["made", "made/on", "made/on/the", "made/on/the/way", "by", "by/verb"] {
+        assert_eq!(mode(&path(made)), 0o700, "{made}");
+    }
+    // What is there has the mode that somebody gave it.
+    fs::create_dir(path("there")).unwrap();
+    fs::set_permissions(path("there"), fs::Permissions::from_mode(0o755)).unwrap();
+    drop(minisnap().open(Grant::new(path("there/below"))).unwrap());
+    assert_eq!((mode(&path("there")), mode(&path("there/below"))), (0o755, 0o700));
+    drop(minisnap().open(Grant::new(path("there"))).unwrap());
+    assert_eq!((mode(&path("there")), mode(root.path())), (0o755, 0o755));
+}
+
+// Folders that turn into links.
+
+/// A place with the snapshots of a component `victim`, and a folder `data/b`.
+fn place() -> Place {
+    let place = Place::new(GRANTS);
+    place.install("victim@1.0.0.wasm").install("thief@1.0.0.wasm");
+    assert_prints(&place.run("victim@1.0.0.wasm", &["create", "1", "1"]), &["ok"]);
+    fs::create_dir_all(place.path("data/b")).unwrap();
+    place
+}
+
+fn steal(place: &Place, dirs: &[&str], args: &[&str]) -> Done {
+    let mut options = Vec::new();
+    for dir in dirs {
+        options.extend(["--dir".to_owned(), format!("{}/{dir}", place.folder().display())]);
+    }
+    place.run_with("thief@1.0.0.wasm", &options.iter().map(String::as_str).collect::<Vec<_>>(), args)
+}
+
+/// Runs `work` while `flip` runs again and again.
+fn meanwhile<R>(flip: impl Fn() + Sync, work: impl FnOnce() -> R) -> R {
+    /// Set when this is dropped, by a panic, too.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                flip();
+            }
+        });
+        let _done = Done(&is_done);
+        work()
+    })
+}
+
+#[test]
+fn a_folder_that_turns_into_a_link_while_it_is_opened_gives_a_component_nothing_else() {
+    let place = place();
+    symlink(place.path("state"), place.path("data/link")).unwrap();
+    let [folder, link, aside] = ["data/b", "data/link", "data/aside"].map(|name| place.path(name));
+    let flip = || {
+        let wait = || thread::sleep(Duration::from_millis(2));
+        fs::rename(&folder, &aside).unwrap();
+        fs::rename(&link, &folder).unwrap();
+        wait();
+        fs::rename(&folder, &link).unwrap();
+        fs::rename(&aside, &folder).unwrap();
+        wait();
+    };
+    let mut ran = 0;
+    meanwhile(flip, || {
+        let started = Instant::now();
+        while ran < 10 || started.elapsed() < Duration::from_secs(5) {
+            let done = steal(&place, &["data/b::/x"], &["read", "/x/victim"]);
+            assert!(!done.stdout.contains("Ok"), "it reads another's snapshots: {done:?}");
+            ran += u32::from(done.code == Some(0));
+            assert!(started.elapsed() < Duration::from_secs(60), "it ran {ran} times");
+        }
+    });
+}
+
+/// A component that may write in a folder may replace any folder in it by a link, for this run or for the next.
+#[test]
+fn a_planted_link_leads_a_component_nowhere() {
+    let place = place();
+    fs::create_dir(place.path("elsewhere")).unwrap();
+    fs::remove_dir(place.path("data/b")).unwrap();
+    symlink("../elsewhere", place.path("data/b")).unwrap();
+    fs::create_dir(place.path("elsewhere/c")).unwrap();
+    for dirs in
+        [&["data/b::/x"][..], &["data::/data", "data/b::/x"], &["data/b/c::/x"], &["data/b/../data::/x"]]
+    {
+        let refused = steal(&place, dirs, &["read", "/x"]);
+        assert_refused(
+            &refused,
+            2,
+            &format!("`{}` is a link to `../elsewhere`", place.path("data/b").display()),
+        );
+    }
+    assert_prints(&steal(&place, &["elsewhere::/x"], &["read", "/x"]), &["Ok(())"]);
+    // A path from here is followed from here on, whatever leads here.
+    symlink(place.path("data"), place.path("here")).unwrap();
+    fs::create_dir(place.path("data/d")).unwrap();
+    let mut command = cli();
+    command.arg("run").arg(VERBS).arg("--grant").arg(place.path("own")).args(["--dir", "./d::/x"]);
+    let done = run(command.current_dir(place.path("here")).args(["--", "read", "/x"]), "");
+    assert_prints(&done, &["Ok(())"]);
+}
+
+/// What a store holds is what it writes in, whatever its path leads to meanwhile.
+#[test]
+fn a_store_whose_path_leads_elsewhere_for_a_moment_writes_nothing_there() {
+    let root = tempdir().unwrap();
+    let [path, other, aside] = ["held", "other", "aside"].map(|name| root.path().join(name));
+    fs::create_dir(&other).unwrap();
+    // A new instance for each call, each of which opens the directory.
+    let minisnap = Minisnap::new().unwrap().max_idle(0);
+    let mut store = minisnap.open(Grant::new(&path)).unwrap();
+    let flip = || {
+        fs::rename(&path, &aside).unwrap();
+        fs::rename(&other, &path).unwrap();
+        fs::rename(&path, &other).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    };
+    let mut made = 0;
+    meanwhile(flip, || {
+        let started = Instant::now();
+        for seq in 0.. {
+            made += u32::from(store.create_text("1", seq).is_ok());
+            let is_over = started.elapsed() > Duration::from_secs(5) && made > 0;
+            if is_over || started.elapsed() > Duration::from_secs(60) {
+                break;
+            }
+        }
+    });
+    assert!(made > 0);
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 0, "it wrote in a directory that it does not hold");
+}
+
+// What a component is told, and how long it runs.
+
+#[test]
+fn an_error_tells_a_component_no_path_of_its_host() {
+    let root = tempdir().unwrap();
+    let path = root.path().join("snapshots");
+    let [host, other] = [Host::new(&Config::new(), minisnap()), Host::new_async(&Config::new(), minisnap())];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let args = ["exists", "restore", "create", "1", "1"];
+    let too_small = Grant::new(&path).max_memory(1);
+    for (grant, is_removed) in [(Grant::new(&path), true), (too_small, false)] {
+        for is_async in [false, true] {
+            let prepare = |host: &Host| {
+                let snapshots = host.snapshots(grant.clone());
+                if is_removed {
+                    fs::remove_dir_all(&path).unwrap();
+                }
+                snapshots
+            };
+            let ended = if is_async {
+                let snapshots = prepare(&other);
+                runtime.block_on(other.run_async(&other.load(VERBS), snapshots, &args))
+            } else {
+                host.run(&host.load(VERBS), prepare(&host), &args)
+            };
+            assert_eq!(ended.printed.lines().filter(|line| line.starts_with("io: ")).count(), 3, "{ended:?}");
+            let tells = ["/", "backtrace", "0x"].iter().find(|part| ended.printed.contains(**part));
+            assert_eq!(tells, None, "{}", ended.printed);
+        }
+    }
+}
+
+#[test]
+fn a_component_that_runs_too_long_is_ended_and_costs_no_data() {
+    let dir = tempdir().unwrap();
+    let attack = |options: &[&str], attacks: &[&str]| {
+        let mut command = cli();
+        command.arg("run").arg(HOSTILE).arg("--grant").arg(dir.path()).args(options);
+        run(command.arg("--").args(attacks), "")
+    };
+    assert_eq!(attack(&["--timeout", "1min"], &["create", "1"]).stdout, "create: ok\n");
+    let ended = attack(&["--timeout", "300ms"], &["half", "loop"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(11), "half: half written\n"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("exceeded its timeout of 300ms; `--timeout` can raise it"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    // So is one that waits for its host.
+    let mut command = cli();
+    command.arg("run").arg(VERBS).arg("--grant").arg(dir.path()).args(["--timeout", "300ms", "--", "echo"]);
+    let mut waiting = start(&mut command);
+    let input = waiting.stdin.take();
+    let ended = waiting.wait_with_output().unwrap();
+    drop(input);
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(11) && told.contains("exceeded its timeout of 300ms"), "{told}");
+    assert_eq!(attack(&[], &["restore"]).stdout, "restore: 1 \"mine\"\n");
+}
+
+// Bind mounts.
+
+/// Runs a script that mounts, unless this system lets no user do so.
+fn mounting(script: &str, place: &Place) -> Option<Done> {
+    if run_mounting("true", place.folder(), "").code != Some(0) {
+        eprintln!("skipped: this system allows no namespace in which one can mount");
+        return None;
+    }
+    Some(run_mounting(&format!("cd \"$2\"; {script}"), place.folder(), ""))
+}
+
+#[test]
+fn a_bind_mount_of_the_snapshots_is_not_given_to_a_component() {
+    let place = place();
+    for folder in ["outer/inner", "alias", "disk/c"] {
+        fs::create_dir_all(place.path(folder)).unwrap();
+    }
+    let thief = "\"$1\" run thief@1.0.0.wasm --config minisnap.toml --dir";
+    for script in [
+        // The directory of another, and a folder that holds all of them, under other names.
+        format!("mount --bind state/victim alias; {thief} alias::/x -- read /x"),
+        format!("mount --bind state alias; {thief} alias/victim::/x -- read /x"),
+        // Somewhere below what is given.
+        format!("mount --bind state outer/inner; {thief} outer::/x -- read /x/inner"),
+        // Where the directory of another really is.
+        format!("mount --bind disk/c state/victim; {thief} disk::/x -- read /x/c"),
+        // Who the component is.
+        format!("mount --bind . alias; {thief} alias::/x -- read /x"),
+    ] {
+        let Some(done) = mounting(&script, &place) else { return };
+        assert_refused(&done, 2, "would give the component");
+    }
+    let beside = format!("mount --bind disk alias; {thief} alias::/x -- read /x/c");
+    assert_prints(&mounting(&beside, &place).unwrap(), &["Ok(())"]);
+}
+
+#[test]
+fn two_components_on_one_directory_by_a_bind_mount_are_a_mistake() {
+    let place = Place::new("root = \"s\"\n[components.a]\n[components.b]\n");
+    place.install("c@1.0.0.wasm");
+    for folder in ["s/a/below", "s/b", "s/c"] {
+        fs::create_dir_all(place.path(folder)).unwrap();
+    }
+    let check = "\"$1\" grants check minisnap.toml";
+    for (script, what) in [
+        (
+            format!("mount --bind s/a s/b; {check}"),
+            "minisnap.toml:3:13: the components `a` and `b` have one directory",
+        ),
+        (format!("mount --bind s/a/below s/b; {check}"), "lies inside the directory"),
+        (
+            "mount --bind s/a s/c; \"$1\" run c@1.0.0.wasm --config minisnap.toml -- exists".to_owned(),
+            "have one directory",
+        ),
+    ] {
+        let Some(done) = mounting(&script, &place) else { return };
+        assert_refused(&done, 2, what);
+    }
+    assert_eq!(place.check(&[]).code, Some(0));
+}
