@@ -126,15 +126,15 @@ impl Target {
     /// Replacing a hard link to a file of the store is harmless, since only that name changes. Writing an open
     /// descriptor changes the file itself, so that must not be a file of the store under any name.
     pub fn lies_in_snapshots(&self, store: Option<&Path>) -> io::Result<bool> {
-        let kept = store.map(with_entries).unwrap_or_default();
+        let kept = || store.map(with_entries).unwrap_or_default();
         match self {
-            Target::Special(Place { folder, .. }) => is_below(folder, &kept),
+            Target::Special(Place { folder, .. }) => is_below(folder, &kept()),
             Target::File { place: Place { folder, .. }, .. } => {
-                Ok(is_below(folder, &kept)? || holds_files_of_a_store(folder)?)
+                Ok(is_below(folder, &kept())? || holds_files_of_a_store(folder)?)
             }
-            Target::Stdout => is_opened_file_of_a_store(io::stdout(), &kept),
-            Target::Stderr => is_opened_file_of_a_store(io::stderr(), &kept),
-            Target::Descriptor(file) => is_opened_file_of_a_store(file, &kept),
+            Target::Stdout => is_opened_file_of_a_store(io::stdout(), kept),
+            Target::Stderr => is_opened_file_of_a_store(io::stderr(), kept),
+            Target::Descriptor(file) => is_opened_file_of_a_store(file, kept),
         }
     }
 
@@ -244,11 +244,17 @@ fn is_below(folder: &OwnedFd, kept: &[(OsString, Stat)]) -> io::Result<bool> {
 
 /// Whether an open file is one of `kept` that the store uses, or, by the path it was opened with, a file of another
 /// store.
-fn is_opened_file_of_a_store(file: impl AsFd, kept: &[(OsString, Stat)]) -> io::Result<bool> {
+fn is_opened_file_of_a_store(
+    file: impl AsFd,
+    kept: impl FnOnce() -> Vec<(OsString, Stat)>,
+) -> io::Result<bool> {
     let stat = fstat(&file)?;
-    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    if !is_file || kept.iter().any(|(name, kept)| is_same(kept, &stat) && is_of_a_store(name)) {
-        return Ok(is_file);
+    // Pipes and terminals are the usual case, and need no look at the store.
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(false);
+    }
+    if kept().iter().any(|(name, kept)| is_same(kept, &stat) && is_of_a_store(name)) {
+        return Ok(true);
     }
     let link = format!("{DESCRIPTORS}/{}", file.as_fd().as_raw_fd());
     let Ok(path) = std::fs::read_link(link) else { return Ok(false) };
