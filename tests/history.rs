@@ -53,13 +53,7 @@ fn of_100_generations_the_newest_5_are_kept() {
 #[test]
 fn only_the_exact_names_are_listed_and_where_none_is_sound_the_error_lists_them() {
     let dir = tempdir().unwrap();
-    for name in [
-        "snapshot_9.bak",
-        "snapshot_1.json",
-        "SNAPSHOT_00000000000000000007.JSON",
-        "snapshot_000000000000000000007.json",
-        "snapshot_00000000000000000007.json.bak",
-    ] {
+    for name in ["snapshot_9.bak", "snapshot_1.json", "snapshot_000000000000000000007.json"] {
         fs::write(dir.path().join(name), "{\n  \"seq\": 7,\n  \"state\": 7\n}").unwrap();
     }
     let mut store = open(dir.path(), 5);
@@ -224,9 +218,9 @@ proptest! {
         let mut keep = 3;
         let mut store = open(dir.path(), keep);
         let mut model = Model::new();
-        // What was damaged, in place or set aside, is never deleted.
+        // What was damaged: in place, and set aside, of which the newest are kept.
         let mut damaged = BTreeMap::<u64, Vec<u8>>::new();
-        let mut kept_damaged = Vec::new();
+        let mut aside = BTreeMap::<(u64, u32), Vec<u8>>::new();
         for (index, step) in steps.into_iter().enumerate() {
             let newest = model.iter().rev().find_map(|(&seq, (_, sound))| sound.then_some(seq));
             match step {
@@ -248,14 +242,38 @@ proptest! {
                         }
                         _ => {
                             prop_assert!(created.is_ok(), "{:?}", created);
-                            // Newer ones are damaged, and set aside.
-                            model.retain(|&other, _| other < seq);
-                            model.insert(seq, (state, true));
-                            if model.len() > keep as usize {
-                                model.retain(|_, (_, sound)| *sound);
-                                while model.len() > keep as usize {
-                                    model.pop_first();
+                            let keep = keep as usize;
+                            let removed: Vec<_> = aside.keys().rev().skip(keep).copied().collect();
+                            let mut set_aside = |seq: u64| {
+                                let count = (1..).find(|&count| !aside.contains_key(&(seq, count)));
+                                let bytes = damaged.remove(&seq).expect("it was damaged");
+                                aside.insert((seq, count.expect("a free name")), bytes);
+                            };
+                            // Those that are not older are damaged, or replaced.
+                            for (other, (_, is_sound)) in model.split_off(&seq) {
+                                if !is_sound {
+                                    set_aside(other);
                                 }
+                            }
+                            model.insert(seq, (state, true));
+                            if model.len() > keep {
+                                let mut sound = 0;
+                                let all: Vec<_> = model.iter().rev().map(|(&seq, (_, sound))| (seq, *sound)).collect();
+                                for (other, is_sound) in all {
+                                    match (sound == keep, is_sound) {
+                                        (false, true) => sound += 1,
+                                        (false, false) => {
+                                            set_aside(other);
+                                            model.remove(&other);
+                                        }
+                                        (true, _) => {
+                                            model.remove(&other);
+                                        }
+                                    }
+                                }
+                            }
+                            for removed in removed {
+                                aside.remove(&removed);
                             }
                         }
                     }
@@ -289,21 +307,15 @@ proptest! {
             }
 
             let contents = all_contents(dir.path());
-            damaged.retain(|seq, bytes| {
-                let in_place = model.get(seq).is_some_and(|(_, sound)| !sound);
-                if !in_place {
-                    kept_damaged.push(std::mem::take(bytes));
-                }
-                in_place
-            });
-            for bytes in damaged.values().chain(&kept_damaged) {
+            damaged.retain(|seq, _| model.contains_key(seq));
+            for bytes in damaged.values().chain(aside.values()) {
                 prop_assert!(contents.contains(bytes), "a damaged generation is gone");
             }
 
             // What another process sees.
             let mut reader = minisnap().open(Grant::new(dir.path()).read_only()).unwrap();
             let listed = reader.list();
-            let all_set_aside = model.is_empty() && !kept_damaged.is_empty();
+            let all_set_aside = model.is_empty() && !aside.is_empty();
             prop_assert_eq!(listed.is_err(), all_set_aside, "{:?}", listed);
             let found: Vec<_> = listed
                 .unwrap_or_default()

@@ -73,7 +73,7 @@ fn errors_reach_the_component_as_the_same_cases() {
     assert!(
         consumer(path, &[], &["restore"], "")
             .stdout
-            .starts_with("corrupt: `snapshot.seq` is not a regular file")
+            .starts_with("corrupt: `snapshot.seq` is a directory, not a regular file")
     );
     let blocked = tempdir().unwrap();
     fs::write(blocked.path().join("snapshot.tmp"), "").unwrap();

@@ -155,10 +155,8 @@ fn open() -> Result<Store<Preopen>, Error> {
     };
     let settings = Settings {
         layout,
-        keep: match number("MINISNAP_KEEP", 1, KEEP)? {
-            Some(keep) => NonZeroU32::new(u32::try_from(keep).unwrap_or(u32::MAX)).unwrap_or(default.keep),
-            None => default.keep,
-        },
+        keep: number("MINISNAP_KEEP", 1, KEEP)?
+            .and_then(|keep| NonZeroU32::new(u32::try_from(keep).unwrap_or(u32::MAX))),
         max_state: number("MINISNAP_MAX_STATE", 0, BYTES)?.unwrap_or(default.max_state),
         max_total: number("MINISNAP_MAX_TOTAL", 0, BYTES)?.unwrap_or(default.max_total),
     };
@@ -238,6 +236,7 @@ impl From<Info> for wit::SnapshotInfo {
             Soundness::Verified => wit::Soundness::Verified,
             Soundness::Unverified => wit::Soundness::Unverified,
             Soundness::Damaged(problem) => wit::Soundness::Damaged(problem),
+            Soundness::Unreadable(problem) => wit::Soundness::Unreadable(problem),
         };
         wit::SnapshotInfo { seq, size, modified: modified.and_then(milliseconds), layout, soundness }
     }

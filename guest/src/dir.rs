@@ -22,12 +22,6 @@ pub trait Dir: Clone {
     ///
     /// As the system reports it.
     fn entry(&self, name: &str) -> io::Result<Option<Entry>>;
-    /// Whether two names are those of one file.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
-    fn is_same(&self, one: &str, other: &str) -> io::Result<bool>;
     /// Opens a file to read it from its start.
     ///
     /// # Errors
@@ -64,13 +58,13 @@ pub trait Dir: Clone {
     ///
     /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
     fn remove_dir(&self, name: &str) -> io::Result<()>;
-    /// The names in a directory, without its own in front.
+    /// What a directory holds.
     ///
     /// # Errors
     ///
     /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included;
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if it changes faster than it can be listed.
-    fn list(&self, name: &str) -> io::Result<Vec<String>>;
+    fn list(&self, name: &str) -> io::Result<Listing>;
     /// Makes the names in a directory durable.
     ///
     /// # Errors
@@ -89,6 +83,16 @@ pub trait Sync: Write {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// What a directory holds, as far as the system told.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The names, without the directory's own in front.
+    pub names: Vec<String>,
+    /// Why an entry came without its name, if one did: some WASI hosts look at each entry, and drop the name of one
+    /// that they cannot look at.
+    pub nameless: Option<io::Error>,
+}
+
 /// What lies under a name. Two that are equal are taken for the same thing, unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -98,8 +102,6 @@ pub struct Entry {
     pub size: u64,
     /// The time of the last change, where the file system has one.
     pub modified: Option<SystemTime>,
-    /// How many names it has, of a file.
-    pub links: u64,
 }
 
 /// The kinds of entries.
@@ -109,7 +111,9 @@ pub enum Kind {
     File,
     /// A directory.
     Dir,
-    /// A link, a device, a pipe: never opened, since that could lead elsewhere or block for ever.
+    /// A symbolic link: never followed, since it could lead elsewhere.
+    Link,
+    /// A device, a pipe, a socket: never opened, since that could block for ever.
     Other,
 }
 
@@ -142,25 +146,10 @@ impl Dir for OsDir {
         let kind = match metadata.file_type() {
             file if file.is_file() => Kind::File,
             dir if dir.is_dir() => Kind::Dir,
+            link if link.is_symlink() => Kind::Link,
             _ => Kind::Other,
         };
-        let (size, modified) = (metadata.len(), metadata.modified().ok());
-        Ok(Some(Entry { kind, size, modified, links: links(&metadata) }))
-    }
-
-    #[cfg(unix)]
-    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
-        use std::os::unix::fs::MetadataExt;
-        let identity = |name| -> io::Result<_> {
-            let metadata = fs::symlink_metadata(self.path(name))?;
-            Ok((metadata.dev(), metadata.ino()))
-        };
-        Ok(identity(one)? == identity(other)?)
-    }
-
-    #[cfg(not(unix))]
-    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
-        Ok(one == other)
+        Ok(Some(Entry { kind, size: metadata.len(), modified: metadata.modified().ok() }))
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
@@ -187,26 +176,15 @@ impl Dir for OsDir {
         fs::remove_dir(self.path(name))
     }
 
-    fn list(&self, name: &str) -> io::Result<Vec<String>> {
-        fs::read_dir(self.path(name))?
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect()
+    fn list(&self, name: &str) -> io::Result<Listing> {
+        let entries = fs::read_dir(self.path(name))?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        Ok(Listing { names: names.collect::<io::Result<_>>()?, nameless: None })
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
         File::open(self.path(name))?.sync_all()
     }
-}
-
-#[cfg(unix)]
-fn links(metadata: &fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::nlink(metadata)
-}
-
-/// The system does not tell.
-#[cfg(not(unix))]
-fn links(_: &fs::Metadata) -> u64 {
-    1
 }
 
 impl Sync for File {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::dir::{Dir, Entry, Kind};
+use crate::dir::{Dir, Entry, Kind, Listing};
 use crate::error::{Error, Result};
 
 /// The state, as JSON.
@@ -55,7 +55,7 @@ impl Place {
     /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
     pub fn look<D: Dir>(dir: &D, name: impl Into<String>) -> Result<Self> {
         let name = name.into();
-        let entry = dir.entry(&name).map_err(|e| Error::io("look at", &name, &e))?;
+        let entry = retry(|| dir.entry(&name)).map_err(|e| Error::io("look at", &name, &e))?;
         Ok(Place { name, entry })
     }
 
@@ -80,22 +80,17 @@ impl Place {
         }
     }
 
-    /// Checks that there is a regular file with no name elsewhere, or nothing.
+    /// Checks that there is a regular file, or nothing.
     ///
     /// # Errors
     ///
     /// [`Corrupt`](Error::Corrupt) if there is something else, which opening could block or lead elsewhere.
-    pub fn check_file<D: Dir>(&self, dir: &D) -> Result<()> {
+    pub fn check_file(&self) -> Result<()> {
         match self.entry {
-            None => Ok(()),
-            Some(Entry { kind: Kind::File, links: ..=1, .. }) => Ok(()),
-            Some(entry @ Entry { kind: Kind::File, .. }) => {
-                match has_name_elsewhere(dir, &self.name, entry) {
-                    false => Ok(()),
-                    true => Err(Error::Corrupt(name_elsewhere(&self.name))),
-                }
+            None | Some(Entry { kind: Kind::File, .. }) => Ok(()),
+            Some(Entry { kind, .. }) => {
+                Err(Error::Corrupt(format!("{}: move it away", not_a_file(&self.name, kind))))
             }
-            Some(_) => Err(Error::Corrupt(format!("`{}` is not a regular file: move it away", self.name))),
         }
     }
 
@@ -105,12 +100,12 @@ impl Place {
     ///
     /// As [`check_file`](Self::check_file); [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
     pub fn open<D: Dir>(&self, dir: &D) -> Result<Option<D::Reader>> {
-        self.check_file(dir)?;
+        self.check_file()?;
         if self.is_empty() {
             return Ok(None);
         }
         let name = &self.name;
-        match dir.open(name) {
+        match retry(|| dir.open(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             file => file.map(Some).map_err(|e| Error::io("open", name, &e)),
         }
@@ -129,24 +124,47 @@ impl Place {
     }
 }
 
-/// Whether a file has a name that is none of this store's: through it, somebody could show this store's consumer another
-/// file, or change this one. A crash may leave two names that are.
-#[cold]
-#[inline(never)]
-pub fn has_name_elsewhere<D: Dir>(dir: &D, name: &str, entry: Entry) -> bool {
-    let mut last = name.rsplit('/').next().unwrap_or(name);
-    last = last.strip_suffix(".tmp").unwrap_or(last);
-    let ours =
-        [["", ""], ["", ".tmp"], ["", ".damaged"], [TMP, "/"], [COMMIT, "/"]].map(|[before, after]| {
-            if after == "/" { [before, after, last].concat() } else { [last, after].concat() }
-        });
-    let is_same = |ours: &&String| *ours != name && dir.is_same(name, ours).unwrap_or(false);
-    entry.links > 1 + ours.iter().filter(is_same).count() as u64
+/// What is wrong with a name under which there is no regular file.
+pub fn not_a_file(name: &str, kind: Kind) -> String {
+    let what = match kind {
+        Kind::Link => "is a symbolic link, which is never followed",
+        Kind::Dir => "is a directory, not a regular file",
+        Kind::File | Kind::Other => "is not a regular file",
+    };
+    format!("`{name}` {what}")
 }
 
-/// What is wrong with a file that has a name elsewhere, and what to do.
-pub fn name_elsewhere(name: &str) -> String {
-    format!("`{name}` has another name elsewhere, a hard link: put a copy of it in its place")
+/// Does again what a signal interrupted. Only for what changes nothing.
+///
+/// # Errors
+///
+/// As the operation, but [`Interrupted`](io::ErrorKind::Interrupted).
+pub fn retry<T>(operation: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match operation() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// An error of writing to the file `name`, for a draft's [`Write`](io::Write): what a signal interrupted stays that, and is
+/// written again.
+#[cold]
+pub fn write_error(name: &str, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Interrupted => error,
+        _ => io::Error::other(Error::io("write", name, &error)),
+    }
+}
+
+/// What the store's directory holds.
+///
+/// # Errors
+///
+/// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
+pub fn list<D: Dir>(dir: &D) -> Result<Listing> {
+    retry(|| dir.list("")).map_err(|e| Error::io("list", WHOLE, &e))
 }
 
 /// Makes the names in a directory durable; the empty name is the store's own.
@@ -204,6 +222,9 @@ pub fn parse_seq(text: &[u8], name: &str) -> Result<u64> {
     Ok(seq)
 }
 
+/// What the name of a generation starts with; 20 digits follow.
+const GENERATION: &str = "snapshot_";
+
 /// The name of the generation `seq`, which is that of minisnap 0.1.3.
 pub fn generation(seq: u64) -> String {
     format!("snapshot_{seq:020}.json")
@@ -216,7 +237,7 @@ pub fn temporary(seq: u64) -> String {
 
 /// The name that a damaged generation `seq` gets, the first or a further one. Native minisnap does not take it for a
 /// generation.
-pub fn set_aside(seq: u64, count: u32) -> String {
+pub fn set_aside(seq: u64, count: u64) -> String {
     match count {
         0 | 1 => format!("snapshot_{seq:020}.json.damaged"),
         count => format!("snapshot_{seq:020}.json.damaged-{count}"),
@@ -229,6 +250,23 @@ pub fn is_leftover(name: &str) -> bool {
     ours.contains(&name) || Numbered::parse(name) == Some(Numbered::Temporary)
 }
 
+/// Whether a name that is none of this store's looks like a snapshot's: in other letters, with something behind it, as a
+/// compressed file has, or of native minisnap 0.1.3 with another codec.
+pub fn is_near_miss(name: &str) -> bool {
+    if starts_like(name, GENERATION) {
+        let digits = name.bytes().skip(GENERATION.len()).take_while(u8::is_ascii_digit);
+        return digits.count() == 20;
+    }
+    starts_like(name, STATE) || starts_like(name, SEQ)
+}
+
+/// Whether a name starts like this, in whatever case.
+#[inline(never)]
+fn starts_like(name: &str, start: &str) -> bool {
+    let mut found = name.bytes();
+    start.bytes().all(|byte| found.next().is_some_and(|found| found.eq_ignore_ascii_case(&byte)))
+}
+
 /// What a file of the numbered layout is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbered {
@@ -236,14 +274,14 @@ pub enum Numbered {
     Generation(u64),
     /// One that was being made.
     Temporary,
-    /// One that was found damaged.
-    SetAside,
+    /// One that was found damaged, and which of that number.
+    SetAside(u64, u64),
 }
 
 impl Numbered {
     /// Only exactly the names that [`generation`], [`temporary`] and [`set_aside`] make are any of these.
     pub fn parse(name: &str) -> Option<Numbered> {
-        let (number, end) = name.strip_prefix("snapshot_")?.split_at_checked(20)?;
+        let (number, end) = name.strip_prefix(GENERATION)?.split_at_checked(20)?;
         // A sign would be accepted otherwise.
         let digits = number.bytes().all(|byte| byte.is_ascii_digit()).then_some(number)?;
         let seq = digits.parse().ok()?;
@@ -251,10 +289,11 @@ impl Numbered {
             ".json" => Some(Numbered::Generation(seq)),
             ".json.tmp" => Some(Numbered::Temporary),
             _ => {
-                let count = end.strip_prefix(".json.damaged")?;
-                let is_count = |count: &str| count.parse().is_ok_and(|parsed| set_aside(seq, parsed) == name);
-                (count.is_empty() || count.strip_prefix('-').is_some_and(is_count))
-                    .then_some(Numbered::SetAside)
+                let count = match end.strip_prefix(".json.damaged")? {
+                    "" => 1,
+                    count => count.strip_prefix('-')?.parse().ok()?,
+                };
+                (set_aside(seq, count) == name).then_some(Numbered::SetAside(seq, count))
             }
         }
     }
@@ -281,12 +320,35 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_like_a_snapshot_is_a_near_miss() {
+        for name in [
+            "snapshot_00000000000000000007",
+            "snapshot_00000000000000000007.msgpack",
+            "snapshot_00000000000000000007.json.gz",
+            "SNAPSHOT_00000000000000000007.JSON",
+            "snapshot_99999999999999999999.json",
+            "Snapshot.json",
+            "snapshot.json.gz",
+            "SNAPSHOT.SEQ",
+        ] {
+            assert!(Numbered::parse(name).is_none() && is_near_miss(name), "{name}");
+        }
+        for name in
+            ["snapshot_7.json", "snapshot_000000000000000000007.json", "snapshot", "snapshots", "notes.txt"]
+        {
+            assert!(!is_near_miss(name), "{name}");
+        }
+    }
+
+    #[test]
     fn only_the_exact_names_are_generations() {
         for seq in [0, 7, u64::MAX] {
             assert_eq!(Numbered::parse(&generation(seq)), Some(Numbered::Generation(seq)));
             assert_eq!(Numbered::parse(&temporary(seq)), Some(Numbered::Temporary));
-            assert_eq!(Numbered::parse(&set_aside(seq, 1)), Some(Numbered::SetAside));
-            assert_eq!(Numbered::parse(&set_aside(seq, 2)), Some(Numbered::SetAside));
+            for count in [1, 2, u64::MAX] {
+                let name = set_aside(seq, count);
+                assert_eq!(Numbered::parse(&name), Some(Numbered::SetAside(seq, count)));
+            }
         }
         for name in [
             "snapshot_9.bak",

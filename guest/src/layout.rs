@@ -1,8 +1,13 @@
 //! Which layout a directory has, by the names in it.
 
+use std::collections::BinaryHeap;
+
 use crate::dir::Dir;
 use crate::error::{Error, Result};
-use crate::files::{self, COMMIT, Numbered, PENDING, SEQ, STATE, SUMS, TMP, TO_NUMBERED, TO_PAIR};
+use crate::files::{
+    self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Numbered, PENDING, SEQ, STATE, SUMS, TMP, TO_NUMBERED,
+    TO_PAIR,
+};
 
 /// How often a directory that changes while it is read is read again.
 pub const ATTEMPTS: usize = 100;
@@ -17,16 +22,22 @@ pub enum Layout {
 }
 
 /// What lies in a directory, as far as it is the store's.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Contents {
     /// The numbers of the generations, newest first.
     pub generations: Vec<u64>,
-    /// The names of damaged generations that were set aside.
-    pub set_aside: Vec<String>,
+    /// The numbers of damaged generations that were set aside, and which of that number, newest first.
+    pub set_aside: Vec<(u64, u64)>,
+    /// A name that looks like a snapshot's and is none.
+    pub near_miss: Option<String>,
+    /// Why an entry came without its name, which may be a snapshot's.
+    pub nameless: Option<String>,
     /// What was being made and never committed, of the numbered layout.
     pub temporaries: Vec<String>,
     /// Whether `snapshot.tmp/` is there, of the pair layout.
     pub pair_temporary: bool,
+    /// Whether there is what native 0.1.2 was making, of the pair layout.
+    pub native_temporary: bool,
     /// A name of the pair layout, if there is any: that of its state, if that is there.
     pub pair: Option<&'static str>,
     /// Whether the last commit in the numbered layout may not be durable.
@@ -57,6 +68,26 @@ impl Contents {
         Err(Error::Busy)
     }
 
+    /// Whether there is a generation of this number.
+    pub fn has(&self, seq: u64) -> bool {
+        self.generations.binary_search_by(|generation| seq.cmp(generation)).is_ok()
+    }
+
+    /// Refuses what depends on all the names where one is not known.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](Error::Io), with what to do.
+    pub fn check_named(&self) -> Result<()> {
+        match &self.nameless {
+            None => Ok(()),
+            Some(problem) => Err(Error::Io(format!(
+                "an entry that cannot be looked at may be the newest snapshot: {problem}; move it away, or restore a \
+                 snapshot by its number"
+            ))),
+        }
+    }
+
     /// Whether the two hold the same snapshots; what is being made does not matter.
     pub fn holds_the_same_as(&self, other: &Contents) -> bool {
         self.generations == other.generations
@@ -71,30 +102,31 @@ impl Contents {
     ///
     /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
     pub fn look_alone<D: Dir>(dir: &D) -> Result<Self> {
-        let mut contents = Contents::default();
-        for name in dir.list("").map_err(|e| Error::io("list", files::WHOLE, &e))? {
+        let (mut contents, mut generations) = (Contents::default(), Vec::new());
+        let listing = files::list(dir)?;
+        contents.nameless = listing.nameless.map(|error| error.to_string());
+        for name in listing.names {
             match name.as_str() {
                 STATE => contents.pair = Some(STATE),
                 SEQ => contents.pair = contents.pair.or(Some(SEQ)),
                 SUMS => contents.pair = contents.pair.or(Some(SUMS)),
                 COMMIT => contents.pair = contents.pair.or(Some(COMMIT)),
                 TMP => contents.pair_temporary = true,
+                NATIVE_STATE_TMP | NATIVE_SEQ_TMP => contents.native_temporary = true,
                 PENDING => contents.pending = true,
                 TO_NUMBERED => contents.migrating.push(Layout::Numbered),
                 TO_PAIR => contents.migrating.insert(0, Layout::Pair),
                 name => match Numbered::parse(name) {
-                    Some(Numbered::Generation(seq)) => {
-                        let newer = contents.generations.partition_point(|&generation| generation > seq);
-                        if contents.generations.get(newer) != Some(&seq) {
-                            contents.generations.insert(newer, seq);
-                        }
-                    }
-                    Some(Numbered::Temporary) => insert_sorted(&mut contents.temporaries, name),
-                    Some(Numbered::SetAside) => insert_sorted(&mut contents.set_aside, name),
+                    Some(Numbered::Generation(seq)) => generations.push((seq, 0)),
+                    Some(Numbered::Temporary) => contents.temporaries.push(name.to_owned()),
+                    Some(Numbered::SetAside(seq, count)) => contents.set_aside.push((seq, count)),
+                    None if files::is_near_miss(name) => contents.near_miss = Some(name.to_owned()),
                     None => {}
                 },
             }
         }
+        contents.generations = newest_first(generations).into_iter().map(|(seq, _)| seq).collect();
+        contents.set_aside = newest_first(contents.set_aside);
         Ok(contents)
     }
 
@@ -105,7 +137,8 @@ impl Contents {
     ///
     /// # Errors
     ///
-    /// [`Io`](Error::Io) if there are snapshots of both.
+    /// [`Io`](Error::Io) if there are snapshots of both, or if an entry that has no name may be one;
+    /// [`Corrupt`](Error::Corrupt) if there is none, and something that looks like one.
     pub fn layout(&self) -> Result<Option<Layout>> {
         match (self.pair, self.generations.first(), self.migrating.as_slice()) {
             (Some(_), Some(_), &[to]) => Ok(Some(to)),
@@ -115,15 +148,24 @@ impl Contents {
             ))),
             (Some(_), None, _) => Ok(Some(Layout::Pair)),
             (None, Some(_), _) => Ok(Some(Layout::Numbered)),
-            // A damaged generation that was set aside is no snapshot, and a directory that holds one is not empty.
-            (None, None, _) if !self.set_aside.is_empty() => Ok(Some(Layout::Numbered)),
-            (None, None, _) => Ok(None),
+            (None, None, _) => match &self.near_miss {
+                // Starting from nothing beside them could bury what they hold.
+                Some(name) => Err(Error::Corrupt(format!(
+                    "there is none, but `{name}` looks like one: unpack or rename it, or move it away to start with none"
+                ))),
+                // A damaged generation that was set aside is no snapshot, and a directory that holds one is not empty.
+                None if !self.set_aside.is_empty() => Ok(Some(Layout::Numbered)),
+                None => self.check_named().map(|()| None),
+            },
         }
     }
 }
 
-/// So that two listings can be compared, in whatever order the system gives them. A few names need no more than this.
-fn insert_sorted(names: &mut Vec<String>, name: &str) {
-    let at = names.partition_point(|other| other.as_str() < name);
-    names.insert(at, name.to_owned());
+/// In an order in which two listings can be compared, each number once, whatever order the system gives them in.
+fn newest_first(seqs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    // By a heap, which is less code than a sort.
+    let mut sorted = BinaryHeap::from(seqs).into_sorted_vec();
+    sorted.dedup();
+    sorted.reverse();
+    sorted
 }

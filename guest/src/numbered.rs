@@ -11,7 +11,7 @@ pub mod read;
 use crate::body::State;
 use crate::dir::{Dir, Entry, Kind, Sync};
 use crate::error::{Error, Result};
-use crate::files::{self, PENDING, Place, remove_file, sync_dir};
+use crate::files::{self, Numbered, PENDING, Place, remove_file, sync_dir};
 use crate::layout::Contents;
 use crate::limits::Allowance;
 use crate::pair;
@@ -103,7 +103,7 @@ impl<D: Dir> Write for Draft<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let size = (self.file.size() + bytes.len() as u64).saturating_sub(self.head);
         self.allowance.check(size).map_err(io::Error::other)?;
-        self.file.write(bytes).map_err(|e| io::Error::other(Error::io("write", &self.undo.name, &e)))
+        self.file.write(bytes).map_err(|error| files::write_error(&self.undo.name, error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -176,55 +176,77 @@ pub fn set_aside<D: Dir>(dir: &D, seq: u64) -> Result<()> {
 /// The generations that were written or read whole, and were sound then. They are taken for sound as long as their
 /// files are the same by size and time.
 #[derive(Debug, Default)]
-pub struct Known(RefCell<Vec<(u64, Entry)>>);
+pub struct Known(RefCell<Vec<Sound>>);
+
+/// A generation that was found sound. They are sorted, the newest first.
+#[derive(Debug, Clone, Copy)]
+struct Sound {
+    seq: u64,
+    entry: Entry,
+    verified: bool,
+}
 
 /// What became of a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// It is sound, in a file of so many bytes.
-    Sound(u64),
+    /// It is sound.
+    Sound,
     /// It is damaged.
     Damaged,
-    /// It could not be read, which may pass.
-    Unreadable,
+    /// It cannot be read now, which may pass.
+    Unreadable(Error),
     /// It is not there.
     Gone,
 }
 
 impl Known {
-    /// Remembers that a generation is sound.
-    pub fn insert(&self, seq: u64, entry: Entry) {
-        self.remove(seq);
-        self.0.borrow_mut().push((seq, entry));
+    /// Remembers that a generation is sound, and whether its sum vouches for it.
+    pub fn insert(&self, seq: u64, entry: Entry, verified: bool) {
+        let (found, mut all) = (self.find(seq), self.0.borrow_mut());
+        let sound = Sound { seq, entry, verified };
+        match found {
+            Ok(at) => all[at] = sound,
+            Err(at) => all.insert(at, sound),
+        }
+    }
+
+    /// Where a generation is, or would be.
+    fn find(&self, seq: u64) -> std::result::Result<usize, usize> {
+        self.0.borrow().binary_search_by(|known| seq.cmp(&known.seq))
+    }
+
+    fn get(&self, seq: u64) -> Option<Sound> {
+        self.find(seq).ok().map(|at| self.0.borrow()[at])
+    }
+
+    /// Whether this store wrote a generation, by its last line; not whether it is sound.
+    fn is_ours<D: Dir>(&self, dir: &D, seq: u64) -> bool {
+        self.get(seq).map_or_else(|| read::is_ours(dir, seq), |known| known.verified)
     }
 
     /// Forgets a generation, which is not there any more or was found damaged.
     pub fn remove(&self, seq: u64) {
-        self.0.borrow_mut().retain(|&(known, _)| known != seq);
+        if let Ok(at) = self.find(seq) {
+            self.0.borrow_mut().remove(at);
+        }
     }
 
     /// Forgets all that a directory does not hold any more.
     pub fn retain(&self, contents: &Contents) {
-        self.0.borrow_mut().retain(|(known, _)| contents.generations.contains(known));
-    }
-
-    fn get(&self, seq: u64) -> Option<Entry> {
-        self.0.borrow().iter().find_map(|&(known, entry)| (known == seq).then_some(entry))
+        self.0.borrow_mut().retain(|known| contents.has(known.seq));
     }
 
     /// Whether a generation is sound; reads it, unless that is known.
     ///
     /// # Errors
     ///
-    /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+    /// [`Io`](Error::Io) if there is not the memory to read it.
     pub fn check<D: Dir>(&self, dir: &D, seq: u64) -> Result<Condition> {
-        let place = Place::look(dir, files::generation(seq))?;
-        match (place.entry, self.get(seq)) {
-            // A file system without times shows no change.
-            (Some(found), Some(known)) if found == known && found.modified.is_some() => {
-                return Ok(Condition::Sound(found.size));
-            }
-            _ => {}
+        // A file system without times shows no change.
+        if let Some(known) = self.get(seq).map(|known| known.entry).filter(|known| known.modified.is_some())
+            && Place::look(dir, files::generation(seq)).is_ok_and(|place| place.entry == Some(known))
+        {
+            return Ok(Condition::Sound);
         }
         self.check_anew(dir, seq)
     }
@@ -238,11 +260,11 @@ impl Known {
         self.remove(seq);
         Ok(match read::read(dir, seq, State::Sum)? {
             Generation::Sound(found) => {
-                self.insert(seq, found.entry);
-                Condition::Sound(found.entry.size)
+                self.insert(seq, found.entry, found.verified);
+                Condition::Sound
             }
-            Generation::Damaged(damage) if damage.unreadable => Condition::Unreadable,
             Generation::Damaged(_) => Condition::Damaged,
+            Generation::Unreadable(error) => Condition::Unreadable(error),
             Generation::Gone => Condition::Gone,
         })
     }
@@ -251,63 +273,112 @@ impl Known {
 /// How much of the past is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// How many sound generations, the newest included; at least one is kept.
+    /// How many sound generations, the newest included; at least one is kept. As many that were set aside are kept, too.
     pub keep: usize,
+    /// Whether generations that another program wrote may go because they are beyond `keep`.
+    pub others: bool,
     /// How many bytes the directory may hold; the newest generation is kept if it is larger.
     pub max_total: u64,
 }
 
-/// Removes the oldest of the sound `generations` beyond `retention`, but none that is `open`, and sets the damaged ones
-/// aside. They are given newest first, and the first was committed just now.
+/// How many files of a kind one pruning removes at most, so that it ends soon in a directory of many.
+const MAX_PRUNED: usize = 1000;
+
+/// How many generations that readers have open, or that cannot be read now, stay at most while others go.
+const MAX_PINNED: usize = 100;
+
+/// Removes generations beyond `retention`, but none that is `open`, and sets those that would count and are damaged
+/// aside. They are given newest first, and the first was committed just now; `aside` are those that were set aside
+/// before, newest first.
 ///
-/// What cannot be removed, or not be looked at, stays: the next pruning tries again.
-pub fn prune<D: Dir>(dir: &D, generations: &[u64], retention: Retention, known: &Known, open: &[u64]) {
-    if generations.len() <= retention.keep && retention.max_total == u64::MAX {
-        return;
-    }
-    let (mut sound, mut stay) = (Vec::new(), Vec::new());
-    for &seq in generations {
-        match known.check(dir, seq) {
-            Ok(Condition::Sound(size)) => sound.push((seq, size)),
-            Ok(Condition::Damaged) if set_aside(dir, seq).is_ok() => {}
-            Ok(Condition::Damaged | Condition::Unreadable) | Err(_) => stay.push(seq),
-            Ok(Condition::Gone) => {}
+/// Beyond `keep`, nothing is read: there are newer ones that are sound. What cannot be removed, or not be looked at,
+/// stays: the next pruning tries again.
+pub fn prune<D: Dir>(
+    dir: &D,
+    generations: &[u64],
+    aside: &[(u64, u64)],
+    retention: Retention,
+    known: &Known,
+    open: &[u64],
+) {
+    let mut pinned = open.to_vec();
+    let is_over =
+        retention.max_total < u64::MAX && held(dir, &|_| true).is_ok_and(|held| held > retention.max_total);
+    // Unless some must go, none is read.
+    if is_over || generations.len() > retention.keep {
+        let (mut older, mut sound) = (generations.iter(), 0);
+        while sound < retention.keep
+            && let Some(&seq) = older.next()
+        {
+            match known.check(dir, seq) {
+                Ok(Condition::Sound) => sound += 1,
+                Ok(Condition::Damaged) => drop(set_aside(dir, seq)),
+                Ok(Condition::Gone) => {}
+                // Where much cannot be read, the next pruning sees to it.
+                Ok(Condition::Unreadable(_)) | Err(_) if pinned.len() < MAX_PINNED => pinned.push(seq),
+                Ok(Condition::Unreadable(_)) | Err(_) => return,
+            }
+        }
+        let mut excess = older.as_slice();
+        if !retention.others {
+            // What another program wrote, it wrote before: all that is older is its own.
+            let mut ours = 0;
+            while ours < excess.len().min(MAX_PRUNED) && known.is_ours(dir, excess[ours]) {
+                ours += 1;
+            }
+            excess = &excess[..ours];
+        }
+        let mut removed = 0;
+        for &seq in excess.iter().rev() {
+            if removed < MAX_PRUNED && !pinned.contains(&seq) {
+                removed += usize::from(remove_file(dir, &files::generation(seq)).is_ok());
+            }
         }
     }
-    let mut held = 0;
-    if retention.max_total < u64::MAX {
-        let sizes = sound.iter().map(|&(_, size)| size).chain(stay.iter().map(|&seq| size(dir, seq)));
-        held = sizes.fold(held_beside_generations(dir).unwrap_or(0), u64::saturating_add);
+    for &(seq, count) in aside.iter().skip(retention.keep).rev().take(MAX_PRUNED) {
+        let _ = remove_file(dir, &files::set_aside(seq, count));
     }
-    for (rank, &(seq, size)) in sound.iter().enumerate().skip(1).rev() {
-        let stays = rank < retention.keep && held <= retention.max_total;
-        if !stays && !open.contains(&seq) && remove_file(dir, &files::generation(seq)).is_ok() {
-            known.remove(seq);
+    if is_over {
+        make_room(dir, retention.max_total, &pinned);
+    }
+}
+
+/// Removes what was set aside, and then generations, the oldest first and never the newest, until the directory holds no
+/// more than `max_total` bytes.
+fn make_room<D: Dir>(dir: &D, max_total: u64, pinned: &[u64]) {
+    let (Ok(mut held), Ok(contents)) = (held(dir, &|_| true), Contents::look_alone(dir)) else { return };
+    let mut names = Vec::new();
+    for &(seq, count) in contents.set_aside.iter().rev() {
+        names.push(files::set_aside(seq, count));
+    }
+    for &seq in contents.generations.iter().skip(1).rev() {
+        if names.len() < MAX_PRUNED && !pinned.contains(&seq) {
+            names.push(files::generation(seq));
+        }
+    }
+    for name in names {
+        let size = if held > max_total { size(dir, &name) } else { return };
+        if remove_file(dir, &name).is_ok() {
             held = held.saturating_sub(size);
         }
     }
 }
 
-/// The size of the file of a generation in bytes, as far as it can be told.
-pub fn size<D: Dir>(dir: &D, seq: u64) -> u64 {
-    dir.entry(&files::generation(seq)).ok().flatten().map_or(0, |entry| entry.size)
-}
-
-/// The bytes of all files of the directory that are not generations.
+/// The bytes of those files of the directory that count.
 ///
 /// # Errors
 ///
 /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
-pub fn held_beside_generations<D: Dir>(dir: &D) -> Result<u64> {
-    let mut held = 0_u64;
-    for name in dir.list("").map_err(|e| Error::io("list", files::WHOLE, &e))? {
-        if let Some(files::Numbered::Generation(_)) = files::Numbered::parse(&name) {
-            continue;
-        }
-        match Place::look(dir, name)?.entry {
-            Some(entry) if entry.kind == Kind::File => held = held.saturating_add(entry.size),
-            _ => {}
-        }
+pub fn held<D: Dir>(dir: &D, counts: &dyn Fn(Option<Numbered>) -> bool) -> Result<u64> {
+    let names = files::list(dir)?.names;
+    let counted = names.iter().filter(|name| counts(Numbered::parse(name)));
+    Ok(counted.fold(0, |held, name| held.saturating_add(size(dir, name))))
+}
+
+/// The size of a file in bytes, as far as it can be told.
+fn size<D: Dir>(dir: &D, name: &str) -> u64 {
+    match Place::look(dir, name) {
+        Ok(Place { entry: Some(Entry { kind: Kind::File, size, .. }), .. }) => size,
+        _ => 0,
     }
-    Ok(held)
 }

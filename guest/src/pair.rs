@@ -76,8 +76,7 @@ impl<D: Dir> Draft<D> {
 impl<D: Dir> Write for Draft<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.allowance.check(self.state.size() + bytes.len() as u64).map_err(io::Error::other)?;
-        let name = format!("{TMP}/{STATE}");
-        self.state.write(bytes).map_err(|e| io::Error::other(Error::io("write", &name, &e)))
+        self.state.write(bytes).map_err(|error| files::write_error(&format!("{TMP}/{STATE}"), error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -186,7 +185,7 @@ pub fn remove_tmp<D: Dir>(dir: &D) -> Result<()> {
     if !Place::look(dir, TMP)?.is_dir()? {
         return Ok(());
     }
-    for name in dir.list(TMP).map_err(|e| Error::io("list", TMP, &e))? {
+    for name in dir.list(TMP).map_err(|e| Error::io("list", TMP, &e))?.names {
         remove_file(dir, &format!("{TMP}/{name}"))?;
     }
     remove_dir(dir, TMP)

@@ -14,7 +14,7 @@ pub use reader::{MAX_READERS, Reader};
 pub use writer::Writer;
 
 use crate::body::{Body, Scanned, State};
-use crate::dir::{Dir, Kind};
+use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
 use crate::files::{self, PENDING, Place, STATE};
 use crate::json;
@@ -54,8 +54,9 @@ pub struct Store<D> {
 pub struct Settings {
     /// The layout of a directory that holds no snapshot; another keeps the one it has.
     pub layout: Layout,
-    /// How many generations to keep in the numbered layout, the newest included.
-    pub keep: NonZeroU32,
+    /// How many generations to keep in the numbered layout, the newest included; [`KEEP`](Self::KEEP) if the host does
+    /// not say, and then only of this store's own.
+    pub keep: Option<NonZeroU32>,
     /// The largest state in bytes, as given and as stored.
     pub max_state: u64,
     /// The most that the directory may hold in bytes.
@@ -73,7 +74,7 @@ impl Settings {
 impl Default for Settings {
     /// The pair layout, five generations of the other, and no limit but the memory and the disk.
     fn default() -> Self {
-        Settings { layout: Layout::Pair, keep: Self::KEEP, max_state: u64::MAX, max_total: u64::MAX }
+        Settings { layout: Layout::Pair, keep: None, max_state: u64::MAX, max_total: u64::MAX }
     }
 }
 
@@ -131,6 +132,8 @@ pub enum Soundness {
     Unverified,
     /// It cannot be restored; what is wrong, with the name of the file.
     Damaged(String),
+    /// It cannot be read now; what the system said, with the name of the file.
+    Unreadable(String),
 }
 
 /// A snapshot that was read whole and is sound.
@@ -255,37 +258,48 @@ impl<D: Dir> Store<D> {
             Ok(Ok(found)) => self.sound_pair(contents, found).map(|found| Some(vec![found.info])),
             // A number that can be trusted still tells which snapshot it was.
             Ok(Err(Damage { problem, entry, seq: Some(seq) })) => {
-                let (size, modified) = entry.map_or((0, None), |entry| (entry.size, entry.modified));
-                let soundness = Soundness::Damaged(problem);
-                Ok(Some(vec![Info { seq, size, modified, layout: Layout::Pair, soundness }]))
+                Ok(Some(vec![unsound(Layout::Pair, seq, entry, Soundness::Damaged(problem))]))
             }
             Ok(Err(Damage { problem, seq: None, .. })) => Err(Error::Corrupt(problem)),
             Err(Error::NotFound) => Ok(None),
+            // It cannot be read now, and its number can.
+            Err(Error::Io(problem)) => match pair::read::newest_seq(&self.dir) {
+                Ok(Some(seq)) => {
+                    let entry = self.dir.entry(STATE).ok().flatten();
+                    Ok(Some(vec![unsound(Layout::Pair, seq, entry, Soundness::Unreadable(problem))]))
+                }
+                _ => Err(Error::Io(problem)),
+            },
             Err(error) => Err(error),
         }
     }
 
     fn list_numbered(&self, contents: &Contents) -> Result<Option<Vec<Info>>> {
         let mut infos = Vec::new();
+        contents.check_named()?;
         for &seq in &contents.generations {
             match numbered::read::read(&self.dir, seq, State::Sum)? {
                 Generation::Sound(found) => infos.push(self.sound(found).info),
-                Generation::Damaged(numbered::read::Damage { problem, entry, .. }) => {
+                Generation::Damaged(numbered::read::Damage { problem, entry }) => {
                     self.shared.known.remove(seq);
-                    infos.push(Info {
-                        seq,
-                        size: entry.size,
-                        modified: entry.modified,
-                        layout: Layout::Numbered,
-                        soundness: Soundness::Damaged(problem),
-                    });
+                    infos.push(unsound(Layout::Numbered, seq, Some(entry), Soundness::Damaged(problem)));
+                }
+                Generation::Unreadable(error) => {
+                    let name = files::generation(seq);
+                    let entry = self.dir.entry(&name).ok().flatten();
+                    let problem = match error {
+                        Error::Io(problem) => problem,
+                        denied => format!("cannot read `{name}`: {denied}"),
+                    };
+                    infos.push(unsound(Layout::Numbered, seq, entry, Soundness::Unreadable(problem)));
                 }
                 // There are newer ones by now.
                 Generation::Gone if infos.is_empty() => return Ok(None),
                 Generation::Gone => {}
             }
         }
-        match infos.iter().find(|info| !matches!(info.soundness, Soundness::Damaged(_))) {
+        let is_sound = |info: &&Info| matches!(info.soundness, Soundness::Verified | Soundness::Unverified);
+        match infos.iter().find(is_sound) {
             None if infos.is_empty() => Err(no_sound_generation(&[], contents)),
             None => Ok(Some(infos)),
             Some(newest) => {
@@ -311,11 +325,13 @@ impl<D: Dir> Store<D> {
             Some(Layout::Numbered) => {
                 // Without this sync, a power cut could bring back an older generation that was pruned.
                 files::make_durable(&self.dir)?;
+                contents.check_named()?;
                 for &seq in contents.generations.iter().rev() {
                     match self.shared.known.check(&self.dir, seq)? {
-                        // What may be readable again must still find its log records.
-                        Condition::Sound(_) | Condition::Unreadable => return Ok(Some(seq)),
+                        Condition::Sound => return Ok(Some(seq)),
                         Condition::Damaged => {}
+                        // If it is sound, it must still find its log records.
+                        Condition::Unreadable(error) => return Err(self.unreadable(contents, seq, error)),
                         // Its removal may not be durable.
                         Condition::Gone => return Ok(None),
                     }
@@ -413,11 +429,17 @@ impl<D: Dir> Store<D> {
         seq: Option<u64>,
         wanted: State,
     ) -> Result<Option<Found<D::Reader>>> {
-        let mut skipped = Vec::new();
-        for &candidate in &contents.generations {
-            if seq.is_some_and(|seq| seq != candidate) {
-                continue;
+        let wanted_one = seq.as_slice();
+        let candidates = match seq {
+            // By its number, one is found whether or not it was listed.
+            Some(_) => wanted_one,
+            None => {
+                contents.check_named()?;
+                &contents.generations
             }
+        };
+        let mut skipped = Vec::new();
+        for &candidate in candidates {
             match numbered::read::read(&self.dir, candidate, wanted)? {
                 Generation::Sound(found) => {
                     self.settle_for_reading(contents, found.verified)?;
@@ -427,6 +449,9 @@ impl<D: Dir> Store<D> {
                     self.shared.known.remove(candidate);
                     skipped.push(Skipped { seq: candidate, problem: damage.problem });
                 }
+                // An older one in its place could be taken for the newest, and be built on.
+                Generation::Unreadable(error) => return Err(self.unreadable(contents, candidate, error)),
+                Generation::Gone if seq.is_some() && !contents.has(candidate) => {}
                 Generation::Gone => return Ok(None),
             }
         }
@@ -439,8 +464,22 @@ impl<D: Dir> Store<D> {
         }
     }
 
+    /// What to do about the generation `seq`, which cannot be read now.
+    fn unreadable(&self, contents: &Contents, seq: u64, error: Error) -> Error {
+        let Error::Io(problem) = error else { return error };
+        let older = contents.generations.iter().find(|&&generation| generation < seq);
+        let is_sound =
+            |older: &&u64| matches!(self.shared.known.check(&self.dir, **older), Ok(Condition::Sound));
+        let older = older.filter(is_sound);
+        let older = older.map(|older| format!("restore the snapshot {older} by its number, or "));
+        Error::Io(format!(
+            "{problem}; try again, or {}move that file away to do without it",
+            older.unwrap_or_default()
+        ))
+    }
+
     fn sound<R>(&self, found: numbered::read::Found<R>) -> Found<R> {
-        self.shared.known.insert(found.seq, found.entry);
+        self.shared.known.insert(found.seq, found.entry, found.verified);
         let info = Info {
             seq: found.seq,
             size: found.state.size,
@@ -465,7 +504,7 @@ impl<D: Dir> Store<D> {
     /// A missing directory must not be taken for an empty one: a host that forgot to grant it would
     /// lose every snapshot silently.
     fn check_dir(&self) -> Result<()> {
-        match self.dir.entry("") {
+        match files::retry(|| self.dir.entry("")) {
             Ok(Some(entry)) if entry.kind == Kind::Dir => Ok(()),
             Ok(_) => Err(Error::Io(
                 "no directory is granted to the snapshot store: preopen one at `/snapshots`, \
@@ -477,6 +516,12 @@ impl<D: Dir> Store<D> {
     }
 }
 
+/// A snapshot of which nothing is known but its file.
+fn unsound(layout: Layout, seq: u64, entry: Option<Entry>, soundness: Soundness) -> Info {
+    let (size, modified) = entry.map_or((0, None), |entry| (entry.size, entry.modified));
+    Info { seq, size, modified, layout, soundness }
+}
+
 fn soundness(verified: bool) -> Soundness {
     if verified { Soundness::Verified } else { Soundness::Unverified }
 }
@@ -484,7 +529,9 @@ fn soundness(verified: bool) -> Soundness {
 /// Says what is wrong with each generation, of which none is sound.
 fn no_sound_generation(skipped: &[Skipped], contents: &Contents) -> Error {
     let damaged = skipped.iter().map(|skipped| skipped.problem.clone());
-    let set_aside = contents.set_aside.iter().map(|name| format!("`{name}` was set aside as damaged"));
+    let set_aside = contents.set_aside.iter();
+    let set_aside =
+        set_aside.map(|&(seq, count)| format!("`{}` was set aside as damaged", files::set_aside(seq, count)));
     let problems: Vec<String> = damaged.chain(set_aside).collect();
     Error::Corrupt(format!(
         "{}; no generation is sound: take one from a backup, or move all of them away to start with none",

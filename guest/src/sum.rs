@@ -48,23 +48,27 @@ impl Sums {
 pub enum Verdict {
     /// Both files are as they were written.
     Verified,
-    /// Neither is, or there are no sums: another program wrote the pair.
+    /// There are no sums, or both files were written after them: another program wrote the pair.
     Unverified,
     /// The state is not the one that was written with this number.
     StateDiffers,
     /// The number is not the one that was written with this state.
     SeqDiffers,
+    /// Neither is what was written.
+    BothDiffer,
     /// The sums' file is damaged itself.
     Unreadable,
 }
 
-/// Reads the sums' file, if there is one, against the sums of the two files as they are.
-pub fn judge(text: Option<&[u8]>, found: Sums) -> Verdict {
+/// Reads the sums' file, if there is one, against the sums of the two files as they are; `is_older` says that both were
+/// written after it.
+pub fn judge(text: Option<&[u8]>, is_older: bool, found: Sums) -> Verdict {
     let Some(text) = text else { return Verdict::Unverified };
     let Some(written) = Sums::parse(text) else { return Verdict::Unreadable };
     match (written.state == found.state, written.seq == found.seq) {
         (true, true) => Verdict::Verified,
-        (false, false) => Verdict::Unverified,
+        _ if is_older => Verdict::Unverified,
+        (false, false) => Verdict::BothDiffer,
         (false, true) => Verdict::StateDiffers,
         (true, false) => Verdict::SeqDiffers,
     }
@@ -120,15 +124,21 @@ mod tests {
     const PAIR: Sums = Sums { state: Hash::from_bytes([1; 32]), seq: Hash::from_bytes([2; 32]) };
 
     #[test]
-    fn both_matching_is_verified_one_is_damage_and_none_is_another_program() {
+    fn only_a_pair_of_which_both_files_are_newer_than_the_sums_is_another_programs() {
         let other = of(b"other");
         let text = PAIR.to_text();
-        let judge = |found| judge(Some(text.as_bytes()), found);
+        let judge = |found| judge(Some(text.as_bytes()), false, found);
         assert_eq!(judge(PAIR), Verdict::Verified);
         assert_eq!(judge(Sums { state: other, ..PAIR }), Verdict::StateDiffers);
         assert_eq!(judge(Sums { seq: other, ..PAIR }), Verdict::SeqDiffers);
-        assert_eq!(judge(Sums { state: other, seq: other }), Verdict::Unverified);
-        assert_eq!(super::judge(None, PAIR), Verdict::Unverified);
+        assert_eq!(judge(Sums { state: other, seq: other }), Verdict::BothDiffer);
+        for found in
+            [Sums { state: other, ..PAIR }, Sums { seq: other, ..PAIR }, Sums { state: other, seq: other }]
+        {
+            assert_eq!(super::judge(Some(text.as_bytes()), true, found), Verdict::Unverified);
+        }
+        assert_eq!(super::judge(Some(text.as_bytes()), true, PAIR), Verdict::Verified);
+        assert_eq!(super::judge(None, false, PAIR), Verdict::Unverified);
     }
 
     #[test]
@@ -137,7 +147,7 @@ mod tests {
         for bit in 0..8 * text.len() {
             let mut damaged = text.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            let verdict = judge(Some(&damaged), PAIR);
+            let verdict = judge(Some(&damaged), false, PAIR);
             assert!(
                 matches!(verdict, Verdict::StateDiffers | Verdict::SeqDiffers | Verdict::Unreadable),
                 "bit {bit}: {verdict:?}"

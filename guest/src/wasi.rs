@@ -12,12 +12,15 @@ use wasip2::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
 
-use crate::dir::{Dir, Entry, Kind, Sync};
+use crate::dir::{Dir, Entry, Kind, Listing, Sync};
 use crate::error::{Error, Result};
 use crate::layout::ATTEMPTS;
 
 /// The most bytes that one call hands to the host, which copies them.
 const PIECE: usize = 1 << 20;
+
+/// How many entries of a directory may come without their names before its listing is given up.
+const MAX_NAMELESS: usize = 1000;
 
 /// A directory that the host has preopened.
 #[derive(Clone)]
@@ -51,23 +54,27 @@ impl Preopen {
 }
 
 impl Preopen {
-    /// The names in a directory, or `None` if one of them went away while it was listed.
-    fn list_at_once(&self, name: &str) -> io::Result<Option<Vec<String>>> {
+    /// What a directory holds, or `None` if some of it went away while it was listed.
+    fn list_at_once(&self, name: &str) -> io::Result<Option<Listing>> {
         let entries = if name.is_empty() {
             self.0.read_directory()
         } else {
             self.open_at(name, OpenFlags::DIRECTORY, DescriptorFlags::READ)?.read_directory()
         };
         let entries = entries.map_err(to_io)?;
-        let mut names = Vec::new();
+        let (mut listing, mut nameless) = (Listing::default(), 0);
         loop {
             match entries.read_directory_entry() {
-                Ok(Some(entry)) => names.push(entry.name),
-                Ok(None) => return Ok(Some(names)),
+                Ok(Some(entry)) => listing.names.push(entry.name),
+                Ok(None) => return Ok(Some(listing)),
                 Err(ErrorCode::NoEntry) => return Ok(None),
                 // Its name is not UTF-8, and so none of ours.
                 Err(ErrorCode::IllegalByteSequence) => {}
-                Err(error) => return Err(to_io(error)),
+                Err(error) if nameless == MAX_NAMELESS => return Err(to_io(error)),
+                Err(error) => {
+                    nameless += 1;
+                    listing.nameless = Some(to_io(error));
+                }
             }
         }
     }
@@ -84,12 +91,6 @@ impl Dir for Preopen {
             Err(ErrorCode::NoEntry) => Ok(None),
             Err(error) => Err(to_io(error)),
         }
-    }
-
-    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
-        let hash = |name| self.0.metadata_hash_at(PathFlags::empty(), name).map_err(to_io);
-        let (one, other) = (hash(one)?, hash(other)?);
-        Ok((one.lower, one.upper) == (other.lower, other.upper))
     }
 
     fn open(&self, name: &str) -> io::Result<Reader> {
@@ -118,12 +119,12 @@ impl Dir for Preopen {
         self.0.remove_directory_at(name).map_err(to_io)
     }
 
-    fn list(&self, name: &str) -> io::Result<Vec<String>> {
-        // A host looks at each entry after it has listed them. One that went away meanwhile may have got another name,
+    fn list(&self, name: &str) -> io::Result<Listing> {
+        // Many a host looks at each entry after it has listed them. One that went away meanwhile may have got another name,
         // which is not in the list then: without it, a directory whose one snapshot was replaced looks empty.
         for _ in 0..ATTEMPTS {
-            if let Some(names) = self.list_at_once(name)? {
-                return Ok(names);
+            if let Some(listing) = self.list_at_once(name)? {
+                return Ok(listing);
             }
         }
         Err(ErrorKind::ResourceBusy.into())
@@ -195,12 +196,13 @@ fn entry(stat: &DescriptorStat) -> Entry {
     let kind = match stat.type_ {
         DescriptorType::RegularFile => Kind::File,
         DescriptorType::Directory => Kind::Dir,
+        DescriptorType::SymbolicLink => Kind::Link,
         _ => Kind::Other,
     };
     let modified = stat.data_modification_timestamp;
     let modified =
         modified.and_then(|time| UNIX_EPOCH.checked_add(Duration::new(time.seconds, time.nanoseconds)));
-    Entry { kind, size: stat.size, modified, links: stat.link_count }
+    Entry { kind, size: stat.size, modified }
 }
 
 /// What WASI says, as the kind that the logic knows, with WASI's own words.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use minisnap_component::dir::{Dir, Entry, OsDir};
+use minisnap_component::dir::{Dir, Entry, Listing, OsDir};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Snapshot, Store};
 use seam::copy_of;
@@ -29,9 +29,6 @@ impl<F: Fn() + Clone> Dir for Asking<F> {
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         (self.ask)();
         self.dir.entry(name)
-    }
-    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
-        self.dir.is_same(one, other)
     }
     fn open(&self, name: &str) -> io::Result<fs::File> {
         (self.ask)();
@@ -57,7 +54,7 @@ impl<F: Fn() + Clone> Dir for Asking<F> {
         (self.ask)();
         self.dir.remove_dir(name)
     }
-    fn list(&self, name: &str) -> io::Result<Vec<String>> {
+    fn list(&self, name: &str) -> io::Result<Listing> {
         (self.ask)();
         self.dir.list(name)
     }
@@ -89,7 +86,7 @@ impl Stepped {
                 let _ = told.recv();
             };
             // Of the numbered layout, the old generation is pruned at once.
-            let settings = Settings { keep: NonZeroU32::MIN, ..Settings::default() };
+            let settings = Settings { keep: Some(NonZeroU32::MIN), ..Settings::default() };
             act(&Store::new(Asking { dir, ask }).with_settings(settings));
         });
         Stepped { tell, done }

@@ -12,7 +12,7 @@ use generations::*;
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Store};
-use seam::{Fault, FaultyDir, copy_of};
+use seam::{Fault, FaultyDir, copy_of, rot};
 use tempfile::tempdir;
 
 #[test]
@@ -102,7 +102,7 @@ fn a_migration_whose_new_layout_was_damaged_since_keeps_the_old_one() {
 
     fn damage_new(dir: &Path, layout: Layout) {
         match layout {
-            Layout::Pair => fs::write(dir.join("snapshot.json"), "3").unwrap(),
+            Layout::Pair => rot(dir.join("snapshot.json"), "3"),
             Layout::Numbered => damage(dir, 1),
         }
     }

@@ -260,7 +260,7 @@ fn a_damaged_newest_generation_is_skipped_and_said_to_be() {
 }
 
 #[test]
-fn a_damaged_generation_is_set_aside_and_neither_counted_nor_deleted() {
+fn a_damaged_generation_is_set_aside_and_does_not_count() {
     let dir = dir_with([1, 2, 3]);
     damage(dir.path(), 2);
     let damaged = fs::read(dir.path().join(name(2))).unwrap();
@@ -447,15 +447,8 @@ fn every_number_can_be_that_of_a_generation() {
 #[test]
 fn names_that_are_not_exactly_a_generations_do_not_count() {
     let dir = tempdir().unwrap();
-    let foreign = [
-        "snapshot_9.bak",
-        "snapshot_1.json",
-        "SNAPSHOT_00000000000000000007.JSON",
-        "Snapshot_00000000000000000007.json",
-        "snapshot_000000000000000000007.json",
-        "snapshot_00000000000000000007.json.bak",
-        "snapshot_99999999999999999999.json",
-    ];
+    let foreign =
+        ["snapshot_9.bak", "snapshot_1.json", "snapshot_000000000000000000007.json", "snapshot-7.json"];
     for name in foreign {
         fs::write(dir.path().join(name), "{\n  \"seq\": 7,\n  \"state\": 7\n}").unwrap();
     }
@@ -467,6 +460,186 @@ fn names_that_are_not_exactly_a_generations_do_not_count() {
     assert_eq!(store(dir.path()).restore(), Ok(snapshot("5", 5)));
     let expected = foreign.map(str::to_owned).into_iter().chain(generations(3..6)).collect();
     assert_eq!(names(dir.path()), expected);
+}
+
+/// A number that starts again beside them would bury what they hold.
+#[test]
+fn what_looks_like_a_snapshot_and_is_none_is_named_and_a_create_is_refused() {
+    for found in [
+        "SNAPSHOT_00000000000000000007.JSON",
+        "snapshot_00000000000000000007",
+        "snapshot_00000000000000000007.msgpack",
+        "snapshot_00000000000000000007.json.gz",
+        "snapshot_99999999999999999999.json",
+        "snapshot.json.gz",
+        "SNAPSHOT.JSON",
+    ] {
+        for layout in [Layout::Pair, Layout::Numbered] {
+            let dir = tempdir().unwrap();
+            fs::write(dir.path().join(found), "7").unwrap();
+            let store = Store::new(OsDir::new(dir.path())).with_settings(Settings { layout, ..settings(3) });
+            for refused in [
+                store.restore().map(|_| ()),
+                store.list().map(|_| ()),
+                store.exists().map(|_| ()),
+                store.create("1", 1),
+            ] {
+                let Err(Error::Corrupt(problem)) = refused else { panic!("{found}: {refused:?}") };
+                assert!(problem.contains(&format!("`{found}` looks like one")), "{problem}");
+            }
+            assert_eq!(names(dir.path()).len(), 1, "a refused create changed something");
+        }
+        // Beside a snapshot, it is nobody's.
+        let dir = dir_with([8]);
+        fs::write(dir.path().join(found), "7").unwrap();
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("8", 8)), "{found}");
+        store(dir.path()).create("9", 9).unwrap();
+        assert!(dir.path().join(found).exists());
+    }
+}
+
+#[test]
+fn an_entry_that_cannot_be_looked_at_hides_no_snapshot() {
+    let newest = "snapshot_00000000000000000003.json";
+    let open = |dir: &Path, fault| Store::new(FaultyDir::new(dir, fault)).with_settings(settings(3));
+    let dir = dir_with([1, 2, 3]);
+    fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    let before = names(dir.path());
+
+    // A generation whose name is known is one that cannot be read now.
+    let broken = open(dir.path(), Fault::Broken(newest));
+    let way_out = "try again, or restore the snapshot 2 by its number, or move that file away";
+    for refused in [
+        broken.restore().map(|_| ()),
+        broken.info().map(|_| ()),
+        broken.open_reader(None).map(|_| ()),
+        broken.create("0", 2),
+        broken.create("0", 3),
+    ] {
+        let Err(Error::Io(problem)) = refused else { panic!("{refused:?}") };
+        assert!(problem.contains(newest) && problem.contains("the file system is damaged"), "{problem}");
+        assert!(problem.contains(way_out) || problem.contains("which may be newer: try again"), "{problem}");
+    }
+    assert_eq!(broken.oldest_kept(), Ok(1));
+    assert_eq!(broken.restore_at(2), Ok(snapshot("2", 2)));
+    let list = broken.list().unwrap();
+    assert!(matches!(&list[0].soundness, Soundness::Unreadable(problem) if problem.contains("cannot read")));
+    assert_eq!((list[0].seq, list[1].soundness.clone()), (3, Soundness::Verified));
+    let oldest = open(dir.path(), Fault::Broken("snapshot_00000000000000000001.json"));
+    assert!(matches!(oldest.oldest_kept(), Err(Error::Io(_))), "its log records may be needed");
+    assert_eq!(oldest.restore(), Ok(snapshot("3", 3)));
+
+    // Without its name, nothing tells whether it is the newest.
+    for nameless in [newest, "notes.txt"] {
+        let hidden = open(dir.path(), Fault::Nameless(nameless));
+        for refused in [
+            hidden.restore().map(|_| ()),
+            hidden.list().map(|_| ()),
+            hidden.oldest_kept().map(|_| ()),
+            hidden.create("4", 4),
+        ] {
+            let Err(Error::Io(problem)) = refused else { panic!("{refused:?}") };
+            assert!(
+                problem.contains("cannot be looked at") && problem.contains("by its number"),
+                "{problem}"
+            );
+        }
+        assert_eq!(hidden.restore_at(2), Ok(snapshot("2", 2)));
+    }
+    assert_eq!(names(dir.path()), before);
+    // Its name is known, and it is none of the store's.
+    let other = open(dir.path(), Fault::Broken("notes.txt"));
+    assert_eq!(other.restore(), Ok(snapshot("3", 3)));
+    other.create("4", 4).unwrap();
+
+    // What a pair consists of is known by its names.
+    let dir = tempdir().unwrap();
+    let pair = |fault| Store::new(FaultyDir::new(dir.path(), fault));
+    pair(Fault::None).create("1", 1).unwrap();
+    fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    for fault in [Fault::Broken("notes.txt"), Fault::Nameless("notes.txt")] {
+        assert_eq!(pair(fault).restore(), Ok(snapshot("1", 1)));
+        pair(fault).create("1", 1).unwrap();
+    }
+    for fault in [Fault::Broken("snapshot.json"), Fault::Nameless("snapshot.json")] {
+        assert!(matches!(pair(fault).restore(), Err(Error::Io(_))));
+        assert!(matches!(pair(fault).create("0", 0), Err(Error::Io(_) | Error::Stale(1))));
+    }
+    // And in a directory that seems to hold nothing, what has no name may be a snapshot.
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    let hidden = open(dir.path(), Fault::Nameless("notes.txt"));
+    assert!(matches!(hidden.restore(), Err(Error::Io(_))));
+    assert!(matches!(hidden.create("1", 1), Err(Error::Io(_))));
+}
+
+/// As native 0.1.3 writes it.
+fn write_native(dir: &Path, seq: u64) {
+    fs::write(dir.join(name(seq)), format!("{{\n  \"seq\": {seq},\n  \"state\": {seq}\n}}")).unwrap();
+}
+
+#[test]
+fn what_another_program_wrote_is_pruned_only_where_keep_is_given() {
+    let dir = tempdir().unwrap();
+    (0..20).for_each(|seq| write_native(dir.path(), seq));
+    let unasked = Settings { keep: None, ..settings(3) };
+    let open = |settings| Store::new(OsDir::new(dir.path())).with_settings(settings);
+    for seq in 20..40 {
+        open(unasked).create(&seq.to_string(), seq).unwrap();
+    }
+    assert_eq!(names(dir.path()), generations((0..20).chain(35..40)), "of its own, five are kept");
+    open(settings(3)).create("40", 40).unwrap();
+    assert_eq!(names(dir.path()), generations(38..41));
+}
+
+/// Counted in operations: each reads, looks at or removes a file of as many generations as are kept, and of no other.
+#[test]
+fn what_a_create_and_a_restore_do_does_not_grow_with_the_generations_of_another_program() {
+    let operations = |count| {
+        let dir = tempdir().unwrap();
+        (0..count).for_each(|seq| write_native(dir.path(), seq));
+        let faulty = FaultyDir::new(dir.path(), Fault::None);
+        let store = Store::new(faulty.clone()).with_settings(Settings { keep: None, ..settings(3) });
+        store.restore().unwrap();
+        store.create("[]", count).unwrap();
+        assert_eq!(names(dir.path()).len() as u64, count + 1);
+        faulty.log().len()
+    };
+    assert_eq!(operations(50), operations(3000));
+    // Where it is to remove them, it reads none of those that it removes, and removes only so many at once.
+    let dir = tempdir().unwrap();
+    (0..3000).for_each(|seq| write_native(dir.path(), seq));
+    for (seq, left) in [(3000, 2001), (3001, 1002), (3002, 3), (3003, 3)] {
+        let faulty = FaultyDir::new(dir.path(), Fault::None);
+        Store::new(faulty.clone()).with_settings(settings(3)).create("[]", seq).unwrap();
+        let reads = faulty.log().iter().filter(|line| line.starts_with("read ")).count();
+        assert!(reads < 20, "{reads}");
+        assert_eq!(names(dir.path()).len() as u64, left);
+    }
+}
+
+#[test]
+fn of_what_was_set_aside_the_newest_are_kept() {
+    let dir = dir_with([1]);
+    for seq in 2..12 {
+        store(dir.path()).create(&seq.to_string(), seq).unwrap();
+        damage(dir.path(), seq);
+    }
+    // What is set aside by a create is not yet counted by it.
+    (12..15).for_each(|seq| store(dir.path()).create(&seq.to_string(), seq).unwrap());
+    let aside = names(dir.path()).into_iter().filter(|name| name.contains("damaged"));
+    assert!(aside.eq([9, 10, 11].map(|seq| format!("{}.damaged", name(seq)))));
+}
+
+#[test]
+fn what_native_left_beside_generations_is_settled_and_counted_once() {
+    let dir = dir_with([1]);
+    for name in ["snapshot.json.tmp", "snapshot.seq.tmp", "snapshot_00000000000000000009.json.tmp"] {
+        fs::write(dir.path().join(name), "9").unwrap();
+    }
+    assert_eq!(store(dir.path()).settle_leftovers(), Ok(3));
+    assert_eq!(store(dir.path()).settle_leftovers(), Ok(0));
+    assert_eq!(names(dir.path()), generations([1]));
 }
 
 #[test]
@@ -503,7 +676,7 @@ fn the_directory_never_holds_more_than_its_limit_after_a_create() {
     assert_eq!(store(dir.path()).restore().unwrap().seq, 9);
     limited(5).create(&state(6500), 10).unwrap();
     assert_eq!(names(dir.path()), generations([9, 10]));
-    // What was set aside counts, and goes never.
+    // What was set aside counts, and makes room before a sound one does.
     limited(5).create(&state(1000), 11).unwrap();
     limited(5).create(&state(1000), 12).unwrap();
     let path = dir.path().join(name(11));
@@ -513,8 +686,15 @@ fn the_directory_never_holds_more_than_its_limit_after_a_create() {
         let held: u64 = held();
         assert!(held <= 10_000, "{held}");
     }
-    let aside = format!("{}.damaged", name(11));
-    assert_eq!(names(dir.path()), generations([18, 19]).into_iter().chain([aside]).collect());
+    assert_eq!(names(dir.path()), generations([17, 18, 19]));
+    // Nor does it keep out a new one that fits without it.
+    let path = dir.path().join(name(19));
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace('x', "y")).unwrap();
+    limited(1).create(&state(1000), 19).unwrap();
+    let aside = format!("{}.damaged", name(19));
+    assert_eq!(names(dir.path()), generations([19]).into_iter().chain([aside]).collect());
+    limited(1).create(&state(8000), 20).unwrap();
+    assert_eq!(names(dir.path()), generations([20]));
 }
 
 #[test]

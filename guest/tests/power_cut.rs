@@ -58,7 +58,11 @@ struct Scenario {
 impl Scenario {
     fn store(&self, dir: ModelDir) -> Store<ModelDir> {
         let keep = NonZeroU32::new(2).unwrap();
-        Store::new(dir).with_settings(Settings { layout: self.layout, keep, ..Settings::default() })
+        Store::new(dir).with_settings(Settings {
+            layout: self.layout,
+            keep: Some(keep),
+            ..Settings::default()
+        })
     }
 
     fn restore(&self, disk: &Disk) -> Result<Pair, Error> {

@@ -4,12 +4,13 @@ mod seam;
 
 use std::fs;
 use std::io::ErrorKind;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
-use seam::{Fault, FaultyDir};
+use seam::{Fault, FaultyDir, copy_of, rot, write_later, write_native};
 use tempfile::TempDir;
 
 fn store(dir: &Path) -> Store<OsDir> {
@@ -120,8 +121,7 @@ fn a_native_pair_without_sums_is_accepted_as_unverified() {
 #[test]
 fn a_native_pair_written_over_ours_is_accepted_as_unverified() {
     let dir = dir_with_snapshot();
-    fs::write(dir.path().join("snapshot.json"), "{}").unwrap();
-    fs::write(dir.path().join("snapshot.seq"), "9").unwrap();
+    write_native(dir.path(), "{}", "9");
     assert_eq!(store(dir.path()).restore(), Ok(snapshot("{}", 9)));
     assert_eq!(store(dir.path()).info().unwrap().soundness, Soundness::Unverified);
     assert_eq!(store(dir.path()).create("1", 8), Err(Error::Stale(9)));
@@ -130,7 +130,7 @@ fn a_native_pair_written_over_ours_is_accepted_as_unverified() {
 #[test]
 fn one_file_that_is_not_what_was_written_is_corrupt() {
     let dir = dir_with_snapshot();
-    fs::write(dir.path().join("snapshot.json"), "2").unwrap();
+    rot(dir.path().join("snapshot.json"), "2");
     assert_corrupt(dir.path(), "`snapshot.json` is not what was written with `snapshot.seq`");
     // The number is vouched for, so a newer state may replace the damaged one.
     assert_eq!(store(dir.path()).create("2", 0), Err(Error::Stale(1)));
@@ -138,7 +138,7 @@ fn one_file_that_is_not_what_was_written_is_corrupt() {
     assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
 
     let dir = dir_with_snapshot();
-    fs::write(dir.path().join("snapshot.seq"), "2").unwrap();
+    rot(dir.path().join("snapshot.seq"), "2");
     assert_corrupt(dir.path(), "`snapshot.seq` is not what was written with `snapshot.json`");
     assert_create_refused(dir.path());
 }
@@ -231,12 +231,12 @@ fn every_flipped_bit_of_a_snapshot_is_corrupt() {
         for bit in 0..8 * sound.len() {
             let mut damaged = sound.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            fs::write(&path, damaged).unwrap();
+            rot(&path, damaged);
             let restored = store(dir.path()).restore();
             assert!(matches!(restored, Err(Error::Corrupt(_))), "{name}, bit {bit}: {restored:?}");
             tried += 1;
         }
-        fs::write(&path, sound).unwrap();
+        rot(&path, sound);
     }
     assert_eq!(store(dir.path()).restore(), Ok(right));
     assert!(tried > 1000);
@@ -315,8 +315,8 @@ fn a_native_crash_between_its_renames_is_finished() {
     for over_ours in [false, true] {
         let dir = if over_ours { dir_with_snapshot() } else { dir_with(&[("snapshot.seq", "1")]) };
         // 0.1.2 renamed the state, and not the number.
-        fs::write(dir.path().join("snapshot.json"), "{\"native\": 2}").unwrap();
-        fs::write(dir.path().join("snapshot.seq.tmp"), "2").unwrap();
+        write_later(dir.path(), "snapshot.json", "{\"native\": 2}");
+        write_later(dir.path(), "snapshot.seq.tmp", "2");
         assert_eq!(store(dir.path()).restore(), Ok(snapshot("{\"native\": 2}", 2)));
         assert_eq!(store(dir.path()).info().unwrap().soundness, Soundness::Unverified);
         assert_eq!(store(dir.path()).create("3", 1), Err(Error::Stale(2)));
@@ -359,19 +359,37 @@ fn a_waiting_native_number_that_the_sums_vouch_for_is_put_into_place() {
     }
 }
 
+/// Native minisnap writes both files each time; which of them differ from ours does not matter.
 #[test]
-fn a_native_pair_of_which_one_file_is_ours_is_corrupt_until_the_sums_are_removed() {
+fn a_native_pair_of_which_one_file_happens_to_be_ours_is_accepted_as_unverified() {
     for (state, seq) in [("1", "2"), ("2", "1")] {
         let dir = dir_with_snapshot();
-        fs::write(dir.path().join("snapshot.json"), state).unwrap();
-        fs::write(dir.path().join("snapshot.seq"), seq).unwrap();
-        assert_corrupt(
-            dir.path(),
-            "if another program wrote it, remove `snapshot.sum` to accept the two as they are",
-        );
-        fs::remove_file(dir.path().join("snapshot.sum")).unwrap();
+        write_native(dir.path(), state, seq);
         assert_eq!(store(dir.path()).restore(), Ok(snapshot(state, seq.parse().unwrap())));
+        assert_eq!(store(dir.path()).info().unwrap().soundness, Soundness::Unverified);
+        store(dir.path()).create("3", 3).unwrap();
     }
+    // Nothing else vouches for it, so it must be JSON at least.
+    let dir = dir_with_snapshot();
+    write_native(dir.path(), "[", "1");
+    assert_corrupt(dir.path(), "`snapshot.json` is not valid JSON");
+}
+
+/// The state of one snapshot, the number of the next and the sums of a third, as a slow copy of a live pair takes them.
+#[test]
+fn a_torn_copy_of_a_pair_is_corrupt_until_the_sums_are_removed() {
+    let (dir, copy) = (dir(), dir());
+    for (seq, name) in [(1, "snapshot.json"), (2, "snapshot.seq"), (3, "snapshot.sum")] {
+        store(dir.path()).create(&seq.to_string(), seq).unwrap();
+        let (from, to) = (dir.path().join(name), copy.path().join(name));
+        fs::copy(&from, &to).unwrap();
+        let modified = fs::metadata(from).unwrap().modified().unwrap();
+        fs::File::options().write(true).open(to).unwrap().set_modified(modified).unwrap();
+    }
+    assert_corrupt(copy.path(), "remove `snapshot.sum` to accept the two as they are");
+    assert_create_refused(copy.path());
+    fs::remove_file(copy.path().join("snapshot.sum")).unwrap();
+    assert_eq!(store(copy.path()).restore(), Ok(snapshot("1", 2)));
 }
 
 #[test]
@@ -447,18 +465,18 @@ fn what_is_not_a_file_is_never_opened() {
     use std::process::Command;
 
     type Plant = fn(&Path);
-    let plants: [Plant; 3] = [
-        |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
-        |path| fs::create_dir(path).unwrap(),
-        |path| symlink("/dev/zero", path).unwrap(),
+    let plants: [(&str, Plant); 3] = [
+        ("not a regular file", |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success())),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a symbolic link, which is never followed", |path| symlink("/dev/zero", path).unwrap()),
     ];
-    for plant in plants {
+    for (what, plant) in plants {
         for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
             let dir = dir_with_snapshot();
             fs::remove_file(dir.path().join(name)).unwrap();
             plant(&dir.path().join(name));
             let Err(Error::Corrupt(problem)) = store(dir.path()).restore() else { panic!("{name}") };
-            assert!(problem.contains(&format!("`{name}` is not a regular file")), "{problem}");
+            assert!(problem.contains(&format!("`{name}` is {what}")), "{problem}");
             assert!(matches!(store(dir.path()).create("2", 2), Err(Error::Corrupt(_))), "{name}");
             assert!(
                 !dir.path().join("snapshot.commit").exists(),
@@ -480,24 +498,29 @@ fn what_is_not_a_file_is_never_opened() {
     }
 }
 
-/// Somebody who may write in the directory could make the store show its consumer a file that it is not to see.
+/// As `cp -al`, rsnapshot and what finds duplicates make them.
 #[cfg(unix)]
 #[test]
-fn a_file_with_a_name_elsewhere_is_never_read() {
+fn a_hard_linked_copy_is_read_as_any_other_and_keeps_its_contents() {
     for layout in [Layout::Pair, Layout::Numbered] {
-        let (dir, elsewhere) = (dir(), dir());
-        let settings = Settings { layout, ..Settings::default() };
-        let store = Store::new(OsDir::new(dir.path())).with_settings(settings);
-        store.create("1", 1).unwrap();
+        let (dir, copy) = (dir(), dir());
+        let settings = Settings { layout, keep: NonZeroU32::new(1), ..Settings::default() };
+        let open = |dir: &TempDir| Store::new(OsDir::new(dir.path())).with_settings(settings);
+        open(&dir).create("1", 1).unwrap();
         for (name, _) in contents(dir.path()) {
-            let [path, link] = [&dir, &elsewhere].map(|dir| dir.path().join(&name));
-            fs::hard_link(&path, &link).unwrap();
-            let Err(Error::Corrupt(problem)) = store.restore() else { panic!("{name}") };
-            assert!(problem.contains(&format!("`{name}` has another name elsewhere")), "{problem}");
-            assert!(store.open_reader(None).is_err());
-            fs::remove_file(link).unwrap();
-            assert_eq!(store.restore(), Ok(snapshot("1", 1)), "nothing was lost");
+            fs::hard_link(dir.path().join(&name), copy.path().join(&name)).unwrap();
         }
+        let copied = contents(copy.path());
+        assert_eq!(open(&dir).restore(), Ok(snapshot("1", 1)), "{layout:?}");
+        for seq in [1, 2] {
+            open(&dir).create("\"new\"", seq).unwrap();
+            assert_eq!(open(&dir).restore(), Ok(snapshot("\"new\"", seq)), "{layout:?}");
+            assert_eq!(contents(copy.path()), copied, "{layout:?}: the copy was written into");
+            assert_eq!(open(&copy).restore(), Ok(snapshot("1", 1)), "{layout:?}");
+        }
+        // Of what was not replaced since, both are names.
+        open(&copy).create("\"other\"", 3).unwrap();
+        assert_eq!(open(&dir).restore(), Ok(snapshot("\"new\"", 2)), "{layout:?}");
     }
 }
 
@@ -531,16 +554,80 @@ fn a_number_of_any_length_is_not_read_into_memory() {
 
 #[test]
 fn any_failed_operation_of_a_read_is_reported_and_never_makes_another_snapshot() {
-    let dir = dir_with_snapshot();
-    for at in 0.. {
-        let faulty = FaultyDir::new(dir.path(), Fault::Once(at, ErrorKind::Other));
-        let restored = Store::new(faulty.clone()).restore();
-        if !faulty.has_failed() {
-            assert_eq!(restored, Ok(snapshot("1", 1)));
-            assert!(at > 10, "only {at} operations were tried");
-            break;
+    for layout in [Layout::Pair, Layout::Numbered] {
+        let settings = Settings { layout, ..Settings::default() };
+        let open = |dir: &FaultyDir| Store::new(dir.clone()).with_settings(settings);
+        let template = dir();
+        for seq in [1, 2] {
+            open(&FaultyDir::new(template.path(), Fault::None)).create(&seq.to_string(), seq).unwrap();
         }
-        let operation = &faulty.log()[at];
-        assert!(matches!(restored, Err(Error::Io(_))), "{at}, {operation}: {restored:?}");
+        let reads: [(&str, fn(&Store<FaultyDir>) -> Result<u64, Error>); 4] = [
+            ("restore", |store| Ok(store.restore()?.seq)),
+            ("info", |store| Ok(store.info()?.seq)),
+            ("open_reader", |store| Ok(store.open_reader(None)?.info().seq)),
+            ("list", |store| {
+                let list = store.list()?;
+                let unreadable = list.iter().find_map(|info| match &info.soundness {
+                    Soundness::Unreadable(problem) => Some(problem.clone()),
+                    _ => None,
+                });
+                unreadable.map_or(Ok(list[0].seq), |problem| Err(Error::Io(problem)))
+            }),
+        ];
+        for (verb, read) in reads {
+            let mut tried = 0;
+            for at in 0.. {
+                let dir = copy_of(template.path());
+                let faulty = FaultyDir::new(dir.path(), Fault::Once(at, ErrorKind::Other));
+                let store = open(&faulty);
+                let found = read(&store);
+                if !faulty.has_failed() {
+                    assert_eq!(found, Ok(2), "{verb}");
+                    break;
+                }
+                let operation = &faulty.log()[at];
+                let what = format!("{layout:?}, {verb}, {at}, {operation}");
+                match found {
+                    Err(Error::Io(problem)) => assert!(problem.contains("cannot "), "{what}: {problem}"),
+                    other => panic!("{what}: {other:?}"),
+                }
+                tried += 1;
+                // Whoever goes on with the number that they know replaces nothing that could not be read for a moment.
+                assert_eq!(store.create("\"older\"", 1), Err(Error::Stale(2)), "{what}");
+                assert_eq!(store.restore(), Ok(snapshot("2", 2)), "{what}");
+                store.create("3", 3).unwrap();
+                assert_eq!(store.restore(), Ok(snapshot("3", 3)), "{what}");
+            }
+            assert!(tried > 7, "{layout:?}, {verb}: only {tried} operations were tried");
+        }
+    }
+}
+
+#[test]
+fn what_a_signal_interrupts_is_done_again() {
+    for layout in [Layout::Pair, Layout::Numbered] {
+        let settings = Settings { layout, ..Settings::default() };
+        let template = dir();
+        Store::new(OsDir::new(template.path())).with_settings(settings).create("1", 1).unwrap();
+        let (mut reads, mut writes) = (0, 0);
+        for at in 0.. {
+            let dir = copy_of(template.path());
+            let faulty = FaultyDir::new(dir.path(), Fault::Once(at, ErrorKind::Interrupted));
+            let store = Store::new(faulty.clone()).with_settings(settings);
+            let (restored, created) = (store.restore(), store.create("2", 2));
+            if !faulty.has_failed() {
+                break;
+            }
+            let operation = &faulty.log()[at];
+            let what = format!("{layout:?}, {at}, {operation}: {created:?}");
+            assert_eq!(restored, Ok(snapshot("1", 1)), "{what}");
+            let changes = ["create ", "make ", "rename ", "remove ", "sync "];
+            if changes.iter().any(|change| operation.starts_with(change)) {
+                continue;
+            }
+            created.unwrap_or_else(|error| panic!("{what}: {error}"));
+            *(if operation.starts_with("write") { &mut writes } else { &mut reads }) += 1;
+        }
+        assert!(reads > 10 && writes > 1, "{layout:?}: {reads} reads, {writes} writes");
     }
 }

@@ -128,6 +128,8 @@ fn link_wasi(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     clocks::wall_clock::add_to_linker::<_, WasiClocks>(linker, Guest::clocks)?;
     filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
     sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
+    #[cfg(unix)]
+    crate::listing::link(linker)?;
     io::error::add_to_linker::<_, WasiIo>(linker, |guest| guest.ctx().table)?;
     sync::io::streams::add_to_linker::<_, WasiIo>(linker, |guest| guest.ctx().table)
 }

@@ -64,6 +64,8 @@ mod idle;
 mod instance;
 mod linker;
 mod linker_async;
+#[cfg(unix)]
+mod listing;
 #[cfg(target_os = "linux")]
 mod location;
 #[cfg(feature = "arcella")]

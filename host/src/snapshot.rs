@@ -72,6 +72,8 @@ pub enum Soundness {
     Unverified,
     /// It cannot be restored; what is wrong, with the name of the file.
     Damaged(String),
+    /// It cannot be read now, which may pass; what the system said, with the name of the file.
+    Unreadable(String),
 }
 
 impl From<export::Snapshot> for Snapshot {
@@ -95,6 +97,7 @@ impl From<export::SnapshotInfo> for Info {
             export::Soundness::Verified => Soundness::Verified,
             export::Soundness::Unverified => Soundness::Unverified,
             export::Soundness::Damaged(problem) => Soundness::Damaged(problem),
+            export::Soundness::Unreadable(problem) => Soundness::Unreadable(problem),
         };
         Info { seq, size, modified, layout, soundness }
     }
@@ -150,6 +153,7 @@ impl From<Info> for import::SnapshotInfo {
             Soundness::Verified => import::Soundness::Verified,
             Soundness::Unverified => import::Soundness::Unverified,
             Soundness::Damaged(problem) => import::Soundness::Damaged(problem),
+            Soundness::Unreadable(problem) => import::Soundness::Unreadable(problem),
         };
         import::SnapshotInfo { seq, size, modified, layout, soundness }
     }

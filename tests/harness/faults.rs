@@ -139,7 +139,10 @@ pub fn failed_calls(subject: Subject, act: Act, errors: &[&str]) -> Tally {
                 let command = command(subject, act, &inside(&folder));
                 let (done, trace) = under_strace(&command, &options, log.path(), &input);
                 let path = folder.path().to_str().expect("UTF-8");
-                let is_here = |line: &str| line.contains("(INJECTED)") && line.contains(path);
+                // The directory is opened by its descriptor as well, which a failed call does not show.
+                let is_here = |line: &str| {
+                    line.contains("(INJECTED)") && (line.contains(path) || line.contains("\"/proc/self/fd/"))
+                };
                 trace.lines().any(is_here).then_some((folder, before, done))
             });
             let result = match &failed {

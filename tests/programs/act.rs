@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use minisnap_component::dir::{Dir, Entry, OsDir, Sync};
+use minisnap_component::dir::{Dir, Entry, Listing, OsDir, Sync};
 use minisnap_component::store::{self, Settings};
 use minisnap_host::{Grant, Layout, Minisnap};
 use minisnap_tests::minisnap;
@@ -53,7 +53,7 @@ fn main() {
                 Layout::Pair => store::Layout::Pair,
                 Layout::Numbered => store::Layout::Numbered,
             };
-            let settings = Settings { layout, keep: KEEP, ..Settings::default() };
+            let settings = Settings { layout, keep: Some(KEEP), ..Settings::default() };
             let left = Rc::new(Cell::new(sync.parse().ok()));
             let dir = Unsynced { dir: OsDir::new(dir), left };
             let store = store::Store::new(dir).with_settings(settings);
@@ -107,9 +107,6 @@ impl Dir for Unsynced {
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         self.dir.entry(name)
     }
-    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
-        self.dir.is_same(one, other)
-    }
     fn open(&self, name: &str) -> io::Result<File> {
         self.dir.open(name)
     }
@@ -128,7 +125,7 @@ impl Dir for Unsynced {
     fn remove_dir(&self, name: &str) -> io::Result<()> {
         self.dir.remove_dir(name)
     }
-    fn list(&self, name: &str) -> io::Result<Vec<String>> {
+    fn list(&self, name: &str) -> io::Result<Listing> {
         self.dir.list(name)
     }
     fn sync(&self, name: &str) -> io::Result<()> {

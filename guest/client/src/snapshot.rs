@@ -73,6 +73,8 @@ pub enum Soundness {
     Unverified,
     /// It cannot be restored; what is wrong, with the name of the file.
     Damaged(String),
+    /// It cannot be read now, which may pass; what the system said, with the name of the file.
+    Unreadable(String),
 }
 
 impl From<wit::Snapshot> for Snapshot {
@@ -109,6 +111,7 @@ impl From<wit::Soundness> for Soundness {
             wit::Soundness::Verified => Soundness::Verified,
             wit::Soundness::Unverified => Soundness::Unverified,
             wit::Soundness::Damaged(problem) => Soundness::Damaged(problem),
+            wit::Soundness::Unreadable(problem) => Soundness::Unreadable(problem),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::envelope;
 use crate::body::{Body, Failure, Scanned, State};
 use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, retry};
 use crate::json;
 
 /// What became of the name of a generation.
@@ -17,8 +17,10 @@ use crate::json;
 pub enum Generation<R> {
     /// It is sound.
     Sound(Found<R>),
-    /// It is damaged.
+    /// Its content is wrong.
     Damaged(Damage),
+    /// It cannot be read now, which may pass: nothing is known of its content.
+    Unreadable(Error),
     /// There is none: it was removed, or set aside.
     Gone,
 }
@@ -28,8 +30,6 @@ pub enum Generation<R> {
 pub struct Damage {
     /// What it is, with the name of the file.
     pub problem: String,
-    /// Whether the file could not be read, which may pass.
-    pub unreadable: bool,
     /// The file.
     pub entry: Entry,
 }
@@ -51,35 +51,22 @@ pub struct Found<R> {
 
 /// Reads the generation `seq` and checks all of it.
 ///
-/// A file that cannot be read is not sound either: some file systems say so of one whose own sums differ.
-///
 /// # Errors
 ///
-/// [`TooLarge`](Error::TooLarge), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+/// [`TooLarge`](Error::TooLarge), or [`Io`](Error::Io) if the state does not fit into the memory.
 pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Reader>> {
     let name = &files::generation(seq);
-    let damage = |problem, unreadable, entry| Generation::Damaged(Damage { problem, unreadable, entry });
-    let unreadable = |error: &io::Error, entry| match error.kind() {
-        io::ErrorKind::PermissionDenied => Err(Error::AccessDenied),
-        _ => Ok(damage(format!("`{name}` cannot be read: {error}"), true, entry)),
-    };
-    let entry = match dir.entry(name) {
+    let unreadable = |error: &io::Error| Ok(Generation::Unreadable(Error::io("read", name, error)));
+    let entry = match retry(|| dir.entry(name)) {
         Ok(Some(entry)) => entry,
         Ok(None) => return Ok(Generation::Gone),
-        Err(error) => {
-            return unreadable(&error, Entry { kind: Kind::Other, size: 0, modified: None, links: 0 });
-        }
+        Err(error) => return unreadable(&error),
     };
-    let damaged = |problem: String| Ok(damage(problem, false, entry));
-    let unreadable = |error: &io::Error| unreadable(error, entry);
+    let damaged = |problem: String| Ok(Generation::Damaged(Damage { problem, entry }));
     if entry.kind != Kind::File {
-        return damaged(format!("`{name}` is not a regular file"));
+        return damaged(files::not_a_file(name, entry.kind));
     }
-    if entry.links > 1 && files::has_name_elsewhere(dir, name, entry) {
-        // Which may pass: nothing of it is lost.
-        return Ok(damage(files::name_elsewhere(name), true, entry));
-    }
-    let mut file = match dir.open(name) {
+    let mut file = match retry(|| dir.open(name)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Generation::Gone),
         Err(error) => return unreadable(&error),
@@ -111,4 +98,12 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
         (None, Err(json::Error::Write(error))) => Err(Error::io("check", name, error)),
         (sum, _) => Ok(Generation::Sound(Found { seq, verified: sum.is_some(), entry, state, body })),
     }
+}
+
+/// Whether the file of the generation `seq` ends as this store ends its files; what lies before is not read.
+pub fn is_ours<D: Dir>(dir: &D, seq: u64) -> bool {
+    let name = files::generation(seq);
+    let Ok(Some(Entry { kind: Kind::File, .. })) = retry(|| dir.entry(&name)) else { return false };
+    let Ok(mut file) = retry(|| dir.open(&name)) else { return false };
+    matches!(envelope::outline(&mut file, seq), Ok(Ok(outline)) if outline.sum.is_some())
 }

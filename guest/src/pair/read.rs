@@ -106,15 +106,12 @@ pub fn newest_seq<D: Dir>(dir: &D) -> Result<Option<u64>> {
         return Ok(None);
     }
     // What is not a file could not be replaced either.
-    places.state.check_file(dir)?;
+    places.state.check_file()?;
     let Some(text) = &stamp.seq else { return Err(missing(SEQ)) };
     if let Some(sums) = &stamp.sums {
         let Some(written) = Sums::parse(sums) else { return Err(unreadable_sums(places)) };
-        if written.seq != sum::of(text) {
-            let state = Text::read(dir, &stamp, State::Sum)?;
-            if state.is_some_and(|state| state.scanned.sum == written.state) {
-                return Err(differs(&places.seq, &places.state, places));
-            }
+        if written.seq != sum::of(text) && !places.are_newer_than_sums(&places.seq) {
+            return Err(differs(&places.seq, &places.state, places));
         }
     }
     files::parse_seq(text, &places.seq.name).map(Some)
@@ -180,6 +177,16 @@ impl Places {
         if self.unsettled { files::make_durable(dir) } else { Ok(()) }
     }
 
+    /// Whether the state, and the number that lies at `seq`, were written after the sums: native minisnap always writes
+    /// both, and never the sums. What a slow copy tore, or what is damaged, is as old as it was.
+    fn are_newer_than_sums(&self, seq: &Place) -> bool {
+        let written = |place: &Place| place.entry.and_then(|entry| entry.modified);
+        match (written(&self.state), written(seq), written(&self.sums)) {
+            (Some(state), Some(seq), Some(sums)) => state > sums && seq > sums,
+            _ => false,
+        }
+    }
+
     fn anything(&self) -> bool {
         !(self.state.is_empty() && self.seq.is_empty() && self.sums.is_empty())
     }
@@ -208,15 +215,17 @@ impl Stamp {
 
     /// The number that goes with `state`, where it lies, and what the sums say of the two.
     fn judge<R>(&self, state: &Text<R>) -> (Option<(&[u8], &Place)>, Verdict) {
-        let judge = |seq: &[u8]| {
-            sum::judge(self.sums.as_deref(), Sums { state: state.scanned.sum, seq: sum::of(seq) })
+        let judge = |seq: &[u8], place: &Place| {
+            let found = Sums { state: state.scanned.sum, seq: sum::of(seq) };
+            sum::judge(self.sums.as_deref(), self.places.are_newer_than_sums(place), found)
         };
-        let in_place = self.seq.as_deref().map(|seq| ((seq, &self.places.seq), judge(seq)));
+        let in_place = self.seq.as_deref();
+        let in_place = in_place.map(|seq| ((seq, &self.places.seq), judge(seq, &self.places.seq)));
         if let Some((seq, Verdict::Verified)) = in_place {
             return (Some(seq), Verdict::Verified);
         }
         match (&self.waiting, &self.places.waiting) {
-            (Some(waiting), Some(place)) => (Some((waiting, place)), judge(waiting)),
+            (Some(waiting), Some(place)) => (Some((waiting, place)), judge(waiting, place)),
             _ => in_place.map_or((None, Verdict::Unverified), |(seq, verdict)| (Some(seq), verdict)),
         }
     }
@@ -225,7 +234,10 @@ impl Stamp {
     fn vouches(&self) -> bool {
         let written = self.sums.as_deref().and_then(Sums::parse);
         let seq = self.seq.as_deref().map(sum::of);
-        self.waiting.is_none() && written.map(|sums| sums.seq) == seq && seq.is_some()
+        self.waiting.is_none()
+            && written.map(|sums| sums.seq) == seq
+            && seq.is_some()
+            && !self.places.are_newer_than_sums(&self.places.seq)
     }
 }
 
@@ -241,7 +253,10 @@ impl<R: io::Read + io::Seek> Text<R> {
     fn read<D: Dir<Reader = R>>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Option<Self>> {
         let place = &stamp.places.state;
         let Some(file) = place.open(dir)? else { return Ok(None) };
-        let failed = |error: &io::Error| Error::io("read", &place.name, error);
+        let failed = |error: &io::Error| match Error::io("read", &place.name, error) {
+            Error::Io(problem) => Error::Io(format!("{problem}; try again, or take all of it from a backup")),
+            other => other,
+        };
         let mut body = Body::new(file, Extent::WHOLE).map_err(|error| failed(&error))?;
         let expected = place.entry.map_or(0, |entry| entry.size);
         match body.scan(wanted, expected, !stamp.vouches()) {
@@ -263,6 +278,7 @@ fn conclude<R>(stamp: &Stamp, state: Option<Text<R>>) -> Result<Found<R>> {
         Verdict::Unverified => false,
         Verdict::StateDiffers => return Err(differs(&places.state, seq_place, places)),
         Verdict::SeqDiffers => return Err(differs(seq_place, &places.state, places)),
+        Verdict::BothDiffer => return Err(torn(seq_place, places)),
         Verdict::Unreadable => return Err(unreadable_sums(places)),
     };
     let seq = files::parse_seq(seq, &seq_place.name)?;
@@ -292,6 +308,14 @@ fn differs(damaged: &Place, other: &Place, places: &Places) -> Error {
     Error::Corrupt(format!(
         "`{damaged}` is not what was written with `{other}`: take both from a backup, \
          or, if another program wrote it, remove `{sums}` to accept the two as they are"
+    ))
+}
+
+fn torn(seq: &Place, places: &Places) -> Error {
+    let (state, seq, sums) = (&places.state.name, &seq.name, &places.sums.name);
+    Error::Corrupt(format!(
+        "`{state}` and `{seq}` are not what was written with `{sums}`: take all from a backup, or, if another program \
+         wrote them, remove `{sums}` to accept the two as they are"
     ))
 }
 

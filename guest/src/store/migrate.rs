@@ -48,12 +48,6 @@ impl<D: Dir> Store<D> {
         if info.layout == to {
             return Ok(Migration { seq, from: to, removed: 0, skipped });
         }
-        for newer in &skipped {
-            // Or it could not be read just now, and can be again.
-            if self.shared.known.check(&self.dir, newer.seq)? != Condition::Damaged {
-                return Err(Error::Io(format!("{}; try again, or move it away", newer.problem)));
-            }
-        }
         let removed = contents.generations.iter().filter(|&&generation| generation < seq).count() as u64;
         let migration = Migration { seq, from: info.layout, removed, skipped };
         let allowance = Allowance { max_state: u64::MAX, room: self.room(&contents)? };
@@ -109,6 +103,8 @@ impl<D: Dir> Store<D> {
 
     /// Finishes a migration that was committed, or undoes one that was not.
     pub(super) fn settle_migration(&self, contents: &Contents) -> Result<()> {
+        // What has no name may be of either layout.
+        contents.check_named()?;
         for &to in &contents.migrating {
             if is_committed(to, contents) && contents.layout()? == Some(to) {
                 self.remove_old_layout(to, contents)?;
@@ -134,9 +130,9 @@ impl<D: Dir> Store<D> {
                 pair::read::snapshot(&self.dir, State::Sum)?;
                 for &seq in contents.generations.iter().rev() {
                     match self.shared.known.check(&self.dir, seq) {
-                        Ok(Condition::Sound(_)) => remove_file(&self.dir, &files::generation(seq))?,
+                        Ok(Condition::Sound) => remove_file(&self.dir, &files::generation(seq))?,
                         Ok(Condition::Gone) => {}
-                        Ok(Condition::Damaged | Condition::Unreadable) | Err(_) => {
+                        Ok(Condition::Damaged | Condition::Unreadable(_)) | Err(_) => {
                             numbered::set_aside(&self.dir, seq)?;
                         }
                     }

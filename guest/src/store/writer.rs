@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::io::{self, Write};
 use std::rc::Rc;
 
-use super::{Shared, Store};
+use super::{Settings, Shared, Store};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
-use crate::files::{self, Place};
+use crate::files::{self, Numbered, Place};
 use crate::json::{self, Formatter};
 use crate::layout::{Contents, Layout};
 use crate::limits::Allowance;
@@ -44,6 +44,8 @@ pub struct Writer<D: Dir> {
 pub(super) struct Before {
     /// The numbers of the generations, newest first.
     generations: Vec<u64>,
+    /// Those that were set aside.
+    set_aside: Vec<(u64, u64)>,
     /// Those whose numbers are not lower than the new one's. They are damaged: a sound one would make that stale, or
     /// is replaced by it.
     damaged: Vec<u64>,
@@ -140,12 +142,17 @@ impl<D: Dir> Store<D> {
     pub fn settle_leftovers(&self) -> Result<u64> {
         self.check_dir()?;
         let _alone = Alone::new(&self.shared)?;
-        let names = self.dir.list("").map_err(|e| Error::io("list", files::WHOLE, &e))?;
-        let leftovers = names.iter().filter(|name| files::is_leftover(name)).count();
-        if leftovers > 0 {
-            self.settle()?;
+        let leftovers = self.count_leftovers()?;
+        if leftovers == 0 {
+            return Ok(0);
         }
-        Ok(leftovers as u64)
+        self.settle()?;
+        Ok(leftovers.saturating_sub(self.count_leftovers()?))
+    }
+
+    fn count_leftovers(&self) -> Result<u64> {
+        let names = files::list(&self.dir)?.names;
+        Ok(names.iter().filter(|name| files::is_leftover(name)).count() as u64)
     }
 
     /// Finishes or removes what an earlier crash left, and says what the directory holds then.
@@ -158,7 +165,7 @@ impl<D: Dir> Store<D> {
         self.shared.known.retain(&contents);
         let layout = contents.layout()?.unwrap_or(self.settings.layout);
         numbered::settle(&self.dir, &contents)?;
-        if layout == Layout::Pair {
+        if layout == Layout::Pair || contents.native_temporary {
             pair::settle(&self.dir)?;
         }
         Ok(contents)
@@ -166,6 +173,7 @@ impl<D: Dir> Store<D> {
 
     /// Refuses a number that is lower than that of the newest sound generation; finds the damaged ones on the way.
     fn check_not_stale(&self, contents: Contents, seq: u64) -> Result<Before> {
+        contents.check_named()?;
         let known = &self.shared.known;
         let mut damaged = Vec::new();
         for &generation in contents.generations.iter().take_while(|&&generation| generation >= seq) {
@@ -175,19 +183,19 @@ impl<D: Dir> Store<D> {
                 false => known.check(&self.dir, generation)?,
             };
             match condition {
-                Condition::Sound(_) if generation > seq => return Err(Error::Stale(generation)),
-                Condition::Sound(_) | Condition::Gone => {}
+                Condition::Sound if generation > seq => return Err(Error::Stale(generation)),
+                Condition::Sound | Condition::Gone => {}
                 Condition::Damaged => damaged.push(generation),
-                Condition::Unreadable => {
-                    let name = files::generation(generation);
+                Condition::Unreadable(Error::Io(problem)) => {
                     return Err(Error::Io(format!(
-                        "cannot read `{name}`, which may be newer: try again, or move it away, or give a higher \
-                         sequence number"
+                        "{problem}, which may be newer: try again, or move that file away, or give a higher sequence \
+                         number"
                     )));
                 }
+                Condition::Unreadable(error) => return Err(error),
             }
         }
-        Ok(Before { generations: contents.generations, damaged })
+        Ok(Before { generations: contents.generations, set_aside: contents.set_aside, damaged })
     }
 
     /// How many bytes a new snapshot may add, if older generations make room for it afterwards.
@@ -195,18 +203,23 @@ impl<D: Dir> Store<D> {
         if self.settings.max_total == u64::MAX {
             return Ok(u64::MAX);
         }
-        let mut held = numbered::held_beside_generations(&self.dir)?;
-        let open = self.shared.reading.borrow();
-        let mut has_newest = false;
+        // Nothing removes the newest, nor what is being read; the others can make room.
+        let mut stays = self.shared.reading.borrow().clone();
         for &seq in &contents.generations {
-            let condition = self.shared.known.check(&self.dir, seq);
-            let is_sound = matches!(condition, Ok(Condition::Sound(_)));
-            // An older one that nobody reads can make room; nothing removes the others.
-            if !is_sound || !has_newest || open.contains(&seq) {
-                held = held.saturating_add(numbered::size(&self.dir, seq));
+            match self.shared.known.check(&self.dir, seq)? {
+                Condition::Sound | Condition::Unreadable(_) => {
+                    stays.push(seq);
+                    break;
+                }
+                Condition::Damaged | Condition::Gone => {}
             }
-            has_newest |= is_sound;
         }
+        let held = numbered::held(&self.dir, &|file| match file {
+            Some(Numbered::Generation(seq)) => stays.contains(&seq),
+            // Beside a pair, nothing makes room.
+            Some(Numbered::SetAside(..)) => contents.pair.is_some(),
+            Some(Numbered::Temporary) | None => true,
+        })?;
         Ok(self.settings.max_total.saturating_sub(held))
     }
 
@@ -216,13 +229,15 @@ impl<D: Dir> Store<D> {
         generations.retain(|&generation| generation < seq);
         generations.insert(0, seq);
         match Place::look(&self.dir, files::generation(seq)) {
-            Ok(Place { entry: Some(entry), .. }) => self.shared.known.insert(seq, entry),
+            Ok(Place { entry: Some(entry), .. }) => self.shared.known.insert(seq, entry, true),
             _ => self.shared.known.remove(seq),
         }
-        let keep = usize::try_from(self.settings.keep.get()).unwrap_or(usize::MAX);
-        let retention = Retention { keep, max_total: self.settings.max_total };
+        let Settings { keep, max_total, .. } = self.settings;
+        let others = keep.is_some();
+        let keep = usize::try_from(keep.unwrap_or(Settings::KEEP).get()).unwrap_or(usize::MAX);
+        let retention = Retention { keep, others, max_total };
         let open = self.shared.reading.borrow();
-        numbered::prune(&self.dir, &generations, retention, &self.shared.known, &open);
+        numbered::prune(&self.dir, &generations, &before.set_aside, retention, &self.shared.known, &open);
     }
 }
 

@@ -14,7 +14,7 @@ use tempfile::{TempDir, tempdir};
 use crate::seam::FaultyDir;
 
 pub fn settings(keep: u32) -> Settings {
-    Settings { layout: Layout::Numbered, keep: NonZeroU32::new(keep).unwrap(), ..Settings::default() }
+    Settings { layout: Layout::Numbered, keep: NonZeroU32::new(keep), ..Settings::default() }
 }
 
 /// A store that keeps three generations.

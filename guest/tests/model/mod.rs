@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 
-use minisnap_component::dir::{Dir, Entry, Kind, Sync};
+use minisnap_component::dir::{Dir, Entry, Kind, Listing, Sync};
 
 pub use disk::{Disk, Machine, Node, Visible};
 
@@ -73,18 +73,9 @@ impl Dir for ModelDir {
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         let disk = &self.machine.borrow().now;
         Ok(disk.find(name).map(|node| match disk.files.get(&node) {
-            Some(contents) => {
-                let links = disk.dirs.values().flat_map(|entries| entries.values()).filter(|&&to| to == node);
-                let (size, links) = (contents.len() as u64, links.count() as u64);
-                Entry { kind: Kind::File, size, modified: None, links }
-            }
-            None => Entry { kind: Kind::Dir, size: 0, modified: None, links: 1 },
+            Some(contents) => Entry { kind: Kind::File, size: contents.len() as u64, modified: None },
+            None => Entry { kind: Kind::Dir, size: 0, modified: None },
         }))
-    }
-
-    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
-        let disk = &self.machine.borrow().now;
-        Ok(disk.find(one).ok_or(ErrorKind::NotFound)? == disk.find(other).ok_or(ErrorKind::NotFound)?)
     }
 
     fn open(&self, name: &str) -> io::Result<Self::Reader> {
@@ -114,10 +105,10 @@ impl Dir for ModelDir {
         self.remove_file(name)
     }
 
-    fn list(&self, name: &str) -> io::Result<Vec<String>> {
+    fn list(&self, name: &str) -> io::Result<Listing> {
         let disk = &self.machine.borrow().now;
         let entries = disk.find(name).and_then(|node| disk.dirs.get(&node)).ok_or(ErrorKind::NotFound)?;
-        Ok(entries.keys().cloned().collect())
+        Ok(Listing { names: entries.keys().cloned().collect(), nameless: None })
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {

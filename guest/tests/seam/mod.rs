@@ -7,8 +7,9 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
-use minisnap_component::dir::{Dir, Entry, OsDir, Sync};
+use minisnap_component::dir::{Dir, Entry, Listing, OsDir, Sync};
 
 /// Which operations fail, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub enum Fault {
     Once(usize, io::ErrorKind),
     /// This one and every later one: the program was killed there, as far as the disk can tell.
     Crash(usize),
+    /// Each that looks at or opens this file.
+    Broken(&'static str),
+    /// The same, and a listing has the file without its name, as many a WASI host gives it.
+    Nameless(&'static str),
 }
 
 /// A real directory behind the seam.
@@ -48,6 +53,7 @@ impl FaultyDir {
         match self.0.fault {
             Fault::None => false,
             Fault::Once(at, _) | Fault::Crash(at) => self.0.count.get() > at,
+            Fault::Broken(_) | Fault::Nameless(_) => true,
         }
     }
 
@@ -58,6 +64,11 @@ impl FaultyDir {
         match self.0.fault {
             Fault::Once(fails, kind) if fails == at => Err(kind.into()),
             Fault::Crash(from) if from <= at => Err(io::Error::other("killed")),
+            Fault::Broken(name) | Fault::Nameless(name)
+                if [format!("look at {name}"), format!("open {name}")].contains(&self.0.log.borrow()[at]) =>
+            {
+                Err(io::Error::other("the file system is damaged"))
+            }
             _ => Ok(()),
         }
     }
@@ -70,11 +81,6 @@ impl Dir for FaultyDir {
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         self.step(format!("look at {name}"))?;
         self.0.dir.entry(name)
-    }
-
-    fn is_same(&self, one: &str, other: &str) -> io::Result<bool> {
-        self.step(format!("compare {one} {other}"))?;
-        self.0.dir.is_same(one, other)
     }
 
     fn open(&self, name: &str) -> io::Result<FaultyFile> {
@@ -107,9 +113,16 @@ impl Dir for FaultyDir {
         self.0.dir.remove_dir(name)
     }
 
-    fn list(&self, name: &str) -> io::Result<Vec<String>> {
+    fn list(&self, name: &str) -> io::Result<Listing> {
         self.step(format!("list {name}/"))?;
-        self.0.dir.list(name)
+        let mut listing = self.0.dir.list(name)?;
+        if let Fault::Nameless(nameless) = self.0.fault
+            && let Some(at) = listing.names.iter().position(|name| name == nameless)
+        {
+            listing.names.remove(at);
+            listing.nameless = Some(io::Error::other("the file system is damaged"));
+        }
+        Ok(listing)
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
@@ -156,6 +169,29 @@ impl Sync for FaultyFile {
     }
 }
 
+/// Changes what a file holds, and not its time: as rot does, and who does not write it.
+pub fn rot(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) {
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, contents).unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+}
+
+/// Writes a pair as native minisnap 0.1.2 does, later than what is there.
+pub fn write_native(dir: &Path, state: &str, seq: &str) {
+    for (name, contents) in [("snapshot.json", state), ("snapshot.seq", seq)] {
+        write_later(dir, name, contents);
+    }
+}
+
+/// Writes a file, later than the sums that are there: the clock of files may not have ticked since.
+pub fn write_later(dir: &Path, name: &str, contents: &str) {
+    fs::write(dir.join(name), contents).unwrap();
+    if let Ok(written) = fs::metadata(dir.join("snapshot.sum")).and_then(|sums| sums.modified()) {
+        let file = File::options().write(true).open(dir.join(name)).unwrap();
+        file.set_modified(written + Duration::from_millis(10)).unwrap();
+    }
+}
+
 /// A copy of a directory of files and directories of files.
 pub fn copy_of(path: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
@@ -169,7 +205,9 @@ pub fn copy_of(path: &Path) -> tempfile::TempDir {
                 fs::create_dir(&to).unwrap();
                 copy_into(&from, &to);
             } else {
-                fs::copy(from, to).unwrap();
+                fs::copy(&from, &to).unwrap();
+                let modified = fs::metadata(from).unwrap().modified().unwrap();
+                File::options().write(true).open(to).unwrap().set_modified(modified).unwrap();
             }
         }
     }

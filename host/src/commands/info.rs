@@ -30,7 +30,7 @@ impl Info {
         let infos = generations(&self.dir)?;
         require_any(&infos, &self.dir)?;
         let mut store = reader(&self.dir)?;
-        let Some(newest) = infos.iter().find(table::is_sound) else {
+        let Some(newest) = table::restored(&infos) else {
             // Which says what is wrong, unless somebody has made one since.
             let info = store.info().map_err(Failure::about(&self.dir))?;
             return self.show(&info, info.seq, &infos);

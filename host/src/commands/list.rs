@@ -24,8 +24,8 @@ pub struct List {
     /// The directory of the snapshots
     dir: PathBuf,
     /// Print {"layout":"pair"|"numbered"|null,"generations":[...]}, of which each is {"seq":N,"size":BYTES,
-    /// "modified":"RFC 3339"|null,"soundness":"verified"|"unverified"|"damaged"}, with "problem" if it is damaged; the
-    /// layout is null and the list is empty where there is no snapshot yet
+    /// "modified":"RFC 3339"|null,"soundness":"verified"|"unverified"|"damaged"|"unreadable"}, with "problem" for
+    /// the last two; the layout is null and the list is empty where there is no snapshot yet
     #[arg(long)]
     json: bool,
 }

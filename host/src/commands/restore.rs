@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::{Error, Reader};
+use minisnap_host::{Error, Reader, Soundness};
 
 use super::output::{Output, Unwritten, print, print_beside};
 use super::progress::Progress;
@@ -21,7 +21,7 @@ const CHUNK: u64 = 64 << 10;
 /// Print the newest sound state, and its sequence number on standard error
 ///
 /// Every byte is checked before the first one is printed. Damaged generations that are newer are named on standard
-/// error.
+/// error, and so is a snapshot that another program wrote, which no sum verifies.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Restore {
@@ -58,6 +58,10 @@ impl Restore {
         drop(checking);
         warn_of(reader.skipped())?;
         let (seq, size) = (reader.info().seq, reader.info().size);
+        if reader.info().soundness == Soundness::Unverified {
+            let warning = format!("warning: another program wrote the snapshot {seq}: no sum verifies it\n");
+            print_beside(warning.as_bytes())?;
+        }
         if let Some(max_state) = self.max_state.filter(|&max_state| size > max_state) {
             return Err(about_dir(Error::TooLarge(max_state)));
         }

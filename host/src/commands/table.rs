@@ -36,6 +36,7 @@ pub fn soundness(soundness: &Soundness) -> &'static str {
         Soundness::Verified => "verified",
         Soundness::Unverified => "unverified",
         Soundness::Damaged(_) => "damaged",
+        Soundness::Unreadable(_) => "unreadable",
     }
 }
 
@@ -43,7 +44,7 @@ pub fn soundness(soundness: &Soundness) -> &'static str {
 pub fn problem(info: &Info) -> Option<&str> {
     match &info.soundness {
         Soundness::Verified | Soundness::Unverified => None,
-        Soundness::Damaged(problem) => Some(problem),
+        Soundness::Damaged(problem) | Soundness::Unreadable(problem) => Some(problem),
     }
 }
 
@@ -52,7 +53,13 @@ pub fn is_sound(info: &&Info) -> bool {
     problem(info).is_none()
 }
 
-/// {"seq":N,"size":BYTES,"modified":"TIME"|null,"soundness":...}, and "problem" if it is damaged.
+/// The one that restore would print: the newest that is not damaged, unless that cannot be read now.
+pub fn restored(infos: &[Info]) -> Option<&Info> {
+    let newest = infos.iter().find(|info| !matches!(info.soundness, Soundness::Damaged(_)));
+    newest.filter(is_sound)
+}
+
+/// {"seq":N,"size":BYTES,"modified":"TIME"|null,"soundness":...}, and "problem" if it cannot be restored.
 pub fn json(info: &Info) -> Value {
     let mut value = json!({
         "seq": info.seq,
@@ -76,7 +83,7 @@ pub fn json_list(infos: &[Info]) -> String {
 /// A line with the layout, and a line for each generation, newest first. For a terminal, the newest sound one is marked,
 /// and bars show the sizes.
 pub fn list(infos: &[Info], for_terminal: bool) -> String {
-    let newest = infos.iter().find(is_sound).map(|info| info.seq);
+    let newest = restored(infos).map(|info| info.seq);
     let largest = infos.iter().map(|info| info.size).max().unwrap_or_default().max(1);
     let mut head = vec!["seq", "size", "written", "soundness"];
     if for_terminal {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::{Error, Info};
+use minisnap_host::{Error, Info, Soundness};
 
 use super::list::{generations, require_any};
 use super::output::print;
@@ -13,7 +13,7 @@ use super::{Failure, table};
 const EXAMPLE: &str = "Example:
   minisnap verify ./snapshots && echo sound";
 
-/// Read every byte of every generation, compare the sums, and fail if any is damaged
+/// Read every byte of every generation, compare the sums, and fail if any is damaged or cannot be read
 ///
 /// A snapshot that another program wrote has no sum: its number and its JSON are checked, and it is unverified.
 #[derive(Args)]
@@ -40,11 +40,13 @@ impl Verify {
         if problems.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        let restored = infos.iter().find(table::is_sound);
-        let rest = match restored {
+        let rest = match table::restored(&infos) {
             Some(Info { seq, .. }) => format!("; `restore` returns the snapshot {seq}"),
-            None => String::new(),
+            None => "; `restore` fails".to_owned(),
         };
-        Err(Failure::about(&self.dir)(Error::Corrupt(format!("{}{rest}", problems.join("; ")))))
+        let problem = format!("{}{rest}", problems.join("; "));
+        let is_damaged = |info: &Info| matches!(info.soundness, Soundness::Damaged(_));
+        let error = if infos.iter().any(is_damaged) { Error::Corrupt } else { Error::Io };
+        Err(Failure::about(&self.dir)(error(problem)))
     }
 }

@@ -185,6 +185,11 @@ static void list(void) {
         printf("damaged: %.*s", (int)problem.len, (const char *)problem.ptr);
         break;
       }
+      case STORE(SOUNDNESS_UNREADABLE): {
+        consumer_string_t problem = info->soundness.val.unreadable;
+        printf("unreadable: %.*s", (int)problem.len, (const char *)problem.ptr);
+        break;
+      }
     }
   }
   putchar('\n');

@@ -154,6 +154,8 @@ func list() string {
 				soundness = "unverified"
 			case store.Soundness_Damaged:
 				soundness = "damaged: " + info.Soundness.Damaged()
+			case store.Soundness_Unreadable:
+				soundness = "unreadable: " + info.Soundness.Unreadable()
 			}
 			generations = append(generations, fmt.Sprintf("%d %s %d bytes %s", info.Seq, layout, info.Size, soundness))
 		}

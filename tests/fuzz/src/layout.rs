@@ -51,7 +51,7 @@ fuzz_target!(|input: &[u8]| {
 fn check(input: &mut Unstructured<'_>) -> Result<()> {
     let disk = directory(input)?;
     let layout = if input.arbitrary()? { Layout::Pair } else { Layout::Numbered };
-    let settings = Settings { layout, keep: std::num::NonZeroU32::new(2).unwrap(), ..Settings::default() };
+    let settings = Settings { layout, keep: std::num::NonZeroU32::new(2), ..Settings::default() };
     let open = |disk: &Disk| {
         let dir = ModelDir::plain(disk);
         (Store::new(dir.clone()).with_settings(settings), dir)

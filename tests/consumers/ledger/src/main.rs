@@ -69,6 +69,7 @@ fn recover_all() -> Result<()> {
     for generation in SnapStore::new().list()? {
         match generation.soundness {
             Soundness::Damaged(problem) => println!("{} is damaged: {problem}", generation.seq),
+            Soundness::Unreadable(problem) => println!("{} cannot be read: {problem}", generation.seq),
             Soundness::Verified | Soundness::Unverified => drop(Ledger::recover_from(generation.seq)?),
         }
     }

@@ -97,6 +97,7 @@ fn list() -> Result<String, Error> {
             Soundness::Verified => "verified".to_owned(),
             Soundness::Unverified => "unverified".to_owned(),
             Soundness::Damaged(problem) => format!("damaged: {problem}"),
+            Soundness::Unreadable(problem) => format!("unreadable: {problem}"),
         };
         format!("{} {layout} {} bytes {soundness}", info.seq, info.size)
     });
