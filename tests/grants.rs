@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use minisnap_host::Grant;
 use minisnap_host::config::Grants;
+use minisnap_host::{Error, Grant};
 use minisnap_tests::place::{GRANTS, Place, assert_refused};
+use minisnap_tests::{cli, minisnap, run};
 
 #[track_caller]
 fn assert_mistake(grants: &str, line: usize, what: &str, help: &str) {
@@ -212,10 +213,32 @@ fn the_effective_table_says_what_each_component_gets() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let reader = serde_json::json!({
         "name": "reader", "directory": directory("shared/reader"), "access": "read-only", "layout": "pair",
-        "keep": 5, "max-state": 7, "max-total": null,
+        "keep": 5, "must-exist": false, "max-state": 7, "max-total": null,
     });
     assert_eq!(json["components"][2], reader);
     assert_eq!((json["root"].as_str(), &json["defaults"]["max-state"]), (Some(root.as_str()), &1024.into()));
+}
+
+/// In the place of a volume that is not mounted, an empty directory would start from nothing.
+#[test]
+fn a_directory_that_must_exist_is_not_made() {
+    let place = Place::new("root = \"state\"\n[components.a]\nmust-exist = true\n");
+    let grants = Grants::load(place.grants()).unwrap();
+    let grant = grants.grant("a").unwrap();
+    for grant in [grant.clone(), grant.clone().read_only()] {
+        let opened = minisnap().open(grant).and_then(|mut store| store.restore_text());
+        let Err(Error::Io(problem)) = opened else { panic!("{opened:?}") };
+        assert!(problem.contains("state/a` is not there, and must exist"), "{problem}");
+    }
+    assert!(!place.path("state").exists());
+    let dir = place.path("state/a");
+    let create = || run(cli().arg("create").arg(&dir).args(["--seq", "1", "--must-exist"]), "1");
+    let refused = create();
+    assert_eq!(refused.code, Some(10), "{refused:?}");
+    assert!(refused.stderr.contains("must exist: mount it, or make it") && !dir.exists(), "{refused:?}");
+    fs::create_dir_all(&dir).unwrap();
+    assert_eq!(create().code, Some(0));
+    assert_eq!(minisnap().open(grant).unwrap().restore_text().unwrap().seq, 1);
 }
 
 #[test]

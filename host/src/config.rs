@@ -86,8 +86,11 @@ pub struct Terms {
     pub access: Access,
     /// The layout of a directory that holds no snapshot; another keeps the one it has.
     pub layout: Layout,
-    /// How many generations are kept in the numbered layout.
-    pub keep: NonZeroU32,
+    /// How many generations are kept in the numbered layout, if the file says; otherwise, [`Grant::KEEP`], and all that
+    /// another program wrote.
+    pub keep: Option<NonZeroU32>,
+    /// Whether the directory must be there already.
+    pub must_exist: bool,
     /// The largest state in bytes.
     pub max_state: u64,
     /// The most that the directory may hold in bytes, or `None` for no limit.
@@ -225,8 +228,10 @@ impl Grants {
 impl Entry {
     /// What a store is opened with: [`Grant::denied`] if the access is none.
     pub fn grant(&self) -> Grant {
-        let Terms { access, layout, keep, max_state, max_total } = self.terms;
-        let grant = Grant::new(&self.directory).layout(layout).keep(keep).max_state(max_state);
+        let Terms { access, layout, keep, must_exist, max_state, max_total } = self.terms;
+        let grant = Grant::new(&self.directory).layout(layout).max_state(max_state);
+        let grant = keep.into_iter().fold(grant, Grant::keep);
+        let grant = if must_exist { grant.must_exist() } else { grant };
         let grant = match max_total {
             Some(bytes) => grant.max_total(bytes),
             None => grant,
@@ -265,11 +270,11 @@ impl Entry {
 /// What holds where neither `[defaults]` nor the component's own table says anything: what [`Grant::new`] grants.
 impl Default for Terms {
     fn default() -> Self {
-        const FIVE: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
         Terms {
             access: Access::ReadWrite,
             layout: Layout::Pair,
-            keep: FIVE,
+            keep: None,
+            must_exist: false,
             max_state: 256 << 20,
             max_total: None,
         }
@@ -282,7 +287,8 @@ impl Terms {
         Terms {
             access: keys.access.map_or(self.access, Access::from),
             layout: keys.layout.map_or(self.layout, Layout::from),
-            keep: keys.keep.map_or(self.keep, |keep| keep.0),
+            keep: keys.keep.map(|keep| keep.0).or(self.keep),
+            must_exist: keys.must_exist.unwrap_or(self.must_exist),
             max_state: keys.max_state.map_or(self.max_state, |size| size.0),
             max_total: keys.max_total.map(|size| size.0).or(self.max_total),
         }

@@ -18,16 +18,14 @@ const MEMORY_CEILING: u64 = u32::MAX as u64;
 /// How long one call may take if the grant does not say.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How many generations are kept in the numbered layout if the grant does not say.
-const KEEP: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
-
 /// Which directory a store works in, and what it may do there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     dir: PathBuf,
     access: Access,
     layout: Layout,
-    keep: NonZeroU32,
+    keep: Option<NonZeroU32>,
+    must_exist: bool,
     max_state: u64,
     max_total: Option<u64>,
     max_memory: Option<u64>,
@@ -55,7 +53,8 @@ impl Grant {
             dir: dir.into(),
             access: Access::ReadWrite,
             layout: Layout::Pair,
-            keep: KEEP,
+            keep: None,
+            must_exist: false,
             max_state: 256 << 20,
             max_total: None,
             max_memory: None,
@@ -78,9 +77,19 @@ impl Grant {
         Grant { layout, ..self }
     }
 
-    /// Sets how many generations are kept in the numbered layout, the newest included. 5 unless set.
+    /// How many generations are kept in the numbered layout if the grant does not say.
+    pub const KEEP: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+
+    /// Sets how many generations are kept in the numbered layout, the newest included. Unless it is set, 5 are, and those
+    /// that another program wrote all are.
     pub fn keep(self, generations: NonZeroU32) -> Self {
-        Grant { keep: generations, ..self }
+        Grant { keep: Some(generations), ..self }
+    }
+
+    /// Refuses to make the directory: one that is missing is [`Error::Io`]. For a volume that may not be mounted, in whose
+    /// place an empty directory would start from nothing.
+    pub fn must_exist(self) -> Self {
+        Grant { must_exist: true, ..self }
     }
 
     /// Sets the largest state in bytes, as given and as stored. 256 MiB unless set.
@@ -147,11 +156,9 @@ impl Grant {
             Layout::Pair => "pair",
             Layout::Numbered => "numbered",
         };
-        let mut settings = vec![
-            ("MINISNAP_LAYOUT", layout.to_owned()),
-            ("MINISNAP_KEEP", self.keep.to_string()),
-            ("MINISNAP_MAX_STATE", self.max_state.to_string()),
-        ];
+        let mut settings =
+            vec![("MINISNAP_LAYOUT", layout.to_owned()), ("MINISNAP_MAX_STATE", self.max_state.to_string())];
+        settings.extend(self.keep.map(|keep| ("MINISNAP_KEEP", keep.to_string())));
         settings.extend(self.max_total.map(|bytes| ("MINISNAP_MAX_TOTAL", bytes.to_string())));
         settings
     }
@@ -170,6 +177,8 @@ impl Grant {
         match self.access {
             Access::ReadOnly | Access::Denied => Ok(None),
             Access::ReadWrite => {
+                // Which refuses one that is missing and must exist.
+                self.identity()?;
                 make_durably(&self.dir)?;
                 let held = Held::new(&self.dir)?;
                 self.check_writable()?;
@@ -221,6 +230,12 @@ impl Grant {
         match fs::metadata(&self.dir) {
             Ok(metadata) if metadata.is_dir() => Ok(Some(Identity::of(&metadata))),
             Ok(_) => Err(not_a_directory(&self.dir)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.must_exist => {
+                Err(Error::Io(format!(
+                    "the directory `{}` is not there, and must exist: mount it, or make it",
+                    self.dir.display()
+                )))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(not_a_directory(&self.dir)),
             Err(error) => Err(Error::io("look at", &self.dir, &error)),

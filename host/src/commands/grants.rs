@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use minisnap_host::Access;
 use minisnap_host::config::{Grants as GrantsFile, Terms};
+use minisnap_host::{Access, Grant};
 use serde_json::{Value, json};
 
 use super::output::print;
@@ -35,8 +35,8 @@ struct Check {
     /// The grants file
     file: PathBuf,
     /// Print {"root":DIR,"components":[...],"defaults":{...}}, of which each component is {"name":NAME,"directory":DIR,
-    /// "access":"read-write"|"read-only"|"none","layout":"pair"|"numbered","keep":N,"max-state":BYTES,
-    /// "max-total":BYTES|null}, and the defaults are the same without name and directory
+    /// "access":"read-write"|"read-only"|"none","layout":"pair"|"numbered","keep":N,"must-exist":BOOL,
+    /// "max-state":BYTES,"max-total":BYTES|null}, and the defaults are the same without name and directory
     #[arg(long)]
     json: bool,
 }
@@ -71,7 +71,8 @@ fn terms(terms: &Terms) -> Value {
     json!({
         "access": access(terms.access),
         "layout": table::layout(terms.layout),
-        "keep": terms.keep,
+        "keep": terms.keep.unwrap_or(Grant::KEEP),
+        "must-exist": terms.must_exist,
         "max-state": terms.max_state,
         "max-total": terms.max_total,
     })
@@ -91,7 +92,7 @@ fn row(name: String, directory: &Path, terms: &Terms) -> Vec<String> {
         name,
         access(terms.access).to_owned(),
         table::layout(terms.layout).to_owned(),
-        terms.keep.to_string(),
+        terms.keep.unwrap_or(Grant::KEEP).to_string(),
         table::size(terms.max_state),
         terms.max_total.map_or_else(|| "none".to_owned(), table::size),
         shown(directory),

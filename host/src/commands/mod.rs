@@ -101,9 +101,12 @@ struct Settings {
     /// The layout of a directory that holds no snapshot yet; another keeps the one it has
     #[arg(long, value_enum, default_value = "pair")]
     layout: LayoutName,
-    /// How many generations to keep in the layout `numbered`
-    #[arg(long, value_name = "N", default_value = "5")]
-    keep: NonZeroU32,
+    /// How many generations to keep in the layout `numbered`; without it, 5, and all that another program wrote
+    #[arg(long, value_name = "N")]
+    keep: Option<NonZeroU32>,
+    /// Fail if the directory is missing, instead of making it: for a volume that may not be mounted
+    #[arg(long)]
+    must_exist: bool,
     /// The largest state to accept, as given and as stored
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     max_state: u64,
@@ -114,11 +117,17 @@ struct Settings {
 
 impl Settings {
     fn apply(&self, grant: Grant) -> Grant {
-        let grant = grant.layout(self.layout.into()).keep(self.keep).max_state(self.max_state);
-        match self.max_total {
-            Some(bytes) => grant.max_total(bytes),
-            None => grant,
+        let mut grant = grant.layout(self.layout.into()).max_state(self.max_state);
+        if let Some(generations) = self.keep {
+            grant = grant.keep(generations);
         }
+        if self.must_exist {
+            grant = grant.must_exist();
+        }
+        if let Some(bytes) = self.max_total {
+            grant = grant.max_total(bytes);
+        }
+        grant
     }
 }
 

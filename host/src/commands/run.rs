@@ -67,7 +67,7 @@ struct Granted {
     #[arg(long, value_name = "DIR")]
     grant: Option<PathBuf>,
     /// The grants file, which says by the component's name what it gets
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "max_state", "max_total", "read_only"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "read_only"])]
     config: Option<PathBuf>,
 }
 

@@ -26,6 +26,7 @@ pub(super) struct Keys {
     pub(super) access: Option<Access>,
     pub(super) layout: Option<Layout>,
     pub(super) keep: Option<Keep>,
+    pub(super) must_exist: Option<bool>,
     pub(super) max_state: Option<Size>,
     pub(super) max_total: Option<Size>,
 }
@@ -39,14 +40,16 @@ pub(super) struct Component {
     access: Option<Access>,
     layout: Option<Layout>,
     keep: Option<Keep>,
+    must_exist: Option<bool>,
     max_state: Option<Size>,
     max_total: Option<Size>,
 }
 
 impl Component {
     pub(super) fn keys(&self) -> Keys {
-        let &Component { directory: _, digest: _, access, layout, keep, max_state, max_total } = self;
-        Keys { access, layout, keep, max_state, max_total }
+        let &Component { directory: _, digest: _, access, layout, keep, must_exist, max_state, max_total } =
+            self;
+        Keys { access, layout, keep, must_exist, max_state, max_total }
     }
 }
 
