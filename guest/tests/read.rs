@@ -552,6 +552,9 @@ fn a_number_of_any_length_is_not_read_into_memory() {
     assert_corrupt(dir.path(), "`snapshot.seq` does not hold a decimal number");
 }
 
+/// Returns the number of the snapshot that it read.
+type Read = fn(&Store<FaultyDir>) -> Result<u64, Error>;
+
 #[test]
 fn any_failed_operation_of_a_read_is_reported_and_never_makes_another_snapshot() {
     for layout in [Layout::Pair, Layout::Numbered] {
@@ -561,7 +564,7 @@ fn any_failed_operation_of_a_read_is_reported_and_never_makes_another_snapshot()
         for seq in [1, 2] {
             open(&FaultyDir::new(template.path(), Fault::None)).create(&seq.to_string(), seq).unwrap();
         }
-        let reads: [(&str, fn(&Store<FaultyDir>) -> Result<u64, Error>); 4] = [
+        let reads: [(&str, Read); 4] = [
             ("restore", |store| Ok(store.restore()?.seq)),
             ("info", |store| Ok(store.info()?.seq)),
             ("open_reader", |store| Ok(store.open_reader(None)?.info().seq)),
