@@ -72,7 +72,7 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
 
 fn open(dir: ModelDir, layout: Layout) -> Store<ModelDir> {
     let keep = NonZeroU32::new(2).unwrap();
-    Store::new(dir).with_settings(Settings { layout, keep, ..Settings::default() })
+    Store::new(dir).with_settings(Settings { layout, keep: Some(keep), ..Settings::default() })
 }
 
 fn restore(disk: &Disk, layout: Layout) -> Pair {
