@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 /// What is opened only to be looked at; a link itself, and not what it leads to.
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -56,7 +57,8 @@ impl Mounts {
                     let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
                     return self.below(file.as_fd(), existing, rest);
                 }
-                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
+                // What this process may not reach is where its path says, as far as it may look.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -124,8 +126,16 @@ fn chain(file: BorrowedFd<'_>, path: &Path) -> io::Result<Vec<(u64, u64)>> {
         chain.push((stat.st_dev, stat.st_ino));
         dir
     };
+    let mut above = path.ancestors().skip(chain.len());
     loop {
-        dir = rustix::fs::openat(&dir, "..", LOOK | OFlags::DIRECTORY, Mode::empty())?;
+        let parent = rustix::fs::openat(&dir, "..", LOOK | OFlags::DIRECTORY, Mode::empty());
+        dir = match (parent, above.next()) {
+            // Another user's directory, which this process may not enter: its path leads above it.
+            (Err(Errno::ACCESS), Some(path)) => {
+                rustix::fs::open(path, LOOK | OFlags::DIRECTORY, Mode::empty())?
+            }
+            (parent, _) => parent?,
+        };
         let stat = look(dir.as_fd())?;
         // Only the root is in itself.
         if chain.last() == Some(&(stat.st_dev, stat.st_ino)) {

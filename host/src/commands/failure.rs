@@ -211,7 +211,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// Quotes a path for a shell, if it needs that.
-fn shell_word(path: &Path) -> String {
+pub fn shell_word(path: &Path) -> String {
     let path = path.to_string_lossy();
     let path = if path.starts_with('-') { format!("./{path}").into() } else { path };
     let is_safe = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use minisnap_host::{Folder, FolderError};
 
 use super::Failure;
+use super::failure::shell_word;
 
 /// A folder of the host, and what the component calls it.
 #[derive(Clone)]
@@ -45,12 +46,12 @@ pub fn open(given: &[Preopen], protected: &[&Path]) -> Result<Vec<Folder>, Failu
 fn failure(Preopen { host, guest }: &Preopen, error: FolderError) -> Failure {
     match error {
         FolderError::Open { path, error } => Failure::file("open", &path, &error),
-        FolderError::Link { ref link, .. } => Failure::refused(
+        error @ FolderError::Link { .. } => Failure::refused(
             2,
             format!("--dir {}: {error}, which a component may have planted", host.display()),
             format!(
-                "if it leads where you mean, name that itself: --dir \"$(realpath {})\"::{guest}",
-                link.display()
+                "if it leads where you mean, name what it leads to: --dir \"$(realpath {})\"::{guest}",
+                shell_word(host)
             ),
         ),
         error => Failure::refused(

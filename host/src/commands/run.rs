@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use minisnap_host::config::{ConfigError, Grants};
@@ -229,7 +229,12 @@ impl Run {
             engine.increment_epoch();
             thread::sleep(GRACE);
             let error = Error::Component(wasmtime::Error::msg(timed_out(timeout)));
-            let _ = Failure::about(&component)(error).report();
+            // The component may have filled standard error, which nobody reads.
+            let told = thread::spawn(move || drop(Failure::about(&component)(error).report()));
+            let until = Instant::now() + GRACE;
+            while !told.is_finished() && Instant::now() < until {
+                thread::sleep(Duration::from_millis(10));
+            }
             std::process::exit(11);
         };
         thread::Builder::new().name("timeout".to_owned()).spawn(end).map(drop)

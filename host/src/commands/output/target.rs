@@ -272,9 +272,12 @@ fn holds_files_of_a_store(folder: &OwnedFd) -> io::Result<bool> {
 
 /// Whether a store uses this name, for temporary and damaged files too.
 fn is_of_a_store(name: &OsString) -> bool {
-    const PAIR: [&str; 8] = [
+    const PAIR: [&str; 10] = [
         "snapshot.json",
+        "snapshot.json.tmp",
         "snapshot.seq",
+        // After a crash of native minisnap, the number of a committed snapshot.
+        "snapshot.seq.tmp",
         "snapshot.sum",
         "snapshot.tmp",
         "snapshot.commit",
