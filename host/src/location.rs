@@ -44,6 +44,15 @@ impl Mounts {
         Mounts(mounts().unwrap_or_default())
     }
 
+    /// Whether something is, or may be, mounted below a path that has no links. Otherwise, two paths below it that are apart
+    /// are two directories.
+    #[cfg(feature = "arcella")]
+    pub(crate) fn may_be_below(&self, path: &Path) -> bool {
+        let Mounts(mounts) = self;
+        let is_below = |mount: &Mount| mount.point != path && mount.point.starts_with(path);
+        mounts.is_empty() || mounts.iter().any(is_below)
+    }
+
     /// Where an open directory is, of which this is the path.
     pub(crate) fn locate(&self, dir: BorrowedFd<'_>, path: &Path) -> io::Result<Location> {
         self.below(dir, &std::path::absolute(path)?, Path::new(""))

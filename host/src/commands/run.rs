@@ -230,7 +230,7 @@ impl Run {
             thread::sleep(GRACE);
             let error = Error::Component(wasmtime::Error::msg(timed_out(timeout)));
             // The component may have filled standard error, which nobody reads.
-            let told = thread::spawn(move || drop(Failure::about(&component)(error).report()));
+            let told = thread::spawn(move || Failure::about(&component)(error).report());
             let until = Instant::now() + GRACE;
             while !told.is_finished() && Instant::now() < until {
                 thread::sleep(Duration::from_millis(10));

@@ -48,7 +48,7 @@ pub(super) fn check_all(root: &Path, owned: &[&Owned]) -> Result<()> {
     let real =
         owned.iter().map(|owned| Ok((real_below(root, owned)?, *owned))).collect::<Result<Vec<_>>>()?;
     check_apart(real.clone())?;
-    check_located(&real)
+    check_located(root, &real)
 }
 
 /// Checks that no bind mount makes this directory one of the others, or puts one into the other.
@@ -57,6 +57,9 @@ pub(super) fn check_mounts(root: &Path, owned: &Owned, others: &[&Owned]) -> Res
     #[cfg(target_os = "linux")]
     {
         let mounts = Mounts::now();
+        if resolve(root).is_ok_and(|root| !mounts.may_be_below(&root)) {
+            return Ok(());
+        }
         let here = located(&mounts, &real, owned)?;
         for other in others.iter().filter(|other| other.name != owned.name) {
             // A link, or what cannot be found, is a mistake of that component alone.
@@ -75,8 +78,11 @@ pub(super) fn check_mounts(root: &Path, owned: &Owned, others: &[&Owned]) -> Res
 
 /// Checks that no two of these directories, which are apart by their paths, overlap where they really are.
 #[cfg(target_os = "linux")]
-fn check_located(real: &[(PathBuf, &Owned)]) -> Result<()> {
+fn check_located(root: &Path, real: &[(PathBuf, &Owned)]) -> Result<()> {
     let mounts = Mounts::now();
+    if resolve(root).is_ok_and(|root| !mounts.may_be_below(&root)) {
+        return Ok(());
+    }
     let mut found: Vec<(&PathBuf, &Owned, Location)> = Vec::new();
     for (path, owned) in real {
         let here = located(&mounts, path, owned)?;
@@ -90,7 +96,7 @@ fn check_located(real: &[(PathBuf, &Owned)]) -> Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 #[expect(clippy::unnecessary_wraps, reason = "on Linux, they are compared")]
-fn check_located(_: &[(PathBuf, &Owned)]) -> Result<()> {
+fn check_located(_: &Path, _: &[(PathBuf, &Owned)]) -> Result<()> {
     Ok(())
 }
 
