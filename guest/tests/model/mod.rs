@@ -7,6 +7,7 @@ pub mod disk;
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use minisnap_component::dir::{Dir, Entry, Kind, Listing, Sync};
 
@@ -72,9 +73,13 @@ impl Dir for ModelDir {
 
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         let disk = &self.machine.borrow().now;
-        Ok(disk.find(name).map(|node| match disk.files.get(&node) {
-            Some(contents) => Entry { kind: Kind::File, size: contents.len() as u64, modified: None },
-            None => Entry { kind: Kind::Dir, size: 0, modified: None },
+        Ok(disk.find(name).map(|node| {
+            // What is made later has a higher number, and is written at once.
+            let modified = UNIX_EPOCH.checked_add(Duration::from_secs(node as u64));
+            match disk.files.get(&node) {
+                Some(contents) => Entry { kind: Kind::File, size: contents.len() as u64, modified },
+                None => Entry { kind: Kind::Dir, size: 0, modified },
+            }
         }))
     }
 
