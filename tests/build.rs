@@ -18,6 +18,11 @@ fn main() {
     println!("cargo::rerun-if-changed=../guest/src");
     println!("cargo::rerun-if-changed=../guest/client");
 
+    println!("cargo::rustc-check-cfg=cfg(one_file_system)");
+    if device("/dev/shm".as_ref()).is_none_or(|memory| device(&env::temp_dir()) == Some(memory)) {
+        println!("cargo::rustc-cfg=one_file_system");
+    }
+
     let mut programs = String::new();
     for (constant, folder, file) in [
         ("BENCH", "consumers/bench", "wasm32-wasip2/release/bench.wasm"),
@@ -49,6 +54,14 @@ fn main() {
             &format!("/// Built from `{}`.\npub const {constant}: &str = {library:?};\n", source.display());
     }
     fs::write(out.join("programs.rs"), programs).expect("the constants can be written");
+}
+
+/// The device of a folder's file system.
+fn device(folder: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    return fs::metadata(folder).ok().map(|metadata| std::os::unix::fs::MetadataExt::dev(&metadata));
+    #[cfg(not(unix))]
+    None
 }
 
 fn build(folder: &Path, target: &Path, to_wasm: bool) {

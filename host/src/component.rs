@@ -1,15 +1,20 @@
 //! The store component, compiled and linked.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Config, Engine};
 
+use crate::calls::{Calls, GRACE, MAX_CALLS, Submitted, Target};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::grant::Grant;
-use crate::idle::Idle;
+use crate::grant::{Access, Grant};
 use crate::instance::Guest;
+use crate::instances::Instances;
 use crate::store::{Store, bindings};
 
 /// The store component that this crate embeds, for composing it with others.
@@ -17,6 +22,10 @@ pub const COMPONENT: &[u8] = include_bytes!(env!("MINISNAP_COMPONENT_FILE"));
 
 /// How many instances wait for their next call, unless the host says otherwise.
 const MAX_IDLE: usize = 64;
+
+/// The most memory that all instances have together, unless the host says otherwise: as much as one alone can ever have,
+/// so that no restore is refused while it is the only one.
+const MAX_MEMORY: usize = u32::MAX as usize;
 
 /// The store component, ready to be opened on directories. Made once a process; clones share everything.
 ///
@@ -31,7 +40,8 @@ pub struct Minisnap {
 pub(crate) struct Shared {
     pub(crate) pre: bindings::StorePre<Guest>,
     pub(crate) clock: Clock,
-    pub(crate) idle: Idle,
+    pub(crate) instances: Arc<Instances>,
+    pub(crate) calls: Arc<Calls>,
 }
 
 impl Minisnap {
@@ -65,7 +75,7 @@ impl Minisnap {
     ///
     /// As [`with_config`](Self::with_config).
     #[cfg(feature = "cache")]
-    pub fn with_cache(config: Config, folder: &std::path::Path) -> Result<Self> {
+    pub fn with_cache(config: Config, folder: &Path) -> Result<Self> {
         Self::link(config, |engine| crate::compiled::load(engine, folder))
     }
 
@@ -82,7 +92,8 @@ impl Minisnap {
             link_wasi(&mut linker)?;
             let clock = Clock::start(&engine)?;
             let pre = bindings::StorePre::new(linker.instantiate_pre(&component)?)?;
-            Ok(Shared { pre, clock, idle: Idle::new(MAX_IDLE) })
+            let instances = Arc::new(Instances::new(MAX_IDLE, MAX_MEMORY));
+            Ok(Shared { pre, clock, instances, calls: Arc::new(Calls::new(MAX_CALLS)) })
         };
         let shared = link().map_err(Error::Component)?;
         Ok(Minisnap { shared: Arc::new(shared) })
@@ -92,22 +103,100 @@ impl Minisnap {
     /// were not called for longest are dropped first, and made again when they are called.
     ///
     /// Call it before this is cloned or a store is opened: for those, nothing changes.
-    pub fn max_idle(mut self, instances: usize) -> Self {
+    pub fn max_idle(self, instances: usize) -> Self {
+        self.set(|shared| shared.instances = Arc::new(shared.instances.with_max_idle(instances)))
+    }
+
+    /// Sets the most memory that all instances of the component have together, in bytes; 4 GiB unless set, which is what
+    /// one alone can have at most. Where a call needs more, idle instances are dropped; if that is not enough, it is
+    /// [`Error::Io`], and costs no data.
+    ///
+    /// Creating a state, and reading one in chunks, needs less than 8 MiB; restoring one needs its size beside that.
+    ///
+    /// Call it before this is cloned or a store is opened: for those, nothing changes.
+    pub fn max_memory(self, bytes: usize) -> Self {
+        self.set(|shared| shared.instances = Arc::new(shared.instances.with_max_memory(bytes)))
+    }
+
+    /// Sets how many calls of all stores run at once; 512 unless set. A file system gets a quarter of them at most, and a
+    /// directory a quarter of that, so that one that hangs leaves the rest to others. Further calls wait for their turn
+    /// until their [deadlines](Grant::deadline), and are [`Error::Io`] then.
+    ///
+    /// Call it before this is cloned or a store is opened: for those, nothing changes.
+    pub fn max_calls(self, calls: usize) -> Self {
+        self.set(|shared| shared.calls = Arc::new(Calls::new(calls)))
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Shared)) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.idle = Idle::new(instances);
+            set(shared);
         }
         self
     }
 
-    /// Opens a store as `grant` says. It blocks: an asynchronous host opens stores in `spawn_blocking`.
+    /// Opens a store as `grant` says. It blocks until the grant's [deadline](Grant::deadline) at the latest: an
+    /// asynchronous host calls [`open_async`](Self::open_async).
     ///
     /// # Errors
     ///
     /// With write access, [`Error::Busy`] if the directory is held already, and what making it may meet:
-    /// [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`].
+    /// [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`], also if its file system does not answer in time.
     pub fn open(&self, grant: Grant) -> Result<Store> {
-        Store::new(self.clone(), grant)
+        let deadline = grant.deadline_of_a_call();
+        // Only with write access is the directory touched here.
+        if deadline == Duration::MAX || grant.access() != Access::ReadWrite {
+            let (grant, target) = locate(grant)?;
+            return Store::new(self.clone(), grant, target);
+        }
+        let dir = grant.dir().to_owned();
+        let (answer, answered) = mpsc::channel();
+        let submitted = self.submit(grant, move |store| drop(answer.send(store)))?;
+        let opened = match answered.recv_timeout(deadline.saturating_add(GRACE)) {
+            Err(RecvTimeoutError::Timeout) if submitted.withdraw() => answered.recv().ok(),
+            opened => opened.ok(),
+        };
+        opened.unwrap_or_else(|| Err(unanswered(&dir, deadline)))
     }
+
+    /// The same in a tokio runtime with its time driver.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_async(&self, grant: Grant) -> Result<Store> {
+        let (dir, deadline) = (grant.dir().to_owned(), grant.deadline_of_a_call());
+        let (answer, mut answered) = oneshot::channel();
+        let submitted = self.submit(grant, move |store| drop(answer.send(store)))?;
+        let opened = match tokio::time::timeout(deadline.saturating_add(GRACE), &mut answered).await {
+            Ok(opened) => opened.ok(),
+            Err(_) if submitted.withdraw() => answered.await.ok(),
+            Err(_) => None,
+        };
+        opened.unwrap_or_else(|| Err(unanswered(&dir, deadline)))
+    }
+
+    /// Has a store opened in a thread. One that nobody waits for any more is closed again there.
+    fn submit(&self, grant: Grant, answer: impl FnOnce(Result<Store>) + Send + 'static) -> Result<Submitted> {
+        let (grant, target) = locate(grant)?;
+        let until = Instant::now().checked_add(grant.deadline_of_a_call());
+        let (minisnap, opened) = (self.clone(), target.clone());
+        let job = move |turn: Result<()>| answer(turn.and_then(|()| Store::new(minisnap, grant, opened)));
+        Ok(self.shared.calls.submit(&target, until, job))
+    }
+}
+
+/// A grant with an absolute path, and what its calls work on.
+fn locate(grant: Grant) -> Result<(Grant, Arc<Target>)> {
+    let grant = grant.absolute()?;
+    let target = Arc::new(Target::new(grant.dir().to_owned()));
+    Ok((grant, target))
+}
+
+fn unanswered(dir: &Path, deadline: Duration) -> Error {
+    Error::Io(format!(
+        "cannot open the directory `{}`: its file system has not answered within {deadline:?}; try again once it answers",
+        dir.display()
+    ))
 }
 
 /// Links of WASI what the component imports, and nothing else: no sockets, say.

@@ -1,31 +1,31 @@
 //! What a consumer component's snapshots need in its host: its store, and the streams that it has open.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::Duration;
-use std::{fmt, mem, thread};
+use std::time::Instant;
+use std::{fmt, mem};
 
 use tokio::runtime::Handle;
-use tracing::Span;
+use tokio::sync::oneshot;
 use wasmtime::component::ResourceTable;
 
+use crate::calls::{Calls, GRACE, Target};
 use crate::error::{Error, Result};
 use crate::store::Store;
-
-/// How much longer than its deadline a call may take before its caller is told, so that one that can be interrupted says
-/// itself what happened.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// The snapshots of one consumer, made from a [`Store`], which was opened by a grant.
 ///
 /// It belongs into the data of the consumer's `wasmtime::Store`, where [`SnapshotView`] finds it.
 ///
-/// Dropping it undoes what the consumer was writing, and lets go of the directory. In a tokio runtime, that happens in a
-/// thread of its own if anything is open, for it blocks: a host that opens the directory again at once waits for
+/// Dropping it undoes what the consumer was writing, and lets go of the directory. In a tokio runtime, that happens in
+/// another thread if anything is open, for it blocks: a host that opens the directory again at once waits for
 /// [`into_store_async`](Self::into_store_async) instead.
 pub struct SnapshotCtx {
     store: Place,
     /// Whether nobody waited for the end of the last call, which may have opened a stream that has no owner.
     overdue: bool,
+    calls: Arc<Calls>,
+    target: Arc<Target>,
     /// The readers and writers that the consumer has open.
     pub(crate) table: ResourceTable,
 }
@@ -48,7 +48,14 @@ pub trait SnapshotView {
 impl SnapshotCtx {
     /// The snapshots that are in `store`.
     pub fn new(store: Store) -> Self {
-        SnapshotCtx { store: Place::Here(Box::new(store)), overdue: false, table: ResourceTable::new() }
+        let (calls, target) = store.calls();
+        SnapshotCtx {
+            calls: calls.clone(),
+            target: target.clone(),
+            store: Place::Here(Box::new(store)),
+            overdue: false,
+            table: ResourceTable::new(),
+        }
     }
 
     /// The store, for the host's own calls, which block: not for a task of an asynchronous runtime.
@@ -116,43 +123,47 @@ impl SnapshotCtx {
         }
     }
 
-    /// Calls the store in a thread for what blocks, so that neither a slow disk nor one that does not answer holds up
-    /// anybody else.
+    /// Calls the store in a thread for calls, so that neither a slow disk nor one that does not answer holds up anybody
+    /// else. If the call does not begin, what is open is ended before the next one.
     pub(crate) async fn call<R: Send + 'static>(
         &mut self,
         call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let deadline = self.look()?.grant().deadline_of_a_call();
         let overdue = mem::take(&mut self.overdue);
+        // What is ended first has its own time.
+        let time = if overdue { deadline.saturating_mul(2) } else { deadline };
+        let until = Instant::now().checked_add(time);
         let mut store = self.take()?;
         let (back, returning) = channel();
         self.store = Place::Called(returning);
-        let span = Span::current();
-        let called = tokio::task::spawn_blocking(move || {
-            span.in_scope(|| {
+        let (answer, mut answered) = oneshot::channel();
+        let submitted = self.calls.submit(&self.target, until, move |turn| {
+            let result = turn.map(|()| {
                 if overdue {
                     store.end_streams();
                 }
-                let result = call(&mut store);
-                // Where nobody waits for it any more, it ends here.
-                let _ = back.send(store);
-                result
-            })
+                let until = Instant::now().checked_add(deadline).into_iter().chain(until).min();
+                store.in_turn(until, call)
+            });
+            // Where nobody waits for it any more, it ends here.
+            let _ = back.send(store);
+            let _ = answer.send(result);
         });
-        // What is ended first has its own time.
-        let time = if overdue { deadline.saturating_mul(2) } else { deadline };
-        match tokio::time::timeout(time.saturating_add(GRACE), called).await {
-            Ok(Ok(result)) => {
-                self.look()?;
-                self.overdue = false;
-                result
+        let result = match tokio::time::timeout(time.saturating_add(GRACE), &mut answered).await {
+            Ok(result) => result,
+            Err(_) if submitted.withdraw() => answered.await,
+            Err(_) => {
+                return Err(Error::Io(format!(
+                    "the call has not ended after {deadline:?}, nor could it be interrupted; it may end yet: restore \
+                     the snapshot to see, and open readers and writers again"
+                )));
             }
-            Ok(Err(_)) => Err(panicked()),
-            Err(_) => Err(Error::Io(format!(
-                "the call has not ended after {deadline:?}, nor could it be interrupted; it may end yet: restore the \
-                 snapshot to see, and open readers and writers again"
-            ))),
-        }
+        };
+        let result = result.map_err(|_| panicked())?;
+        self.look()?;
+        self.overdue = result.is_err();
+        result?
     }
 }
 
@@ -168,11 +179,11 @@ impl Drop for SnapshotCtx {
         if !may_block || Handle::try_current().is_err() {
             return;
         }
-        let (hand_over, handed) = channel::<Place>();
-        match thread::Builder::new().name("minisnap-end".to_owned()).spawn(move || drop(handed.recv())) {
-            Ok(_) => drop(hand_over.send(place)),
+        let end = move |turn: Result<()>| match turn {
+            Ok(()) => drop(place),
             Err(_) => place.abandon(),
-        }
+        };
+        self.calls.submit(&self.target, None, end).detach();
     }
 }
 

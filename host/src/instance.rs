@@ -1,5 +1,6 @@
 //! One running instance of the store component, in a `wasmtime::Store` of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Span;
@@ -12,6 +13,7 @@ use crate::clock::Clock;
 use crate::component::Shared;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
+use crate::instances::Instances;
 use crate::store::bindings;
 
 /// Where the component finds its directory.
@@ -52,10 +54,16 @@ pub(crate) struct Guest {
     memory: Memory,
 }
 
-/// The memory of one instance in bytes.
+/// The memory of one instance in bytes, a part of what all may have.
 struct Memory {
     limit: usize,
     peak: usize,
+    size: usize,
+    /// How much of its size it may not get after all, if it cannot be had from the system.
+    growing: usize,
+    instances: Arc<Instances>,
+    /// Whether more was refused because all instances together have too much.
+    wanted_too_much_of_all: bool,
 }
 
 impl Instance {
@@ -90,14 +98,23 @@ impl Instance {
         })?;
 
         let limit = grant.memory();
-        let guest =
-            Guest { wasi: wasi.build(), table: ResourceTable::new(), memory: Memory { limit, peak: 0 } };
+        let memory = Memory {
+            limit,
+            peak: 0,
+            size: 0,
+            growing: 0,
+            instances: shared.instances.clone(),
+            wanted_too_much_of_all: false,
+        };
+        let guest = Guest { wasi: wasi.build(), table: ResourceTable::new(), memory };
         let mut store = wasmtime::Store::new(shared.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         // What one call may bring back: its default would refuse a state above 128 MiB.
         store.set_hostcall_fuel(limit);
         store.set_epoch_deadline(Clock::epochs(grant.deadline_of_a_call()));
-        let bindings = shared.pre.instantiate(&mut store).map_err(Error::Component)?;
+        let bindings = shared.pre.instantiate(&mut store);
+        let bindings =
+            bindings.map_err(|error| store.data_mut().memory.problem().unwrap_or(Error::Component(error)))?;
         Ok(Instance { number, streams: Vec::new(), dir, store, bindings, output })
     }
 
@@ -109,6 +126,11 @@ impl Instance {
     /// The most memory that it has had, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
         self.store.data().memory.peak
+    }
+
+    /// Says that a call failed because all instances together have too much memory, if it did.
+    pub(crate) fn memory_problem(&mut self) -> Option<Error> {
+        self.store.data_mut().memory.problem()
     }
 
     /// The stream that is open under this handle.
@@ -140,16 +162,47 @@ impl WasiView for Guest {
     }
 }
 
+impl Memory {
+    fn problem(&mut self) -> Option<Error> {
+        std::mem::take(&mut self.wanted_too_much_of_all).then(|| {
+            Error::Io(format!(
+                "the snapshot stores of this host have no memory left, of {} bytes for all together: try again later",
+                self.instances.max_memory()
+            ))
+        })
+    }
+}
+
 impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.limit;
-        if allowed {
-            self.peak = self.peak.max(desired);
+    fn memory_growing(&mut self, size: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > self.limit {
+            return Ok(false);
         }
-        Ok(allowed)
+        let more = desired.saturating_sub(size);
+        if !self.instances.allow(more) {
+            self.wanted_too_much_of_all = true;
+            return Ok(false);
+        }
+        self.growing = more;
+        self.size += more;
+        self.peak = self.peak.max(desired);
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        let growing = std::mem::take(&mut self.growing);
+        self.size -= growing;
+        self.instances.take_back(growing);
+        Ok(())
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= MAX_TABLE)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.instances.take_back(self.size);
     }
 }

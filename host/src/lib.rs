@@ -50,6 +50,7 @@
 
 #![deny(missing_docs)]
 
+mod calls;
 mod clock;
 #[cfg(feature = "cache")]
 mod compiled;
@@ -60,8 +61,8 @@ mod ctx;
 mod error;
 mod folder;
 mod grant;
-mod idle;
 mod instance;
+mod instances;
 mod linker;
 mod linker_async;
 #[cfg(unix)]

@@ -12,9 +12,10 @@ use crate::stream::Handle;
 /// The same as [`add_to_linker`](crate::add_to_linker), for components that are instantiated and called by wasmtime's
 /// asynchronous functions, in a tokio runtime with its time driver (`enable_time`).
 ///
-/// Calls of the store run in the runtime's threads for what blocks. A component whose directory does not answer gets its
-/// error after the [deadline](crate::Grant::deadline) of its grant, and `busy` from then on until the hanging call has
-/// ended, and with it the readers and writers that were open; other components do not notice.
+/// Calls of the store run in threads of [`Minisnap`](crate::Minisnap::max_calls), which are not the runtime's. A component
+/// whose directory does not answer gets its error after the [deadline](crate::Grant::deadline) of its grant, and `busy`
+/// from then on until the hanging call has ended, and with it the readers and writers that were open; other components do
+/// not notice. Another store on that directory fails at once meanwhile.
 ///
 /// # Errors
 ///

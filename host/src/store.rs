@@ -3,6 +3,7 @@
 mod streams;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,11 +11,12 @@ use serde::de::DeserializeOwned;
 use tracing::{Span, debug, debug_span, field, warn, warn_span};
 use wasmtime::Trap;
 
+use crate::calls::{Calls, Target, Turn};
 use crate::component::Minisnap;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
-use crate::idle::Slot;
 use crate::instance::{Guest, Instance};
+use crate::instances::Slot;
 use crate::snapshot::{Info, Layout, Migration, Skipped, Snapshot};
 use crate::stream::{Reader, Writer};
 pub(crate) use bindings::exports::arcella::minisnap::snapshot_maintenance as maintenance;
@@ -46,6 +48,7 @@ type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
 pub struct Store {
     minisnap: Minisnap,
     grant: Grant,
+    target: Arc<Target>,
     held: Option<Held>,
     /// Where the instance waits for the next call.
     instance: Slot,
@@ -54,27 +57,31 @@ pub struct Store {
     peak_memory: usize,
     /// Whether what an earlier crash left was settled, and told of.
     settled: bool,
-    /// When the call that is running must have ended, if it is made of several calls of the component.
+    /// When the call that is running must have ended.
     until: Option<Instant>,
+    /// Whether the call that is running need not wait for its turn.
+    has_turn: bool,
 }
 
 impl Store {
-    pub(crate) fn new(minisnap: Minisnap, grant: Grant) -> Result<Self> {
+    /// A store on the target, which is the directory of the grant.
+    pub(crate) fn new(minisnap: Minisnap, grant: Grant, target: Arc<Target>) -> Result<Self> {
         let span = debug_span!("grant", dir = %grant.dir().display(), access = ?grant.access());
         let _span = span.enter();
         let started = Instant::now();
-        let grant = grant.absolute()?;
         let held = grant.hold()?;
         debug!(elapsed = ?started.elapsed(), "opened");
         Ok(Store {
             minisnap,
             grant,
+            target,
             held,
             instance: Slot::default(),
             instances: 0,
             peak_memory: 0,
             settled: false,
             until: None,
+            has_turn: false,
         })
     }
 
@@ -292,7 +299,29 @@ impl Store {
         debug_span!("restore", dir = %self.grant.dir().display(), seq = field::Empty, bytes = field::Empty)
     }
 
-    /// Makes one call, with one deadline, of several calls of the component.
+    /// The calls of all stores, of which this one's are on its target.
+    pub(crate) fn calls(&self) -> (&Arc<Calls>, &Arc<Target>) {
+        (&self.minisnap.shared.calls, &self.target)
+    }
+
+    /// Makes a call whose turn it is, and which must have ended at this time.
+    pub(crate) fn in_turn<R>(
+        &mut self,
+        until: Option<Instant>,
+        call: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        (self.until, self.has_turn) = (until, true);
+        let result = call(self);
+        (self.until, self.has_turn) = (None, false);
+        result
+    }
+
+    /// Waits for the turn of the call that is running.
+    fn turn<'c>(&self, calls: &'c Arc<Calls>) -> Result<Option<Turn<'c>>> {
+        if self.has_turn { Ok(None) } else { calls.turn(&self.target, self.until).map(Some) }
+    }
+
+    /// Makes one call, with one deadline, of one or several calls of the component.
     fn with_one_deadline<R>(&mut self, calls: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let outer = self.until;
         self.until = outer.or_else(|| Instant::now().checked_add(self.grant.deadline_of_a_call()));
@@ -373,8 +402,12 @@ impl Store {
         name: &'static str,
         call: impl FnOnce(&mut Instance) -> Answer<R>,
     ) -> Result<R> {
-        let instance = self.instance()?;
-        self.call_on(instance, name, call)
+        let shared = self.minisnap.shared.clone();
+        self.with_one_deadline(|store| {
+            let _turn = store.turn(&shared.calls)?;
+            let instance = store.instance()?;
+            store.call_on(instance, name, call)
+        })
     }
 
     /// Calls an instance, and keeps it if it can serve other calls.
@@ -393,18 +426,25 @@ impl Store {
         debug!(call = name, elapsed = ?started.elapsed(), "called");
         let peak = instance.peak_memory();
         self.peak_memory = self.peak_memory.max(peak);
+        let problem = instance.memory_problem();
         let trap = match answer {
             Ok(answer) => {
                 if !instance.streams.is_empty() {
                     self.instance.put(instance);
                 } else if peak <= KEPT_MEMORY {
-                    self.minisnap.shared.idle.put(&self.instance, instance);
+                    self.minisnap.shared.instances.put(&self.instance, instance);
                 }
-                return Ok(answer?);
+                return match (answer, problem) {
+                    (Err(wit::Error::Io(_)), Some(problem)) => Err(problem),
+                    (answer, _) => Ok(answer?),
+                };
             }
             Err(trap) => trap,
         };
         // The instance is not put back: after a trap, its memory means nothing.
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
         if let Some(Trap::Interrupt) = trap.downcast_ref::<Trap>() {
             let deadline = self.grant.deadline_of_a_call();
             return Err(Error::Io(format!(

@@ -1,7 +1,8 @@
 /* Preloaded into a program, makes a file system hang: what syncs something below the folder HANG_IN waits while the file
- * HANG_WHILE exists, and what looks at it by its path, while HANG_STAT_WHILE does. */
+ * HANG_WHILE exists, and what looks at it by its path, while HANG_STAT_WHILE does. Each that waits writes a byte there. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,11 @@ static void wait_for(const char *path, const char *variable) {
     if (!folder || !file) return;
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != 0)) return;
-    while (access(file, F_OK) == 0) usleep(1000);
+    int waits = open(file, O_WRONLY | O_APPEND);
+    if (waits < 0) return;
+    ssize_t written = write(waits, ".", 1);
+    close(waits);
+    while (written == 1 && access(file, F_OK) == 0) usleep(1000);
 }
 
 static void wait_for_file(int fd) {

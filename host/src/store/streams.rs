@@ -115,11 +115,13 @@ impl Store {
     pub(crate) fn end(&mut self, handle: Handle) {
         // Undoing has its own time: it follows on what took too long, too.
         let until = self.until.take();
+        // It waits for nobody: a stream that stays open is in the way of the next one.
+        let has_turn = std::mem::replace(&mut self.has_turn, true);
         let ended = self.call_stream(handle, "end", |instance| {
             instance.streams.retain(|stream| stream.resource != handle.stream);
             handle.stream.resource_drop(&mut instance.store).map(Ok)
         });
-        self.until = until;
+        (self.until, self.has_turn) = (until, has_turn);
         if let Err(error) = ended {
             tracing::debug!(%error, "a stream ended after its instance");
         }
@@ -131,22 +133,26 @@ impl Store {
         name: &'static str,
         call: impl FnOnce(&mut Instance) -> Answer<R>,
     ) -> Result<R> {
-        match self.instance.take() {
-            Some(mut instance) if instance.number == handle.instance => {
-                let span = instance.stream(handle.stream).map(|stream| stream.span.clone());
-                let _span = span.map(Span::entered);
-                self.call_on(instance, name, call)
-            }
-            other => {
-                if let Some(instance) = other {
-                    self.instance.put(instance);
+        let shared = self.minisnap.shared.clone();
+        self.with_one_deadline(|store| {
+            let _turn = store.turn(&shared.calls)?;
+            match store.instance.take() {
+                Some(mut instance) if instance.number == handle.instance => {
+                    let span = instance.stream(handle.stream).map(|stream| stream.span.clone());
+                    let _span = span.map(Span::entered);
+                    store.call_on(instance, name, call)
                 }
-                Err(Error::Io(
-                    "the stream has ended: its directory was replaced, or the store's component trapped; \
-                     open it again"
-                        .to_owned(),
-                ))
+                other => {
+                    if let Some(instance) = other {
+                        store.instance.put(instance);
+                    }
+                    Err(Error::Io(
+                        "the stream has ended: its directory was replaced, or the store's component trapped; \
+                         open it again"
+                            .to_owned(),
+                    ))
+                }
             }
-        }
+        })
     }
 }

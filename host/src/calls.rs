@@ -1,0 +1,361 @@
+//! The calls of all stores: a limited number runs at once, and a limited share of them on one file system and in one
+//! directory, so that one that hangs cannot take them all.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tracing::{Dispatch, Span, dispatcher};
+
+use crate::error::{Error, Result};
+
+/// How many calls run at once, unless the host says otherwise.
+pub(crate) const MAX_CALLS: usize = 512;
+
+/// One file system gets a call of so many, and one directory a call of so many of those.
+const SHARE: usize = 4;
+
+/// How much longer than its deadline a call may take before its caller is told, so that one that can be interrupted says
+/// itself what happened.
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a thread waits for its next call.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// What a call works on.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The directory, an absolute path.
+    pub(crate) dir: PathBuf,
+    /// Its file system, and itself.
+    shares: [Key; 2],
+}
+
+/// What has a share of the calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    /// A file system's device; where the system does not tell, all are taken for one.
+    Device(Option<(u32, u32)>),
+    /// A directory's path, hashed: where two are taken for one, they share.
+    Dir(u64),
+}
+
+/// The calls that are running, those that wait for their turn, and the threads for those whose callers may not block.
+pub(crate) struct Calls {
+    most: usize,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The number of the next call.
+    next: u64,
+    running: Vec<Call>,
+    /// How many of them there are of each.
+    shares: HashMap<Key, usize>,
+    /// The first come first, unless their file system has its share.
+    waiting: VecDeque<(Call, Start)>,
+    /// How many threads wait for work and have not been woken.
+    idle: usize,
+    /// How many threads were woken, and have not noticed yet.
+    woken: usize,
+}
+
+struct Call {
+    number: u64,
+    target: Arc<Target>,
+    /// Its deadline.
+    until: Option<Instant>,
+}
+
+/// How a call begins.
+enum Start {
+    /// In its caller's thread, which waits for this.
+    Here(SyncSender<()>),
+    /// In a thread for calls.
+    InThread(Job),
+}
+
+/// What a thread does: the call, or else it says why there is none.
+type Job = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// A call that runs in its caller's thread, until this is dropped.
+pub(crate) struct Turn<'c> {
+    calls: &'c Arc<Calls>,
+    number: u64,
+}
+
+/// A call for which its caller waits; if this is dropped before it began, it never does.
+pub(crate) struct Submitted {
+    calls: Arc<Calls>,
+    number: u64,
+}
+
+impl Target {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        #[cfg(target_os = "linux")]
+        let device = crate::location::device_of(&dir);
+        #[cfg(not(target_os = "linux"))]
+        let device = None;
+        let mut hasher = DefaultHasher::new();
+        dir.hash(&mut hasher);
+        Target { dir, shares: [Key::Device(device), Key::Dir(hasher.finish())] }
+    }
+}
+
+impl Calls {
+    /// Lets `most` calls run at once.
+    pub(crate) fn new(most: usize) -> Self {
+        Calls { most: most.max(1), state: Mutex::default(), work: Condvar::new() }
+    }
+
+    /// Waits for the turn of a call in this thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the directory hangs, or no turn came before the deadline.
+    pub(crate) fn turn(self: &Arc<Self>, target: &Arc<Target>, until: Option<Instant>) -> Result<Turn<'_>> {
+        let mut state = self.lock();
+        let call = state.call(target, until);
+        state.check_answers(&call)?;
+        let turn = Turn { calls: self, number: call.number };
+        if state.has_room(self.most, &call) {
+            state.begin(call);
+            return Ok(turn);
+        }
+        let (begin, begun) = sync_channel(1);
+        state.waiting.push_back((call, Start::Here(begin)));
+        drop(state);
+        let has_begun = match until {
+            Some(until) => begun.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok(),
+            None => begun.recv().is_ok(),
+        };
+        if !has_begun && self.lock().withdraw(turn.number).is_some() {
+            return Err(not_begun());
+        }
+        Ok(turn)
+    }
+
+    /// Has a job done in a thread when its turn comes, or tells it at once that the directory hangs.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        target: &Arc<Target>,
+        until: Option<Instant>,
+        job: impl FnOnce(Result<()>) + Send + 'static,
+    ) -> Submitted {
+        let context = Context::of_this_thread();
+        let mut state = self.lock();
+        let call = state.call(target, until);
+        let submitted = Submitted { calls: self.clone(), number: call.number };
+        if let Err(error) = state.check_answers(&call) {
+            drop(state);
+            job(Err(error));
+            return submitted;
+        }
+        let job = Box::new(move |turn| context.within(|| job(turn)));
+        state.waiting.push_back((call, Start::InThread(job)));
+        self.begin_next(&mut state);
+        submitted
+    }
+
+    /// Begins the call whose turn it is, if there is one.
+    ///
+    /// It is called whenever a call comes or ends: one more can begin then, at most.
+    fn begin_next(self: &Arc<Self>, state: &mut State) {
+        let Some(next) = state.next(self.most) else { return };
+        if let Start::InThread(_) = state.waiting[next].1 {
+            self.wake_a_thread(state);
+        } else if let Some((call, Start::Here(begin))) = state.waiting.remove(next) {
+            state.begin(call);
+            // A caller that has given up finds that it has begun.
+            let _ = begin.send(());
+        }
+    }
+
+    fn wake_a_thread(self: &Arc<Self>, state: &mut State) {
+        if state.idle > 0 {
+            state.idle -= 1;
+            state.woken += 1;
+            self.work.notify_one();
+            return;
+        }
+        let calls = self.clone();
+        let thread = thread::Builder::new().name("minisnap-call".to_owned()).spawn(move || calls.work());
+        if let Err(error) = thread {
+            // The call waits for a thread that ends another, or for its deadline.
+            tracing::warn!(%error, "no thread can be started for a call");
+        }
+    }
+
+    /// Makes calls until there have been none for a while.
+    fn work(self: Arc<Self>) {
+        let mut state = self.lock();
+        loop {
+            while let Some(next) = state.next(self.most) {
+                let Some((call, start)) = state.waiting.remove(next) else { break };
+                let number = call.number;
+                state.begin(call);
+                match start {
+                    Start::Here(begin) => drop(begin.send(())),
+                    Start::InThread(job) => {
+                        drop(state);
+                        // Whoever waits for it learns of a panic from what the job has dropped.
+                        let _ = catch_unwind(AssertUnwindSafe(|| job(Ok(()))));
+                        state = self.lock();
+                        state.end(number);
+                    }
+                }
+            }
+            state.idle += 1;
+            let sleeping = |state: &mut State| state.woken == 0;
+            let waited = self.work.wait_timeout_while(state, KEEP_ALIVE, sleeping);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.woken == 0 {
+                state.idle -= 1;
+                return;
+            }
+            state.woken -= 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn call(&mut self, target: &Arc<Target>, until: Option<Instant>) -> Call {
+        self.next += 1;
+        Call { number: self.next, target: target.clone(), until }
+    }
+
+    /// Whether a call can begin.
+    fn has_room(&self, most: usize, call: &Call) -> bool {
+        let mut share = most;
+        let has_room = |key| {
+            share = (share / SHARE).max(1);
+            self.shares.get(key).is_none_or(|running| *running < share)
+        };
+        self.running.len() < most && call.target.shares.iter().all(has_room)
+    }
+
+    /// The waiting call whose turn it is.
+    fn next(&self, most: usize) -> Option<usize> {
+        self.waiting.iter().position(|(call, _)| self.has_room(most, call))
+    }
+
+    fn begin(&mut self, call: Call) {
+        for key in call.target.shares {
+            *self.shares.entry(key).or_default() += 1;
+        }
+        self.running.push(call);
+    }
+
+    fn end(&mut self, number: u64) {
+        let Some(at) = self.running.iter().position(|call| call.number == number) else { return };
+        let call = self.running.swap_remove(at);
+        for key in call.target.shares {
+            if let Entry::Occupied(mut share) = self.shares.entry(key) {
+                *share.get_mut() -= 1;
+                if *share.get() == 0 {
+                    share.remove();
+                }
+            }
+        }
+    }
+
+    /// Takes back a call that has not begun.
+    fn withdraw(&mut self, number: u64) -> Option<Start> {
+        let at = self.waiting.iter().position(|(call, _)| call.number == number)?;
+        self.waiting.remove(at).map(|(_, start)| start)
+    }
+
+    /// Checks that no call on this directory has been running for longer than it may.
+    fn check_answers(&self, next: &Call) -> Result<()> {
+        let now = Instant::now();
+        let overdue = |call: &&Call| {
+            call.target.shares == next.target.shares
+                && call.target.dir == next.target.dir
+                && call.until.is_some_and(|until| now > until + GRACE)
+        };
+        let Some(call) = self.running.iter().find(overdue) else { return Ok(()) };
+        let late = call.until.map_or(Duration::ZERO, |until| now.saturating_duration_since(until));
+        Err(Error::Io(format!(
+            "the directory `{}` does not answer: a call that should have ended {late:.1?} ago still waits for its file \
+             system; try again once it answers",
+            next.target.dir.display()
+        )))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.calls.lock();
+        state.end(self.number);
+        self.calls.begin_next(&mut state);
+    }
+}
+
+impl Submitted {
+    /// Takes the call back, if it has not begun; its job is told.
+    pub(crate) fn withdraw(&self) -> bool {
+        let withdrawn = self.calls.lock().withdraw(self.number);
+        match withdrawn {
+            Some(Start::InThread(job)) => job(Err(not_begun())),
+            Some(Start::Here(_)) | None => return false,
+        }
+        true
+    }
+}
+
+impl Submitted {
+    /// Lets it begin whenever its turn comes.
+    pub(crate) fn detach(mut self) {
+        // Which no call has.
+        self.number = 0;
+    }
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+fn not_begun() -> Error {
+    Error::Io(
+        "the call was not begun before its deadline, since too many others are running or the file system does not \
+         answer: nothing was changed; try again"
+            .to_owned(),
+    )
+}
+
+/// What a job finds in its thread as in the one that submitted it: where events are logged, and a runtime.
+struct Context {
+    span: Span,
+    subscriber: Dispatch,
+    runtime: Option<Handle>,
+}
+
+impl Context {
+    fn of_this_thread() -> Self {
+        Context {
+            span: Span::current(),
+            subscriber: dispatcher::get_default(Dispatch::clone),
+            runtime: Handle::try_current().ok(),
+        }
+    }
+
+    fn within(self, job: impl FnOnce()) {
+        let _runtime = self.runtime.as_ref().map(Handle::enter);
+        dispatcher::with_default(&self.subscriber, || self.span.in_scope(job));
+    }
+}
