@@ -199,23 +199,32 @@ fn the_effective_table_says_what_each_component_gets() {
         .collect();
     let directory = |path: &str| format!("{root}/{path}");
     assert_eq!(cells[0], ["component", "access", "layout", "keep", "max-state", "max-total", "directory"]);
-    assert_eq!(cells[1], ["banned", "none", "numbered", "5", "1.0 KiB", "none", &directory("banned")]);
+    assert_eq!(
+        cells[1],
+        ["banned", "none", "numbered", "5 (default)", "1.0 KiB", "none", &directory("banned")]
+    );
     assert_eq!(
         cells[2],
         ["counter", "read-write", "numbered", "2", "1.0 KiB", "1.0 MiB", &directory("counter")]
     );
-    assert_eq!(cells[3], ["reader", "read-only", "pair", "5", "7 B", "none", &directory("shared/reader")]);
-    assert_eq!(cells[4], ["*", "read-write", "numbered", "5", "1.0 KiB", "none", &directory("NAME")]);
+    assert_eq!(
+        cells[3],
+        ["reader", "read-only", "pair", "5 (default)", "7 B", "none", &directory("shared/reader")]
+    );
+    assert_eq!(
+        cells[4],
+        ["*", "read-write", "numbered", "5 (default)", "1.0 KiB", "none", &directory("NAME")]
+    );
     assert_eq!((table.code, cells.len(), table.stderr.as_str()), (Some(0), 5, ""));
     assert!(!place.path("state").exists(), "a check made a directory");
 
     let json = place.check(&["--json"]).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let reader = serde_json::json!({
-        "name": "reader", "directory": directory("shared/reader"), "access": "read-only", "layout": "pair",
-        "keep": 5, "must-exist": false, "max-state": 7, "max-total": null,
+        "name": "reader", "directory": directory("shared/reader"), "digest": null, "access": "read-only",
+        "layout": "pair", "keep": null, "must-exist": false, "max-state": 7, "max-total": null,
     });
-    assert_eq!(json["components"][2], reader);
+    assert_eq!((&json["components"][2], &json["components"][1]["keep"]), (&reader, &2.into()));
     assert_eq!((json["root"].as_str(), &json["defaults"]["max-state"]), (Some(root.as_str()), &1024.into()));
 }
 

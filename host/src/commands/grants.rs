@@ -35,8 +35,9 @@ struct Check {
     /// The grants file
     file: PathBuf,
     /// Print {"root":DIR,"components":[...],"defaults":{...}}, of which each component is {"name":NAME,"directory":DIR,
-    /// "access":"read-write"|"read-only"|"none","layout":"pair"|"numbered","keep":N,"must-exist":BOOL,
-    /// "max-state":BYTES,"max-total":BYTES|null}, and the defaults are the same without name and directory
+    /// "digest":"sha256:..."|null,"access":"read-write"|"read-only"|"none","layout":"pair"|"numbered","keep":N|null,
+    /// "must-exist":BOOL,"max-state":BYTES,"max-total":BYTES|null}, and the defaults are the same without name, directory
+    /// and digest; without "keep", 5 generations are kept, and all that another program wrote
     #[arg(long)]
     json: bool,
 }
@@ -56,6 +57,7 @@ fn json_of(grants: &GrantsFile) -> String {
         let mut value = terms(&entry.terms);
         value["name"] = entry.name.into();
         value["directory"] = shown(&entry.directory).into();
+        value["digest"] = entry.digest().map(|digest| digest.to_string()).into();
         value
     });
     let components: Vec<Value> = components.collect();
@@ -71,7 +73,7 @@ fn terms(terms: &Terms) -> Value {
     json!({
         "access": access(terms.access),
         "layout": table::layout(terms.layout),
-        "keep": terms.keep.unwrap_or(Grant::KEEP),
+        "keep": terms.keep,
         "must-exist": terms.must_exist,
         "max-state": terms.max_state,
         "max-total": terms.max_total,
@@ -92,7 +94,7 @@ fn row(name: String, directory: &Path, terms: &Terms) -> Vec<String> {
         name,
         access(terms.access).to_owned(),
         table::layout(terms.layout).to_owned(),
-        terms.keep.unwrap_or(Grant::KEEP).to_string(),
+        terms.keep.map_or_else(|| format!("{} (default)", Grant::KEEP), |keep| keep.to_string()),
         table::size(terms.max_state),
         terms.max_total.map_or_else(|| "none".to_owned(), table::size),
         shown(directory),

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{AtFlags, CWD, Dir, DirEntry, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{fchmod, fchown, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
@@ -126,15 +126,14 @@ impl Target {
     /// Replacing a hard link to a file of the store is harmless, since only that name changes. Writing an open
     /// descriptor changes the file itself, so that must not be a file of the store under any name.
     pub fn lies_in_snapshots(&self, store: Option<&Path>) -> io::Result<bool> {
-        let kept = || store.map(with_entries).unwrap_or_default();
         match self {
-            Target::Special(Place { folder, .. }) => is_below(folder, &kept()),
+            Target::Special(Place { folder, .. }) => is_below(folder, store),
             Target::File { place: Place { folder, .. }, .. } => {
-                Ok(is_below(folder, &kept())? || holds_files_of_a_store(folder)?)
+                Ok(is_below(folder, store)? || holds_files_of_a_store(folder)?)
             }
-            Target::Stdout => is_opened_file_of_a_store(io::stdout(), kept),
-            Target::Stderr => is_opened_file_of_a_store(io::stderr(), kept),
-            Target::Descriptor(file) => is_opened_file_of_a_store(file, kept),
+            Target::Stdout => is_opened_file_of_a_store(io::stdout(), store),
+            Target::Stderr => is_opened_file_of_a_store(io::stderr(), store),
+            Target::Descriptor(file) => is_opened_file_of_a_store(file, store),
         }
     }
 
@@ -208,24 +207,26 @@ fn keep_owner_and_mode(file: &File, old: &Stat) -> io::Result<()> {
     Ok(fchmod(file, Mode::from_raw_mode(old.st_mode & bits))?)
 }
 
-/// The folder, as `.`, and its entries: a bind mount of any of them has the same inode.
-fn with_entries(folder: &Path) -> Vec<(OsString, Stat)> {
+/// The entries of a folder that are wanted, as they are seen through whatever is mounted there. One that was renamed or
+/// removed since is skipped.
+fn entries(folder: &Path, is_wanted: impl Fn(&DirEntry) -> bool) -> Vec<Stat> {
     let Ok(folder) = openat(CWD, folder, LIST, Mode::empty()) else { return Vec::new() };
-    let names = [".".into()].into_iter().chain(names(&folder).unwrap_or_default());
-    // An entry that was renamed or removed since is skipped.
-    let found = names.filter_map(|name| {
-        let stat = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        Some((name, stat))
-    });
-    found.collect()
+    let Ok(listing) = Dir::read_from(&folder) else { return Vec::new() };
+    let found = listing.filter_map(Result::ok).filter(is_wanted);
+    found.filter_map(|entry| statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW).ok()).collect()
 }
 
-/// Whether the folder, or one above it, is one of `kept`.
-fn is_below(folder: &OwnedFd, kept: &[(OsString, Stat)]) -> io::Result<bool> {
+/// Whether the folder, or one above it, is the store or a folder in it, which a bind mount may have brought elsewhere.
+fn is_below(folder: &OwnedFd, store: Option<&Path>) -> io::Result<bool> {
+    let is_folder = |entry: &DirEntry| {
+        let may_be = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
+        may_be && entry.file_name() != c".."
+    };
+    let kept = store.map(|store| entries(store, is_folder)).unwrap_or_default();
     let mut folder = folder.try_clone()?;
     let mut stat = fstat(&folder)?;
     loop {
-        if kept.iter().any(|(_, kept)| is_same(kept, &stat)) {
+        if kept.iter().any(|kept| is_same(kept, &stat)) {
             return Ok(true);
         }
         let above = match openat(&folder, "..", LOOK_UP, Mode::empty()) {
@@ -242,18 +243,16 @@ fn is_below(folder: &OwnedFd, kept: &[(OsString, Stat)]) -> io::Result<bool> {
     }
 }
 
-/// Whether an open file is one of `kept` that the store uses, or, by the path it was opened with, a file of another
-/// store.
-fn is_opened_file_of_a_store(
-    file: impl AsFd,
-    kept: impl FnOnce() -> Vec<(OsString, Stat)>,
-) -> io::Result<bool> {
+/// Whether an open file is one of the store's, or, by the path it was opened with, of another store.
+fn is_opened_file_of_a_store(file: impl AsFd, store: Option<&Path>) -> io::Result<bool> {
     let stat = fstat(&file)?;
     // Pipes and terminals are the usual case, and need no look at the store.
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(false);
     }
-    if kept().iter().any(|(name, kept)| is_same(kept, &stat) && is_of_a_store(name)) {
+    let is_ours = |entry: &DirEntry| is_of_a_store(OsStr::from_bytes(entry.file_name().to_bytes()));
+    let kept = store.map(|store| entries(store, is_ours)).unwrap_or_default();
+    if kept.iter().any(|kept| is_same(kept, &stat)) {
         return Ok(true);
     }
     let link = format!("{DESCRIPTORS}/{}", file.as_fd().as_raw_fd());
@@ -271,7 +270,7 @@ fn holds_files_of_a_store(folder: &OwnedFd) -> io::Result<bool> {
 }
 
 /// Whether a store uses this name, for temporary and damaged files too.
-fn is_of_a_store(name: &OsString) -> bool {
+fn is_of_a_store(name: &OsStr) -> bool {
     const PAIR: [&str; 10] = [
         "snapshot.json",
         "snapshot.json.tmp",
