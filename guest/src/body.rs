@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use crate::block::{self, Block};
 use crate::error::{Error, Result};
 use crate::json;
-use crate::sum::Hash;
+use crate::sum::{Hasher, Sum};
 
 /// A file is read and summed in pieces of this many bytes: what a WASI host gives at most, and what fits
 /// into a processor's cache.
@@ -46,7 +46,7 @@ pub enum State {
 #[derive(Debug)]
 pub struct Scanned {
     /// The sum of what is summed.
-    pub sum: Hash,
+    pub sum: Sum,
     /// The size of the state in bytes.
     pub size: u64,
     /// The state, if it was to be kept.
@@ -70,7 +70,7 @@ pub struct Body<R> {
     file: R,
     extent: Extent,
     at: u64,
-    hasher: Box<blake3::Hasher>,
+    hasher: Hasher,
     /// How many more spaces belong to the indentation to be taken away.
     spaces: u8,
     piece: Vec<u8>,
@@ -84,14 +84,7 @@ impl<R: Read + Seek> Body<R> {
     /// As the file's start is sought.
     pub fn new(mut file: R, extent: Extent) -> io::Result<Self> {
         file.seek(SeekFrom::Start(0))?;
-        Ok(Body {
-            file,
-            extent,
-            at: 0,
-            hasher: Box::new(blake3::Hasher::new()),
-            spaces: 0,
-            piece: Vec::new(),
-        })
+        Ok(Body { file, extent, at: 0, hasher: Hasher::default(), spaces: 0, piece: Vec::new() })
     }
 
     /// The same from its start again.
@@ -104,8 +97,8 @@ impl<R: Read + Seek> Body<R> {
     }
 
     /// The sum of what was read so far.
-    pub fn sum(&self) -> Hash {
-        self.hasher.finalize()
+    pub fn sum(&self) -> Sum {
+        self.hasher.sum()
     }
 
     /// Reads a piece of the file, and appends what of it belongs to the state to `out`, which may be nothing.
@@ -300,7 +293,7 @@ mod tests {
         for _ in 0..2 {
             let scanned = body.scan(State::Keep { max_size: 7 }, 7, false).unwrap();
             assert_eq!((scanned.kept.as_slice(), scanned.size), (&b"[state]"[..], 7));
-            assert_eq!(scanned.sum, blake3::hash(b"head[state]tail"));
+            assert_eq!(scanned.sum, Sum::of(b"head[state]tail"));
             body = body.rewind().unwrap();
         }
         let Err(Failure::Refused(Error::TooLarge(6))) = body.scan(State::Keep { max_size: 6 }, 0, false)

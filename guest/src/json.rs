@@ -21,8 +21,7 @@ use token::{Problem, Step, Token, plain_run};
 /// text, what it is nested in counts.
 pub const MAX_DEPTH: usize = 127;
 
-/// Text is handed on in pieces of this many bytes, each at a multiple of it: whole pages of a file, and whole subtrees of
-/// BLAKE3.
+/// Text is handed on in pieces of this many bytes, each at a multiple of it: whole pages of a file.
 const PIECE: usize = 64 * 1024;
 
 /// Text is collected in so many bytes: a piece, and what comes with its last token.

@@ -93,7 +93,7 @@ impl<D: Dir> Draft<D> {
 
     fn finish(&mut self) -> io::Result<()> {
         self.file.write_all(envelope::BEFORE_SUM)?;
-        let tail = envelope::tail(&self.file.sum());
+        let tail = envelope::tail(self.file.sum());
         self.file.write_all(tail.as_bytes())?;
         self.file.flush()
     }

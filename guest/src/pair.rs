@@ -14,7 +14,7 @@ use crate::files::{
     self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Place, SEQ, STATE, SUMS, TMP, remove_file, sync_dir,
 };
 use crate::limits::Allowance;
-use crate::sum::{self, Summing, Sums};
+use crate::sum::{Sum, Summing, Sums};
 
 /// A snapshot that is being made: [`Write`] takes its state, [`commit`](Self::commit) finishes it, and
 /// dropping it undoes everything.
@@ -52,7 +52,7 @@ impl<D: Dir> Draft<D> {
     /// not claimed to be durable.
     pub fn commit(mut self, seq: u64) -> Result<()> {
         let seq = seq.to_string();
-        let sums = Sums { state: self.state.sum(), seq: sum::of(seq.as_bytes()) };
+        let sums = Sums { state: self.state.sum(), seq: Sum::of(seq.as_bytes()) };
 
         // Without the syncs of the three files, a committed file may be empty after a power cut.
         sync(self.state.inner_mut(), STATE)?;

@@ -1,32 +1,75 @@
 //! The sums of a snapshot's files, and how they are read.
 //!
-//! `snapshot.sum` has a line for each of the two files in the format of `b3sum`, so that
-//! `b3sum -c snapshot.sum` checks a snapshot without this program.
+//! `snapshot.sum` has a line for each of the two files in the format of `xxh128sum`, so that
+//! `xxh128sum -c snapshot.sum` checks a snapshot without this program.
 
+use std::fmt;
 use std::io::{self, Write};
 
-pub use blake3::Hash;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::files::{SEQ, STATE};
 
-/// The sum of some bytes.
-pub fn of(bytes: &[u8]) -> Hash {
-    blake3::hash(bytes)
+/// An XXH128 sum. It finds damage; it is no signature, since whoever can write in the directory can make another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sum(u128);
+
+impl Sum {
+    /// How many hexadecimal digits it has.
+    pub const DIGITS: usize = 32;
+
+    /// The sum of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Sum(xxh3_128(bytes))
+    }
+
+    /// Reads hexadecimal digits; those that [`Display`](fmt::Display) would not write are for the caller to refuse.
+    pub fn parse(digits: &str) -> Option<Self> {
+        u128::from_str_radix(digits, 16).ok().map(Sum)
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Sums bytes that come in pieces.
+#[derive(Default)]
+pub struct Hasher(Box<Xxh3>);
+
+impl Hasher {
+    /// Takes the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The sum of all pieces.
+    pub fn sum(&self) -> Sum {
+        Sum(self.0.digest128())
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hasher").field(&self.sum()).finish()
+    }
 }
 
 /// The sums of the two files of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sums {
     /// That of the state.
-    pub state: Hash,
+    pub state: Sum,
     /// That of the number.
-    pub seq: Hash,
+    pub seq: Sum,
 }
 
 impl Sums {
     /// The contents of the sums' file.
     pub fn to_text(self) -> String {
-        format!("{}  {STATE}\n{}  {SEQ}\n", self.state.to_hex(), self.seq.to_hex())
+        format!("{}  {STATE}\n{}  {SEQ}\n", self.state, self.seq)
     }
 
     /// Reads the contents of the sums' file, or `None` if they are not exactly what
@@ -34,10 +77,8 @@ impl Sums {
     pub fn parse(text: &[u8]) -> Option<Sums> {
         let text = str::from_utf8(text).ok()?;
         let (state, seq) = text.split_once('\n')?;
-        let sums = Sums {
-            state: Hash::from_hex(state.split_once(' ')?.0).ok()?,
-            seq: Hash::from_hex(seq.split_once(' ')?.0).ok()?,
-        };
+        let sums =
+            Sums { state: Sum::parse(state.split_once(' ')?.0)?, seq: Sum::parse(seq.split_once(' ')?.0)? };
         // What is not written the same way again is not ours: upper case, another name, more lines.
         (sums.to_text() == text).then_some(sums)
     }
@@ -60,17 +101,19 @@ pub enum Verdict {
     Unreadable,
 }
 
-/// Reads the sums' file, if there is one, against the sums of the two files as they are; `is_older` says that both were
-/// written after it.
-pub fn judge(text: Option<&[u8]>, is_older: bool, found: Sums) -> Verdict {
-    let Some(text) = text else { return Verdict::Unverified };
-    let Some(written) = Sums::parse(text) else { return Verdict::Unreadable };
-    match (written.state == found.state, written.seq == found.seq) {
-        (true, true) => Verdict::Verified,
-        _ if is_older => Verdict::Unverified,
-        (false, false) => Verdict::BothDiffer,
-        (false, true) => Verdict::StateDiffers,
-        (true, false) => Verdict::SeqDiffers,
+impl Verdict {
+    /// Reads the sums' file, if there is one, against the sums of the two files as they are; `is_older` says that both
+    /// were written after it.
+    pub fn of(text: Option<&[u8]>, is_older: bool, found: Sums) -> Self {
+        let Some(text) = text else { return Verdict::Unverified };
+        let Some(written) = Sums::parse(text) else { return Verdict::Unreadable };
+        match (written.state == found.state, written.seq == found.seq) {
+            (true, true) => Verdict::Verified,
+            _ if is_older => Verdict::Unverified,
+            (false, false) => Verdict::BothDiffer,
+            (false, true) => Verdict::StateDiffers,
+            (true, false) => Verdict::SeqDiffers,
+        }
     }
 }
 
@@ -78,14 +121,14 @@ pub fn judge(text: Option<&[u8]>, is_older: bool, found: Sums) -> Verdict {
 #[derive(Debug)]
 pub struct Summing<W> {
     inner: W,
-    hasher: blake3::Hasher,
+    hasher: Hasher,
     size: u64,
 }
 
 impl<W> Summing<W> {
     /// Passes everything on to `inner`.
     pub fn new(inner: W) -> Self {
-        Summing { inner, hasher: blake3::Hasher::new(), size: 0 }
+        Summing { inner, hasher: Hasher::default(), size: 0 }
     }
 
     /// How many bytes have passed.
@@ -94,8 +137,8 @@ impl<W> Summing<W> {
     }
 
     /// The sum of what has passed.
-    pub fn sum(&self) -> Hash {
-        self.hasher.finalize()
+    pub fn sum(&self) -> Sum {
+        self.hasher.sum()
     }
 
     /// The writer below.
@@ -121,13 +164,13 @@ impl<W: Write> Write for Summing<W> {
 mod tests {
     use super::*;
 
-    const PAIR: Sums = Sums { state: Hash::from_bytes([1; 32]), seq: Hash::from_bytes([2; 32]) };
+    const PAIR: Sums = Sums { state: Sum(u128::MAX / 15), seq: Sum(2) };
 
     #[test]
     fn only_a_pair_of_which_both_files_are_newer_than_the_sums_is_another_programs() {
-        let other = of(b"other");
+        let other = Sum::of(b"other");
         let text = PAIR.to_text();
-        let judge = |found| judge(Some(text.as_bytes()), false, found);
+        let judge = |found| Verdict::of(Some(text.as_bytes()), false, found);
         assert_eq!(judge(PAIR), Verdict::Verified);
         assert_eq!(judge(Sums { state: other, ..PAIR }), Verdict::StateDiffers);
         assert_eq!(judge(Sums { seq: other, ..PAIR }), Verdict::SeqDiffers);
@@ -135,10 +178,10 @@ mod tests {
         for found in
             [Sums { state: other, ..PAIR }, Sums { seq: other, ..PAIR }, Sums { state: other, seq: other }]
         {
-            assert_eq!(super::judge(Some(text.as_bytes()), true, found), Verdict::Unverified);
+            assert_eq!(Verdict::of(Some(text.as_bytes()), true, found), Verdict::Unverified);
         }
-        assert_eq!(super::judge(Some(text.as_bytes()), true, PAIR), Verdict::Verified);
-        assert_eq!(super::judge(None, false, PAIR), Verdict::Unverified);
+        assert_eq!(Verdict::of(Some(text.as_bytes()), true, PAIR), Verdict::Verified);
+        assert_eq!(Verdict::of(None, false, PAIR), Verdict::Unverified);
     }
 
     #[test]
@@ -147,7 +190,7 @@ mod tests {
         for bit in 0..8 * text.len() {
             let mut damaged = text.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            let verdict = judge(Some(&damaged), false, PAIR);
+            let verdict = Verdict::of(Some(&damaged), false, PAIR);
             assert!(
                 matches!(verdict, Verdict::StateDiffers | Verdict::SeqDiffers | Verdict::Unreadable),
                 "bit {bit}: {verdict:?}"

@@ -6,7 +6,7 @@
 //!   "state": {
 //!     "counter": 1
 //!   },
-//!   "blake3": "the sum of every byte before this line"
+//!   "xxh128": "the sum of every byte before this line"
 //! }
 //! ```
 //!
@@ -17,14 +17,17 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::body::Extent;
 use crate::files;
-use crate::sum::Hash;
+use crate::sum::Sum;
 
 /// What stands between the state and the line of the sum; the sum is of it, too.
 pub const BEFORE_SUM: &[u8] = b",\n";
 /// What stands after the state where there is no sum.
 const END: &[u8] = b"\n}";
 /// How many bytes stand after the state where there is a sum.
-const AFTER_STATE: usize = BEFORE_SUM.len() + 80;
+const AFTER_STATE: usize = BEFORE_SUM.len() + BEFORE_DIGITS.len() + Sum::DIGITS + AFTER_DIGITS.len();
+/// What stands before and after the digits of the sum.
+const BEFORE_DIGITS: &str = "  \"xxh128\": \"";
+const AFTER_DIGITS: &str = "\"\n}";
 
 /// What stands before the state.
 pub fn head(seq: u64) -> String {
@@ -32,8 +35,8 @@ pub fn head(seq: u64) -> String {
 }
 
 /// The line of the sum, and the end.
-pub fn tail(sum: &Hash) -> String {
-    format!("  \"blake3\": \"{}\"\n}}", sum.to_hex())
+pub fn tail(sum: Sum) -> String {
+    format!("{BEFORE_DIGITS}{sum}{AFTER_DIGITS}")
 }
 
 /// The most bytes that a file takes beside its state.
@@ -45,7 +48,7 @@ pub struct Outline {
     /// Where the state lies, and what is summed.
     pub extent: Extent,
     /// The sum, or `None` if the file has none: another program wrote it.
-    pub sum: Option<Hash>,
+    pub sum: Option<Sum>,
 }
 
 /// Reads what stands before and after the state of the generation `seq`, or what is wrong with it.
@@ -87,11 +90,11 @@ pub fn outline<R: Read + Seek>(file: &mut R, seq: u64) -> io::Result<Result<Outl
 }
 
 /// The sum in what stands after the state, if that is exactly what [`tail`] makes.
-fn parse_after_state(after: &[u8]) -> Option<Hash> {
-    let line = after.strip_prefix(BEFORE_SUM)?;
-    let hex = line.strip_prefix(b"  \"blake3\": \"")?.get(..64)?;
-    let sum = Hash::from_hex(hex).ok()?;
-    (tail(&sum).as_bytes() == line).then_some(sum)
+fn parse_after_state(after: &[u8]) -> Option<Sum> {
+    let line = str::from_utf8(after.strip_prefix(BEFORE_SUM)?).ok()?;
+    let digits = line.strip_prefix(BEFORE_DIGITS)?.get(..Sum::DIGITS)?;
+    let sum = Sum::parse(digits)?;
+    (tail(sum) == line).then_some(sum)
 }
 
 /// The number of another generation at the start of what should be one's head.

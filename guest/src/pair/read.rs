@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Place, SEQ, STATE, SUMS};
 use crate::json;
 use crate::layout::ATTEMPTS;
-use crate::sum::{self, Sums, Verdict};
+use crate::sum::{Sum, Sums, Verdict};
 
 /// A stored snapshot, as far as it was asked for.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ pub fn newest_seq<D: Dir>(dir: &D) -> Result<Option<u64>> {
     let Some(text) = &stamp.seq else { return Err(missing(SEQ)) };
     if let Some(sums) = &stamp.sums {
         let Some(written) = Sums::parse(sums) else { return Err(unreadable_sums(places)) };
-        if written.seq != sum::of(text) && !places.are_newer_than_sums(&places.seq) {
+        if written.seq != Sum::of(text) && !places.are_newer_than_sums(&places.seq) {
             return Err(differs(&places.seq, &places.state, places));
         }
     }
@@ -216,8 +216,8 @@ impl Stamp {
     /// The number that goes with `state`, where it lies, and what the sums say of the two.
     fn judge<R>(&self, state: &Text<R>) -> (Option<(&[u8], &Place)>, Verdict) {
         let judge = |seq: &[u8], place: &Place| {
-            let found = Sums { state: state.scanned.sum, seq: sum::of(seq) };
-            sum::judge(self.sums.as_deref(), self.places.are_newer_than_sums(place), found)
+            let found = Sums { state: state.scanned.sum, seq: Sum::of(seq) };
+            Verdict::of(self.sums.as_deref(), self.places.are_newer_than_sums(place), found)
         };
         let in_place = self.seq.as_deref();
         let in_place = in_place.map(|seq| ((seq, &self.places.seq), judge(seq, &self.places.seq)));
@@ -233,7 +233,7 @@ impl Stamp {
     /// Whether the sums vouch for the number, so that they will tell of the state too.
     fn vouches(&self) -> bool {
         let written = self.sums.as_deref().and_then(Sums::parse);
-        let seq = self.seq.as_deref().map(sum::of);
+        let seq = self.seq.as_deref().map(Sum::of);
         self.waiting.is_none()
             && written.map(|sums| sums.seq) == seq
             && seq.is_some()

@@ -15,7 +15,7 @@ use crate::layout::{Contents, Layout};
 use crate::limits::Allowance;
 use crate::numbered::{self, Condition, envelope};
 use crate::pair;
-use crate::sum::Hash;
+use crate::sum::Sum;
 
 /// What a migration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl<D: Dir> Store<D> {
     }
 
     /// Writes a state that is in one layout into a draft in another.
-    fn copy(&self, body: Body<D::Reader>, sum: Hash, formatter: Formatter<Draft<D>>) -> Result<Draft<D>> {
+    fn copy(&self, body: Body<D::Reader>, sum: Sum, formatter: Formatter<Draft<D>>) -> Result<Draft<D>> {
         let failed = |error| Error::io("read", "the snapshot", &error);
         let mut body = body.rewind().map_err(failed)?;
         let mut formatter = json::Bytes::from(formatter);

@@ -8,7 +8,7 @@ use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::files::{self, STATE};
 use crate::layout::Layout;
-use crate::sum::Hash;
+use crate::sum::Sum;
 
 /// How many readers may be open at a time: each has a file open and a few pieces of it in memory.
 pub const MAX_READERS: usize = 16;
@@ -36,7 +36,7 @@ pub struct Reader<D: Dir> {
     skipped: Vec<Skipped>,
     body: Body<D::Reader>,
     /// The sum when it was found sound.
-    sum: Hash,
+    sum: Sum,
     /// What was read and not yet returned starts at `returned`.
     ahead: Vec<u8>,
     returned: usize,

@@ -55,9 +55,9 @@ impl Grants {
 fn json_of(grants: &GrantsFile) -> String {
     let components = grants.entries().map(|entry| {
         let mut value = terms(&entry.terms);
-        value["name"] = entry.name.into();
         value["directory"] = shown(&entry.directory).into();
         value["digest"] = entry.digest().map(|digest| digest.to_string()).into();
+        value["name"] = entry.name.into();
         value
     });
     let components: Vec<Value> = components.collect();

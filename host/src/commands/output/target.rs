@@ -287,7 +287,7 @@ fn is_of_a_store(name: &OsStr) -> bool {
     let numbered = name.as_bytes().strip_prefix(b"snapshot_").and_then(|rest| rest.split_at_checked(20));
     let is_generation = numbered
         .is_some_and(|(number, end)| number.iter().all(u8::is_ascii_digit) && end.starts_with(b".json"));
-    is_generation || PAIR.iter().any(|ours| name == ours)
+    is_generation || PAIR.iter().any(|ours| *name == **ours)
 }
 
 fn names(folder: &OwnedFd) -> io::Result<Vec<OsString>> {
