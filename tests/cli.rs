@@ -172,7 +172,7 @@ fn list_shows_every_generation_as_a_table_and_as_json() {
         done(
             0,
             &format!(
-                "{{\"generations\":[{{\"modified\":\"TIME\",\"problem\":\"{PROBLEM}\",\"seq\":10,\"size\":1108,\
+                "{{\"generations\":[{{\"modified\":\"TIME\",\"problem\":\"{PROBLEM}\",\"seq\":10,\"size\":1076,\
                  \"soundness\":\"damaged\"}},{},{}],\"layout\":\"numbered\"}}\n",
                 generation(9),
                 generation(8)

@@ -199,22 +199,16 @@ fn the_effective_table_says_what_each_component_gets() {
         .collect();
     let directory = |path: &str| format!("{root}/{path}");
     assert_eq!(cells[0], ["component", "access", "layout", "keep", "max-state", "max-total", "directory"]);
-    assert_eq!(
-        cells[1],
-        ["banned", "none", "numbered", "5 (default)", "1.0 KiB", "none", &directory("banned")]
-    );
+    assert_eq!(cells[1], ["banned", "none", "numbered", "default", "1.0 KiB", "none", &directory("banned")]);
     assert_eq!(
         cells[2],
         ["counter", "read-write", "numbered", "2", "1.0 KiB", "1.0 MiB", &directory("counter")]
     );
     assert_eq!(
         cells[3],
-        ["reader", "read-only", "pair", "5 (default)", "7 B", "none", &directory("shared/reader")]
+        ["reader", "read-only", "pair", "default", "7 B", "none", &directory("shared/reader")]
     );
-    assert_eq!(
-        cells[4],
-        ["*", "read-write", "numbered", "5 (default)", "1.0 KiB", "none", &directory("NAME")]
-    );
+    assert_eq!(cells[4], ["*", "read-write", "numbered", "default", "1.0 KiB", "none", &directory("NAME")]);
     assert_eq!((table.code, cells.len(), table.stderr.as_str()), (Some(0), 5, ""));
     assert!(!place.path("state").exists(), "a check made a directory");
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use minisnap_host::Access;
 use minisnap_host::config::{Grants as GrantsFile, Terms};
-use minisnap_host::{Access, Grant};
 use serde_json::{Value, json};
 
 use super::output::print;
@@ -94,7 +94,7 @@ fn row(name: String, directory: &Path, terms: &Terms) -> Vec<String> {
         name,
         access(terms.access).to_owned(),
         table::layout(terms.layout).to_owned(),
-        terms.keep.map_or_else(|| format!("{} (default)", Grant::KEEP), |keep| keep.to_string()),
+        terms.keep.map_or_else(|| "default".to_owned(), |keep| keep.to_string()),
         table::size(terms.max_state),
         terms.max_total.map_or_else(|| "none".to_owned(), table::size),
         shown(directory),
