@@ -332,7 +332,7 @@ fn exit_code_3_the_state_is_not_one_json_value() {
     assert_fails(
         &create(&dir.path().join("new"), "1", "\u{feff}1"),
         3,
-        "line 1 column 1: a character beyond ASCII",
+        "line 1 column 1: a byte order mark (BOM) where a value is expected",
     );
     assert_eq!(restore(&dir.path().join("new")).code, Some(1));
 }
