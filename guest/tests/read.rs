@@ -248,9 +248,9 @@ fn crlf(text: &[u8]) -> Vec<u8> {
 /// Damages a file, and puts it back.
 fn damaged(path: &Path, (damage, sign): Damage, check: impl Fn(&str)) {
     let text = fs::read(path).unwrap();
-    rot(path, &damage(&text));
+    rot(path, damage(&text));
     check(&format!("; `{}` {sign}", path.file_name().unwrap().to_str().unwrap()));
-    rot(path, &text);
+    rot(path, text);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn what_a_power_cut_or_another_program_made_of_a_file_is_named() {
     }
     // All of them, as git checks them out: the first that cannot be read is named.
     let text = fs::read(file("snapshot.json")).unwrap();
-    rot(&file("snapshot.json"), &crlf(&text));
+    rot(file("snapshot.json"), crlf(&text));
     damaged(&file("snapshot.sum"), (crlf, CRLF), |sign| assert_corrupt(dir.path(), sign));
 
     let settings = Settings { layout: Layout::Numbered, ..Settings::default() };
