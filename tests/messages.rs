@@ -102,8 +102,9 @@ struct Case {
     script: &'static str,
     /// Whether the script mounts a file system on `mounted`, as root of namespaces of its own.
     mounts: bool,
-    /// What the message starts with, and what stands in it.
+    /// What the message starts with.
     subject: &'static str,
+    /// What stands in it.
     what: &'static str,
     /// What the line of help starts with.
     help: &'static str,
@@ -152,13 +153,14 @@ fn folder() -> TempDir {
 
 const PINNED: &str = "root = \"root\"\n[components.verbs]\ndigest = \
     \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"\n";
-const TEE: &str = "name = \"tee\"\nversion = \"1.0.0\"\n[capabilities.security]\nrequires_tee = true\nallowed_syscalls = []\n";
+const TEE: &str = "name = \"tee\"\nversion = \"1.0.0\"\n[capabilities.security]\nrequires_tee = true\n\
+    allowed_syscalls = []\n";
 
 /// A user who may do nothing that the mode does not allow: root may do anything, unless it gives that up.
 const POWERLESS: &str = "exec setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-all \"$1\"";
 
-/// An example of each error, the exit code that is documented, and the ways to meet it. A match: an error that is not
-/// listed does not compile.
+/// An example of each error, the exit code that is documented, and the ways to meet it. It becomes a match: with an
+/// error that is not listed, this does not compile.
 macro_rules! errors {
     ($($pattern:pat = $example:expr => $code:literal, $cases:expr;)*) => {
         fn cases_of(error: &Error) -> (i32, Vec<Case>) {
@@ -178,10 +180,12 @@ errors! {
         case("$1 info none", "`none`", "there is no snapshot yet", "make one"),
         case("$1 verify none", "`none`", "there is no snapshot yet", "make one"),
         case("$1 migrate none --to pair", "`none`", "there is no snapshot yet", "make one"),
-        case("$1 restore n --seq 7", "`n`", "no snapshot of this number", "see which there are: minisnap list n"),
+        case("$1 restore n --seq 7", "`n`",
+             "no snapshot of this number", "see which there are: minisnap list n"),
     ];
     Error::InvalidState(_) = Error::InvalidState(String::new()) => 3, [
-        case("$1 create s --seq 3 wrong.json", "`wrong.json`", "line 2 column 2: `N` where", "correct the state"),
+        case("$1 create s --seq 3 wrong.json", "`wrong.json`",
+             "line 2 column 2: `N` where", "correct the state"),
         case("$1 create s --seq 3", "standard input", "line 1 column 1: the text ends", "correct the state"),
     ];
     Error::Stale(_) = Error::Stale(0) => 4, [
@@ -202,17 +206,24 @@ errors! {
         case("$1 restore s --max-state 1", "`s`", "the state of 2 bytes is larger than", "give --max-state"),
     ];
     Error::Corrupt(_) = Error::Corrupt(String::new()) => 6, [
-        case("echo 1 > s/snapshot.json; $1 restore s", "`s`", "damaged: `snapshot.json` is not what", "copy the directory"),
-        case("sed -i 's/$/\\r/' s/*; $1 info s", "`s`", "CRLF line ends, as git's `autocrlf` makes them", "copy"),
-        case("gzip -c s/snapshot.json > x; cat x > s/snapshot.json; $1 verify s", "`s`", "is gzip data", "copy"),
+        case("echo 1 > s/snapshot.json; $1 restore s", "`s`",
+             "damaged: `snapshot.json` is not what", "copy the directory"),
+        case("sed -i 's/$/\\r/' s/*; $1 info s", "`s`",
+             "CRLF line ends, as git's `autocrlf` makes them", "copy"),
+        case("gzip -c s/snapshot.json > x; cat x > s/snapshot.json; $1 verify s", "`s`",
+             "is gzip data", "copy"),
         case(": > s/snapshot.seq; $1 create s --seq 3 state.json", "`s`", "`snapshot.seq` is empty", "copy"),
-        case("for f in n/*; do : > $f; done; $1 restore n", "`n`", "`snapshot_00000000000000000002.json` is empty", "copy"),
+        case("for f in n/*; do : > $f; done; $1 restore n", "`n`",
+             "`snapshot_00000000000000000002.json` is empty", "copy"),
         case("gzip n/*; $1 create n --seq 3 state.json", "`n`", ".json.gz` looks like one: unpack", "copy"),
     ];
     Error::NoSpace = Error::NoSpace => 7, [
-        case("$1 create s --seq 3 state.json --max-total 300", "`s`", "the directory is full: ", "give a larger --max-total"),
-        case("$1 create n --seq 3 state.json --max-total 240", "`n`", "the directory is full: ", "give a larger --max-total"),
-        case("$1 migrate s --to numbered --max-total 200", "`s`", "the directory is full: ", "give a larger --max-total"),
+        case("$1 create s --seq 3 state.json --max-total 300", "`s`",
+             "the directory is full: ", "give a larger --max-total"),
+        case("$1 create n --seq 3 state.json --max-total 240", "`n`",
+             "the directory is full: ", "give a larger --max-total"),
+        case("$1 migrate s --to numbered --max-total 200", "`s`",
+             "the directory is full: ", "give a larger --max-total"),
         mounting("yes 1, | head -c 900000 > x; (echo [; cat x; echo 1]) | $1 create mounted --seq 1", "`mounted`",
                  "the disk or a quota is full", "free space on that disk: df -h mounted"),
         mounting("yes 1, | head -c 900000 > x; (echo [; cat x; echo 1]) | $1 create mounted --seq 1 --max-total 1GiB",
@@ -229,14 +240,18 @@ errors! {
         mounting(
             "yes 1, | head -c 60000 > x; (echo [; cat x; echo 1]) > y; $1 create mounted --seq 1 --layout numbered y; \
              (echo [; cat x x x x x x x x; echo 1]) | $1 create mounted --seq 2 --max-total 500000",
-            "`mounted`", "the disk, a quota, or the directory is full, which may hold 500000 bytes", "free space on that disk"),
+            "`mounted`", "the disk, a quota, or the directory is full, which may hold 500000 bytes",
+            "free space on that disk"),
     ];
     Error::AccessDenied = Error::AccessDenied => 8, [
-        mounting("chmod 0 s; POWERLESS restore s", "`s`", "this user may not list it", "see who may read and write: ls -la s"),
-        mounting("chmod 0 s/snapshot.json; POWERLESS restore s", "`s`", "this user may not read `snapshot.json`", "see who"),
+        mounting("chmod 0 s; POWERLESS restore s", "`s`",
+                 "this user may not list it", "see who may read and write: ls -la s"),
+        mounting("chmod 0 s/snapshot.json; POWERLESS restore s", "`s`",
+                 "this user may not read `snapshot.json`", "see who"),
         mounting("chmod 0 n/snapshot_00000000000000000002.json; POWERLESS create n --seq 2 state.json", "`n`",
                  "this user may not read `snapshot_00000000000000000002.json`", "see who"),
-        mounting("chmod 500 s; POWERLESS create s --seq 3 state.json", "`s`", "this user may not write in it", "see who"),
+        mounting("chmod 500 s; POWERLESS create s --seq 3 state.json", "`s`",
+                 "this user may not write in it", "see who"),
         mounting("chmod 500 mounted; POWERLESS create mounted/a/b --seq 3 state.json", "`mounted/a/b`",
                  "it would be made in `", "see who may: ls -ld "),
         mounting("mkdir mounted/a; chmod 0 mounted; POWERLESS restore mounted/a", "`mounted/a`",
@@ -246,12 +261,15 @@ errors! {
     ];
     // The test holds the directory.
     Error::Busy { holder: _ } = Error::Busy { holder: None } => 9, [
-        case("$1 create held --seq 3 state.json", "`held`", "the snapshot directory is in use by process ", "wait for it"),
+        case("$1 create held --seq 3 state.json", "`held`",
+             "the snapshot directory is in use by process ", "wait for it"),
     ];
     Error::Io(_) = Error::Io(String::new()) => 10, [
         case("$1 restore state.json", "`state.json`", "is not a directory", "fix the cause"),
-        case("$1 create none --must-exist --seq 3 state.json", "`none`", "must exist: mount it, or make it", "fix the cause"),
-        case("cp n/* s; $1 restore s", "`s`", "two layouts, `snapshot.json` and `snapshot_0", "fix the cause"),
+        case("$1 create none --must-exist --seq 3 state.json", "`none`",
+             "must exist: mount it, or make it", "fix the cause"),
+        case("cp n/* s; $1 restore s", "`s`",
+             "two layouts, `snapshot.json` and `snapshot_0", "fix the cause"),
         case("$1 create s --seq 3 none", "`none`", "cannot read: ", "check the path and retry"),
         case("$1 create s --seq 3 mounted", "`mounted`", "cannot read: ", "fix the cause"),
         case("$1 restore s -o none/x", "`none/x`", "cannot write: ", "check the path and retry"),
@@ -261,9 +279,12 @@ errors! {
     // The command line restores states as text, of any type.
     Error::OtherType(_) = Error::OtherType(serde_json::from_str::<u8>("").unwrap_err()) => 10, [];
     Error::Component(_) = Error::Component(wasmtime::Error::msg("")) => 11, [
-        case("$1 run none.wasm --grant s", "`none.wasm`", "cannot read the component: ", "check the path and retry"),
-        case("$1 run text.wasm --grant s", "`text.wasm`", "failed to parse WebAssembly", "give a WebAssembly component"),
-        case("$1 run verbs.wasm --grant s -- panic", "`verbs.wasm`", "wasm trap: wasm `unreachable`", "see what it printed"),
+        case("$1 run none.wasm --grant s", "`none.wasm`",
+             "cannot read the component: ", "check the path and retry"),
+        case("$1 run text.wasm --grant s", "`text.wasm`",
+             "failed to parse WebAssembly", "give a WebAssembly component"),
+        case("$1 run verbs.wasm --grant s -- panic", "`verbs.wasm`",
+             "wasm trap: wasm `unreachable`", "see what it printed"),
         case("sleep 3 | $1 run verbs.wasm --grant s --timeout 1ms -- echo", "`verbs.wasm`",
              "exceeded its timeout of 1ms", "give a longer --timeout"),
     ];
