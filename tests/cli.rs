@@ -333,7 +333,7 @@ fn exit_code_3_the_state_is_not_one_json_value() {
     assert_fails(
         &create(&dir.path().join("new"), "1", "\u{feff}1"),
         3,
-        "line 1 column 1: a character beyond ASCII",
+        "line 1 column 1: a byte order mark (BOM) where a value is expected",
     );
     assert_eq!(restore(&dir.path().join("new")).code, Some(1));
 }
@@ -403,7 +403,11 @@ fn exit_code_7_the_directory_may_hold_no_more() {
         create.arg("create").arg(dir.path()).args(["--seq", "4", "--max-total", "4000"]);
         run(&mut create, &format!("\"{}\"", "x".repeat(size)))
     };
-    assert_fails(&create(3000), 7, "the disk or a quota is full");
+    assert_fails(
+        &create(3000),
+        7,
+        "the directory is full: the new snapshot and what must stay beside it are more than",
+    );
     assert_eq!(restore(dir.path()).stderr, "seq 3\n");
     assert_eq!(create(2000), done(0, "", ""));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "older ones made room");

@@ -58,7 +58,7 @@ fn a_file_without_a_root_or_that_is_not_toml_is_a_mistake_with_its_line() {
     assert_mistake("root = \"s\"\n[components.a]\n\n[components.a]\n", 4, "duplicate key", "");
     let place = Place::new("");
     fs::remove_file(place.grants()).unwrap();
-    assert_refused(&place.check(&[]), 2, "minisnap.toml: cannot read it: ");
+    assert_refused(&place.check(&[]), 2, "minisnap.toml`: cannot read it: ");
 }
 
 #[test]

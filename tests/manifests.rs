@@ -58,7 +58,7 @@ fn a_mistake_in_a_manifest_is_named_with_its_line() {
     for (text, place_and_what) in [
         ("name = \"a\"\nversion = \"1.0\"\n", ":2:11: Invalid module ID version: 1.0"),
         ("name = \"../counter\"\nversion = \"1.0.0\"\n", ":1:8: Invalid module ID name: ../counter"),
-        ("[component]\nname = \"a\"\n", ": the manifest has no `version`"),
+        ("[component]\nname = \"a\"\n", "`: the manifest has no `version`"),
         (
             "name = \"a\"\nversion = \"1.0.0\"\n[capabilities.resources]\nmemory_max = \"1MiB\"\n",
             ":4:14: `memory_max`: invalid type",
@@ -74,7 +74,7 @@ fn a_mistake_in_a_manifest_is_named_with_its_line() {
             2,
             &format!(
                 "app.component.toml{}",
-                if place_and_what.starts_with(':') { place_and_what } else { ": " }
+                if place_and_what.starts_with([':', '`']) { place_and_what } else { "`: " }
             ),
         );
         assert!(refused.stderr.contains(place_and_what), "{}", refused.stderr);
@@ -223,7 +223,7 @@ fn only_the_manifest_or_the_name_of_the_file_says_who_a_component_is() {
     assert_prints(&place.run("thief@1.0.0.wasm", &["create", "1", "\"counter@1.0.0\""]), &["ok"]);
     assert!(place.path("state/thief").is_dir() && !place.path("state/counter").exists());
     for nameless in ["nobody.wasm", "counter@1.0.wasm"] {
-        assert_refused(&place.run(nameless, &["exists"]), 2, &format!("{nameless}: it has no name"));
+        assert_refused(&place.run(nameless, &["exists"]), 2, &format!("{nameless}`: it has no name"));
     }
     // The manifest of another beside a file that says whose it is.
     place.install_with("thief@1.0.0", &manifest("counter", "1.0.0", ""));
@@ -232,7 +232,7 @@ fn only_the_manifest_or_the_name_of_the_file_says_who_a_component_is() {
     // Nor is a limit lost with the file that a link should lead to.
     fs::remove_file(place.path("thief@1.0.0.component.toml")).unwrap();
     symlink("nowhere", place.path("thief@1.0.0.component.toml")).unwrap();
-    assert_refused(&place.run("thief@1.0.0.wasm", &["exists"]), 2, "component.toml: cannot read it");
+    assert_refused(&place.run("thief@1.0.0.wasm", &["exists"]), 2, "component.toml`: cannot read it");
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn files_that_a_manifest_needs_are_refused_unless_the_command_line_grants_them()
     assert_refused(
         &refused,
         8,
-        "app.component.toml: `counter` needs files that it is not given: `/data/in`, `/logs`",
+        "app.component.toml`: `counter` needs files that it is not given: `/data/in`, `/logs`",
     );
     assert!(refused.stderr.contains("--dir HOST::/data/in --dir HOST::/logs"), "{}", refused.stderr);
     for guest in ["/data", "/data/in", "/dat", "/logs/more"] {

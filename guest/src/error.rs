@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 /// Why a call failed; `snapshot-store.wit` says what each case means to the caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Error {
     /// There is no snapshot yet.
     NotFound,
@@ -58,6 +58,13 @@ impl fmt::Display for Error {
             Error::Busy => f.write_str("the snapshot directory is in use"),
             Error::Io(what) => f.write_str(what),
         }
+    }
+}
+
+/// The message: what is derived would bring the standard library's escaping of strings, and its tables, into the component.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

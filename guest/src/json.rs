@@ -361,8 +361,9 @@ impl Core {
                 break;
             };
             let step = token.step(byte).map_err(|problem| match problem {
-                Problem::Expected(expected) => self.found_instead(text[at], at, expected),
-                Problem::Other(problem) => self.invalid(at, problem),
+                Problem::Expected(expected) => self.found_instead(text, at, expected),
+                Problem::NotEscaped => self.invalid(at, self.found(text, at) + " is not escaped"),
+                Problem::Other(problem) => self.invalid(at, problem.to_owned()),
             })?;
             match step {
                 Step::Within(next) => token = next,
@@ -426,15 +427,29 @@ impl Core {
     }
 
     fn unexpected(&self, text: &[u8], at: usize) -> Error {
-        self.found_instead(text[at], at, self.expected().unwrap_or("nothing more after the value"))
+        self.found_instead(text, at, self.expected().unwrap_or("nothing more after the value"))
     }
 
-    fn found_instead(&self, found: u8, at: usize, expected: &str) -> Error {
-        let found = match found {
-            0..0x20 | 0x7F => format!("the control character {found:#04x}"),
-            ..0x80 => format!("`{}`", char::from(found)),
-            _ => "a character beyond ASCII".to_owned(),
+    #[cold]
+    fn found_instead(&self, text: &[u8], at: usize, expected: &str) -> Error {
+        let mut problem = self.found(text, at) + " where " + expected + " is expected";
+        if matches!(text[at], b'N' | b'I') && (expected.starts_with("a value") || expected == "a digit") {
+            problem += "; JSON has neither `NaN` nor `Infinity`";
+        }
+        self.invalid(at, problem)
+    }
+
+    /// What is found at `at`. It is told by the first byte, so that it does not matter where the text is cut.
+    #[cold]
+    fn found(&self, text: &[u8], at: usize) -> String {
+        let found = match text[at] {
+            0 => "a NUL byte, as in UTF-16,",
+            0x1F if self.consumed + at as u64 == 0 => "0x1f, the first byte of gzip data,",
+            byte @ (..0x20 | 0x7F) => return format!("the control character {byte:#04x}"),
+            byte @ ..0x80 => return format!("`{}`", char::from(byte)),
+            _ if text[at..].starts_with("\u{FEFF}".as_bytes()) => "a byte order mark (BOM)",
+            _ => "a character beyond ASCII",
         };
-        self.invalid(at, format!("{found} where {expected} is expected"))
+        found.to_owned()
     }
 }

@@ -25,6 +25,7 @@
 
 mod block;
 pub mod body;
+pub mod damage;
 pub mod dir;
 pub mod error;
 pub mod files;

@@ -3,6 +3,7 @@
 //! The standard library could open it too; but its writes go through streams, of which it only tells that they
 //! failed: a full disk arrives as an input/output error. WASI's own calls say what happened.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -248,5 +249,22 @@ fn to_io(error: ErrorCode) -> io::Error {
     };
     // Of "Not a directory, similar to `ENOTDIR` in POSIX.", what a user needs.
     let message = error.message();
-    io::Error::new(kind, message.split([',', '.']).next().unwrap_or(message))
+    io::Error::new(kind, Said(message.split([',', '.']).next().unwrap_or(message)))
 }
+
+/// What WASI said.
+struct Said(&'static str);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Said {}

@@ -97,7 +97,16 @@ fn what_is_refused_names_line_and_column() {
         ("1.e5", "line 1 column 3: `e` where a digit is expected"),
         ("+1", "line 1 column 1: `+` where a value is expected"),
         (".5", "line 1 column 1: `.` where a value is expected"),
-        ("NaN", "line 1 column 1: `N` where a value is expected"),
+        ("NaN", "line 1 column 1: `N` where a value is expected; JSON has neither `NaN` nor `Infinity`"),
+        (
+            "[Infinity]",
+            "line 1 column 2: `I` where a value or `]` is expected; JSON has neither `NaN` nor `Infinity`",
+        ),
+        (
+            "[0,-Infinity]",
+            "line 1 column 5: `I` where a digit is expected; JSON has neither `NaN` nor `Infinity`",
+        ),
+        ("[0 N]", "line 1 column 4: `N` where `,` or `]` is expected"),
         ("tru", "line 1 column 4: the text ends where the rest of a literal is expected"),
         ("nul1", "line 1 column 4: `1` where `true`, `false` or `null` is expected"),
         ("'a'", "line 1 column 1: `'` where a value is expected"),
@@ -105,15 +114,16 @@ fn what_is_refused_names_line_and_column() {
         ("\"a\nb\"", "line 1 column 3: the control character 0x0a is not escaped"),
         (r#""\x""#, "line 1 column 3: `x` where one of `\"\\/bfnrtu` after a backslash is expected"),
         (r#""\u12g4""#, "line 1 column 6: `g` where a hexadecimal digit is expected"),
+        (r#""\ud800""#, "line 1 column 8: the escape of a lone surrogate, which is half of a character"),
+        (r#""\ud800\n""#, "line 1 column 9: the escape of a lone surrogate, which is half of a character"),
         (
-            r#""\ud800""#,
-            "line 1 column 8: `\"` where the escape of the trailing half of a surrogate pair is expected",
+            r#""\ud800\u0041""#,
+            "line 1 column 13: the escape of a lone surrogate, which is half of a character",
         ),
-        (r#""\ud800\u0041""#, "line 1 column 13: `\\u0041` is not part of a surrogate pair"),
-        (r#""\udc00""#, "line 1 column 7: `\\udc00` is not part of a surrogate pair"),
+        (r#""\udc00""#, "line 1 column 7: the escape of a lone surrogate, which is half of a character"),
         ("1 1", "line 1 column 3: `1` where nothing more after the value is expected"),
         ("[] // done", "line 1 column 4: `/` where nothing more after the value is expected"),
-        ("\u{feff}1", "line 1 column 1: a character beyond ASCII where a value is expected"),
+        ("\u{feff}1", "line 1 column 1: a byte order mark (BOM) where a value is expected"),
         ("[1,\u{a0}2]", "line 1 column 4: a character beyond ASCII where a value is expected"),
         ("{\"a\":{\"b\":[1,2", "line 1 column 15: the text ends where `,` or `]` is expected"),
     ] {
@@ -162,6 +172,32 @@ fn bytes_are_checked_across_the_pieces_they_are_read_in() {
         (b"\xC3\xA9", "line 1 column 1: a character beyond ASCII where a value is expected"),
     ] {
         assert_eq!(format_bytes([bytes].into_iter()), Err(expected.to_owned()), "{bytes:?}");
+        assert_eq!(format_bytes(bytes.chunks(1)), Err(expected.to_owned()), "{bytes:?}, byte by byte");
+    }
+}
+
+#[test]
+fn what_is_no_utf_8_is_refused_by_its_name() {
+    let utf_16 = |text: &str, to_bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        text.encode_utf16().flat_map(to_bytes).collect()
+    };
+    let (little, big) = (u16::to_le_bytes, u16::to_be_bytes);
+    let starts_as_utf_16 = "line 1 column 1: the text starts as UTF-16, and not as UTF-8";
+    for (bytes, expected) in [
+        (b"\xEF\xBB\xBF{}".to_vec(), "line 1 column 1: a byte order mark (BOM) where a value is expected"),
+        (utf_16("\u{feff}{}", little), starts_as_utf_16),
+        (utf_16("\u{feff}{}", big), starts_as_utf_16),
+        (utf_16("{}", little), "line 1 column 2: a NUL byte, as in UTF-16, where a name or `}` is expected"),
+        (utf_16("{}", big), "line 1 column 1: a NUL byte, as in UTF-16, where a value is expected"),
+        (utf_16("\"a\"", little), "line 1 column 2: a NUL byte, as in UTF-16, is not escaped"),
+        (
+            b"\x1F\x8B\x08\x00".to_vec(),
+            "line 1 column 1: 0x1f, the first byte of gzip data, where a value is expected",
+        ),
+        (b"[\x1F]".to_vec(), "line 1 column 2: the control character 0x1f where a value or `]` is expected"),
+        (b"[\xFF]".to_vec(), "line 1 column 2: a byte is not UTF-8"),
+    ] {
+        assert_eq!(format_bytes([bytes.as_slice()].into_iter()), Err(expected.to_owned()), "{bytes:?}");
         assert_eq!(format_bytes(bytes.chunks(1)), Err(expected.to_owned()), "{bytes:?}, byte by byte");
     }
 }

@@ -219,6 +219,92 @@ fn empty_zeroed_or_cut_files_are_corrupt() {
     assert!(matches!(store(dir.path()).info(), Err(Error::Corrupt(_))));
 }
 
+/// What becomes of a file: how, and what is said of it.
+type Damage = (fn(&[u8]) -> Vec<u8>, &'static str);
+
+const UTF_16: &str = "is UTF-16: convert it to UTF-8 without a byte order mark";
+
+/// What other programs and power cuts make of a file.
+const DAMAGES: [Damage; 8] = [
+    (|_| Vec::new(), "is empty, as after a power cut: take it from a backup"),
+    (|text| vec![0; text.len()], "is NUL bytes, as after a power cut: take it from a backup"),
+    (|_| b"\x1F\x8B\x08\x00\x00".to_vec(), "is gzip data: unpack it"),
+    (|text| utf_16(text, u16::to_le_bytes), UTF_16),
+    (|text| utf_16(text, u16::to_be_bytes), UTF_16),
+    (|text| utf_16(&[b"\xEF\xBB\xBF", text].concat(), u16::to_le_bytes), UTF_16),
+    (|text| utf_16(&[b"\xEF\xBB\xBF", text].concat(), u16::to_be_bytes), UTF_16),
+    (|text| [b"\xEF\xBB\xBF", text].concat(), "starts with a byte order mark (BOM): remove that"),
+];
+
+fn utf_16(text: &[u8], to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    str::from_utf8(text).unwrap().encode_utf16().flat_map(to_bytes).collect()
+}
+
+/// As git with `autocrlf` checks it out.
+fn crlf(text: &[u8]) -> Vec<u8> {
+    str::from_utf8(text).unwrap().replace('\n', "\r\n").into_bytes()
+}
+
+/// Damages a file, and puts it back.
+fn damaged(path: &Path, (damage, sign): Damage, check: impl Fn(&str)) {
+    let text = fs::read(path).unwrap();
+    rot(path, damage(&text));
+    check(&format!("; `{}` {sign}", path.file_name().unwrap().to_str().unwrap()));
+    rot(path, text);
+}
+
+#[test]
+fn what_a_power_cut_or_another_program_made_of_a_file_is_named() {
+    const CRLF: &str = "has CRLF line ends, as git's `autocrlf` makes them: check it out again with LF";
+    let dir = dir();
+    store(dir.path()).create("{\"a\":[1]}", 7).unwrap();
+    let file = |name| dir.path().join(name);
+    for damage in DAMAGES.into_iter().chain([(crlf as _, CRLF)]) {
+        for name in ["snapshot.json", "snapshot.sum"] {
+            damaged(&file(name), damage, |sign| assert_corrupt(dir.path(), sign));
+        }
+    }
+    for damage in DAMAGES {
+        damaged(&file("snapshot.seq"), damage, |sign| {
+            assert_corrupt(dir.path(), sign);
+            let created = store(dir.path()).create("2", u64::MAX);
+            assert!(
+                matches!(&created, Err(Error::Corrupt(problem)) if problem.contains(sign)),
+                "{created:?}"
+            );
+        });
+    }
+    // All of them, as git checks them out: the first that cannot be read is named.
+    let text = fs::read(file("snapshot.json")).unwrap();
+    rot(file("snapshot.json"), crlf(&text));
+    damaged(&file("snapshot.sum"), (crlf, CRLF), |sign| assert_corrupt(dir.path(), sign));
+
+    let settings = Settings { layout: Layout::Numbered, ..Settings::default() };
+    let dir = self::dir();
+    let store = || store(dir.path()).with_settings(settings);
+    store().create("{\"a\":[1]}", 7).unwrap();
+    store().create("{\"a\":[2]}", 8).unwrap();
+    for damage in DAMAGES.into_iter().chain([(crlf as _, CRLF)]) {
+        damaged(&dir.path().join("snapshot_00000000000000000008.json"), damage, |sign| {
+            let restored = store().restore().unwrap();
+            assert!(restored.skipped[0].problem.ends_with(sign), "{:?}", restored.skipped);
+            let Soundness::Damaged(problem) = &store().list().unwrap()[0].soundness else { panic!() };
+            assert_eq!(problem, &restored.skipped[0].problem);
+        });
+    }
+    assert_eq!(store().restore().unwrap().seq, 8);
+}
+
+/// Native minisnap's files may have been edited on another system.
+#[test]
+fn what_another_program_laid_out_in_its_way_is_no_damage() {
+    let dir = dir_with(&[("snapshot.json", "{\r\n  \"a\": 1\r\n}\r\n"), ("snapshot.seq", "7\r\n")]);
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("{\r\n  \"a\": 1\r\n}\r\n", 7)));
+    fs::write(dir.path().join("snapshot.seq"), "seven").unwrap();
+    let Err(Error::Corrupt(problem)) = store(dir.path()).restore() else { panic!() };
+    assert!(problem.starts_with("`snapshot.seq` does not hold") && !problem.contains("CRLF"), "{problem}");
+}
+
 #[test]
 fn every_flipped_bit_of_a_snapshot_is_corrupt() {
     let dir = dir();

@@ -15,7 +15,7 @@ pub enum Error {
     #[error("the sequence number is lower than the stored snapshot's, which is {0}")]
     Stale(u64),
     /// The state is larger than the grant allows, in bytes.
-    #[error("the state is larger than the limit of {0} bytes")]
+    #[error("the state is larger than the limit of {0} bytes, as given or as stored with its indentation")]
     TooLarge(u64),
     /// What is on the disk is damaged; names the file, what is wrong with it and what to do.
     #[error("the snapshot is damaged: {0}")]

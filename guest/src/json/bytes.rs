@@ -52,7 +52,13 @@ impl<W: Write> Bytes<W> {
                 let (text, rest) = piece.split_at(error.valid_up_to());
                 self.formatter.push(str::from_utf8(text).unwrap_or_default())?;
                 if error.error_len().is_some() {
-                    return Err(self.not_utf8());
+                    return Err(match rest {
+                        // In UTF-8, no byte is either of them.
+                        [0xFE | 0xFF, ..] if self.formatter.core.consumed == 0 => {
+                            self.formatter.invalid("the text starts as UTF-16, and not as UTF-8".to_owned())
+                        }
+                        _ => self.not_utf8(),
+                    });
                 }
                 self.begun.extend_from_slice(rest);
                 Ok(())

@@ -51,8 +51,10 @@ pub(super) enum Step {
 pub(super) enum Problem {
     /// Something else is expected in its place.
     Expected(&'static str),
+    /// It is a control character within a string.
+    NotEscaped,
     /// Anything else.
-    Other(String),
+    Other(&'static str),
 }
 
 impl Token {
@@ -86,15 +88,13 @@ impl Token {
     /// What `byte` makes of the token.
     #[inline]
     pub(super) fn step(self, byte: u8) -> Result<Step, Problem> {
-        use Problem::{Expected, Other};
+        use Problem::{Expected, NotEscaped, Other};
         use Step::{Ended, Last, Within};
         use Token::*;
         Ok(match (self, byte) {
             (String, b'"') => Last,
             (String, b'\\') => Within(Escape),
-            (String, 0..0x20) => {
-                return Err(Other(format!("the control character {byte:#04x} is not escaped")));
-            }
+            (String, 0..0x20) => return Err(NotEscaped),
             (String, _) => Within(String),
             (Escape, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Within(String),
             (Escape, b'u') => Within(Unicode { digits: 0, value: 0 }),
@@ -104,27 +104,25 @@ impl Token {
                 match (digits, value) {
                     (0..3, _) => Within(Unicode { digits: digits + 1, value }),
                     (_, 0xD800..=0xDBFF) => Within(TrailingBackslash),
-                    (_, 0xDC00..=0xDFFF) => return Err(unpaired(value)),
+                    (_, 0xDC00..=0xDFFF) => return Err(LONE_SURROGATE),
                     _ => Within(String),
                 }
             }
             (TrailingBackslash, b'\\') => Within(TrailingU),
             (TrailingU, b'u') => Within(TrailingUnicode { digits: 0, value: 0 }),
-            (TrailingBackslash | TrailingU, _) => {
-                return Err(Expected("the escape of the trailing half of a surrogate pair"));
-            }
+            (TrailingBackslash | TrailingU, _) => return Err(LONE_SURROGATE),
             (TrailingUnicode { digits, value }, _) => {
                 let value = value << 4 | hex_digit(byte)?;
                 match (digits, value) {
                     (0..3, _) => Within(TrailingUnicode { digits: digits + 1, value }),
                     (_, 0xDC00..=0xDFFF) => Within(String),
-                    _ => return Err(unpaired(value)),
+                    _ => return Err(LONE_SURROGATE),
                 }
             }
             (Minus, b'0') => Within(Zero),
             (Minus, b'1'..=b'9') => Within(Integer),
             (Integer, b'0'..=b'9') => Within(Integer),
-            (Zero, b'0'..=b'9') => return Err(Other("a number has a leading zero".to_owned())),
+            (Zero, b'0'..=b'9') => return Err(Other("a number has a leading zero")),
             (Zero | Integer, b'.') => Within(Point),
             (Point | Fraction, b'0'..=b'9') => Within(Fraction),
             (Zero | Integer | Fraction, b'e' | b'E') => Within(Exponent),
@@ -146,9 +144,9 @@ fn hex_digit(byte: u8) -> Result<u16, Problem> {
     }
 }
 
-fn unpaired(value: u16) -> Problem {
-    Problem::Other(format!("`\\u{value:04x}` is not part of a surrogate pair"))
-}
+/// The grammar of RFC 8259 has it, and it stands for no character: most programs, serde_json among them, refuse it.
+const LONE_SURROGATE: Problem =
+    Problem::Other("the escape of a lone surrogate, which is half of a character");
 
 /// How many bytes from the start are neither a quote nor a backslash nor a control character.
 pub(super) fn plain_run(text: &[u8]) -> usize {

@@ -7,6 +7,7 @@ use std::io;
 
 use super::envelope;
 use crate::body::{Body, Failure, Scanned, State};
+use crate::damage;
 use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
 use crate::files::{self, retry};
@@ -62,7 +63,10 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
         Ok(None) => return Ok(Generation::Gone),
         Err(error) => return unreadable(&error),
     };
-    let damaged = |problem: String| Ok(Generation::Damaged(Damage { problem, entry }));
+    let damaged = |problem| {
+        let problem = damage::explain(dir, problem);
+        Ok(Generation::Damaged(Damage { problem, entry }))
+    };
     if entry.kind != Kind::File {
         return damaged(files::not_a_file(name, entry.kind));
     }

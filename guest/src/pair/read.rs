@@ -8,6 +8,7 @@ use std::io;
 use std::time::SystemTime;
 
 use crate::body::{Body, Extent, Failure, Scanned, State};
+use crate::damage;
 use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
 use crate::files::{self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Place, SEQ, STATE, SUMS};
@@ -67,6 +68,7 @@ pub fn examine<D: Dir>(dir: &D, wanted: State) -> Result<std::result::Result<Fou
             }
             let found = match state.and_then(|state| conclude(&before, state)) {
                 Err(Error::Corrupt(problem)) => {
+                    let problem = damage::explain(dir, problem);
                     let seq = before.seq.as_deref().filter(|_| before.vouches());
                     let seq = seq.and_then(|seq| files::parse_seq(seq, SEQ).ok());
                     return Ok(Err(Damage { problem, seq, entry: before.places.state.entry }));
@@ -100,7 +102,13 @@ pub fn exists<D: Dir>(dir: &D) -> Result<bool> {
 /// [`Corrupt`](Error::Corrupt) if there is a snapshot whose number cannot be trusted,
 /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
 pub fn newest_seq<D: Dir>(dir: &D) -> Result<Option<u64>> {
-    let stamp = Stamp::take(dir)?;
+    match trusted_seq(&Stamp::take(dir)?) {
+        Err(Error::Corrupt(problem)) => Err(Error::Corrupt(damage::explain(dir, problem))),
+        seq => seq,
+    }
+}
+
+fn trusted_seq(stamp: &Stamp) -> Result<Option<u64>> {
     let places = &stamp.places;
     if !places.anything() {
         return Ok(None);

@@ -39,7 +39,8 @@ pub struct Create {
 
 impl Create {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let about_dir = Failure::about(&self.dir);
+        let about_dir = Failure::about_limited(&self.dir, self.settings.max_total);
+        let max_state = self.settings.max_state;
         // The first chunk before all else: what cannot be read shows before a directory is made.
         let (mut source, size) = self.open()?;
         let typed = self.is_stdin() && io::stdin().is_terminal();
@@ -47,25 +48,28 @@ impl Create {
         let mut chunk = vec![0; CHUNK];
         let mut filled = self.fill(&mut source, &mut chunk)?;
         // What is known to be too large is refused before anything is written.
-        if size.is_some_and(|size| size > self.settings.max_state) {
-            return Err(Failure::about(self.source())(Error::TooLarge(self.settings.max_state)));
+        if size.is_some_and(|size| size > max_state) {
+            return Err(Failure::too_large(self.source(), size, max_state, false));
         }
 
         let minisnap = minisnap().map_err(&about_dir)?;
         let mut store = minisnap
             .open(self.settings.apply(Grant::new(&self.dir)).deadline(Duration::MAX))
             .map_err(&about_dir)?;
-        let about_state = |error| match error {
-            Error::InvalidState(_) | Error::TooLarge(_) => Failure::about(self.source())(error),
+        let mut given = 0;
+        let about_state = |error, given| match error {
+            Error::InvalidState(_) => Failure::about(self.source())(error),
+            Error::TooLarge(limit) => Failure::too_large(self.source(), size, limit, given <= limit),
             error => about_dir(error),
         };
-        let mut writer = store.open_writer(self.seq).map_err(about_state)?;
+        let mut writer = store.open_writer(self.seq).map_err(&about_dir)?;
         while filled > 0 {
-            writer.write_chunk(&chunk[..filled]).map_err(about_state)?;
+            given += filled as u64;
+            writer.write_chunk(&chunk[..filled]).map_err(|error| about_state(error, given))?;
             progress.advance(filled as u64);
             filled = self.fill(&mut source, &mut chunk)?;
         }
-        writer.commit().map_err(about_state)?;
+        writer.commit().map_err(|error| about_state(error, given))?;
         Ok(ExitCode::SUCCESS)
     }
 

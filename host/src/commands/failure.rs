@@ -10,7 +10,9 @@ use minisnap_host::Error;
 use minisnap_host::config::ConfigError;
 use wasmtime::{Trap, WasmBacktrace};
 
+use super::diagnosis::{self, Diagnosis};
 use super::output;
+use super::run::TimedOut;
 
 /// A verb that failed: what to print and what to exit with.
 pub struct Failure {
@@ -19,6 +21,8 @@ pub struct Failure {
     subject: Option<Subject>,
     /// Whether it asked for one of several snapshots.
     has_others: bool,
+    /// The most bytes that the directory may hold, if the verb limits that.
+    max_total: Option<u64>,
 }
 
 /// What a failure is about.
@@ -34,20 +38,23 @@ pub enum Subject {
 enum Problem {
     /// What the store or the system answered.
     Error(Error),
-    /// What the verb refused, its exit code, and what to do next. `what` names its subject.
+    /// A state that is larger than the limit, with its size as it was given if that is known, or only its indentation
+    /// makes it so.
+    TooLarge { size: Option<u64>, limit: u64, is_indentation: bool },
+    /// What the verb refused, its exit code, and what to do next. Without a subject, `what` names it.
     Refused { code: u8, what: String, help: String },
     /// The reader of the output has gone, so no message is printed.
     ReaderGone,
 }
 
 impl Failure {
+    fn new(problem: Problem, subject: Option<Subject>) -> Failure {
+        Failure { problem, subject, has_others: false, max_total: None }
+    }
+
     pub fn about(subject: impl Into<Subject>) -> impl Fn(Error) -> Failure {
         let subject = subject.into();
-        move |error| Failure {
-            problem: Problem::Error(error),
-            subject: Some(subject.clone()),
-            has_others: false,
-        }
+        move |error| Failure::new(Problem::Error(error), Some(subject.clone()))
     }
 
     /// The same, for a request of one certain generation.
@@ -56,28 +63,50 @@ impl Failure {
         move |error| Failure { has_others: true, ..about(error) }
     }
 
+    /// The same, for a directory that may hold so many bytes.
+    pub fn about_limited(subject: impl Into<Subject>, max_total: Option<u64>) -> impl Fn(Error) -> Failure {
+        let about = Failure::about(subject);
+        move |error| Failure { max_total, ..about(error) }
+    }
+
+    /// A state that is larger than `limit`: as it was given, in `size` bytes if that is known, or only as it is stored.
+    pub fn too_large(
+        subject: impl Into<Subject>,
+        size: Option<u64>,
+        limit: u64,
+        is_indentation: bool,
+    ) -> Failure {
+        Failure::new(Problem::TooLarge { size, limit, is_indentation }, Some(subject.into()))
+    }
+
     /// What is refused before anything is done; `what` names what it is about.
     pub fn refused(code: u8, what: impl Into<String>, help: impl Into<String>) -> Failure {
-        let problem = Problem::Refused { code, what: what.into(), help: help.into() };
-        Failure { problem, subject: None, has_others: false }
+        Failure::new(Problem::Refused { code, what: what.into(), help: help.into() }, None)
     }
 
     /// A mistake in a grants file or a manifest.
     pub fn config(mistake: ConfigError) -> Failure {
-        Failure::refused(2, mistake.to_string(), mistake.help())
+        // With a line, it is shown as compilers show it.
+        let what = match mistake.line() {
+            Some(_) => mistake.to_string(),
+            None => format!("`{}`: {}", mistake.file().display(), mistake.what()),
+        };
+        Failure::refused(2, what, mistake.help())
     }
 
     /// A file, other than a snapshot's, that could not be read or written.
     pub fn file(operation: &str, subject: impl Into<Subject>, error: &io::Error) -> Failure {
-        Failure::about(subject)(Error::Io(format!("cannot {operation}: {error}")))
+        let subject = subject.into();
+        let what = format!("cannot {operation}: {error}");
+        let help = advice_on_file(operation, error, &subject.shell_word());
+        Failure::new(Problem::Refused { code: 10, what, help }, Some(subject))
     }
 
     /// An output that could not be written.
     pub fn unwritten(subject: Subject, error: &io::Error) -> Failure {
-        let failure = Failure::file("write", subject, error);
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure { problem: Problem::ReaderGone, ..failure },
-            _ => failure,
+            io::ErrorKind::BrokenPipe => Failure::new(Problem::ReaderGone, Some(subject)),
+            _ => Failure::file("write", subject, error),
         }
     }
 
@@ -95,6 +124,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         let error = match &self.problem {
             Problem::Error(error) => error,
+            Problem::TooLarge { .. } => return ExitCode::from(5),
             Problem::Refused { code, .. } => return ExitCode::from(*code),
             Problem::ReaderGone => return ExitCode::from(10),
         };
@@ -112,64 +142,87 @@ impl Failure {
         })
     }
 
-    /// What is wrong.
-    fn what(&self) -> String {
-        match &self.problem {
-            Problem::Error(Error::NotFound) if self.has_others => {
-                "there is no snapshot of this number".to_owned()
-            }
-            // A backtrace has several lines.
-            Problem::Error(error @ Error::Component(_)) => {
-                error.to_string().lines().map(plain).collect::<Vec<_>>().join("\n")
-            }
-            Problem::Error(error) => plain(&error.to_string()).into_owned(),
-            Problem::Refused { what, .. } => plain(what).into_owned(),
-            Problem::ReaderGone => "its reader has gone".to_owned(),
-        }
-    }
-
-    /// What to do next, where the message does not say it already.
-    fn advice(&self) -> Option<String> {
-        let path = match &self.subject {
-            Some(Subject::Path(path)) => shell_word(path),
-            Some(Subject::Stream(_)) | None => String::new(),
-        };
+    /// What is wrong, and what to do next.
+    fn diagnosis(&self) -> Diagnosis {
+        let path = self.subject.as_ref().map(Subject::shell_word).unwrap_or_default();
         let error = match &self.problem {
             Problem::Error(error) => error,
-            Problem::Refused { help, .. } => return Some(plain(help).into_owned()),
-            Problem::ReaderGone => return None,
+            &Problem::TooLarge { size, limit, is_indentation } => {
+                let size = size.map(|size| format!(" of {size} bytes")).unwrap_or_default();
+                let stored = if is_indentation { " as it is stored, with its indentation" } else { "" };
+                let what = format!("the state{size} is larger than the limit of {limit} bytes{stored}");
+                return Diagnosis { what, help: "give --max-state with a larger size".to_owned() };
+            }
+            Problem::Refused { what, help, .. } => {
+                return Diagnosis { what: what.clone(), help: help.clone() };
+            }
+            Problem::ReaderGone => {
+                let (what, help) = ("its reader has gone".to_owned(), "keep it open".to_owned());
+                return Diagnosis { what, help };
+            }
         };
-        Some(match error {
-            Error::NotFound if self.has_others => format!("see which there are: minisnap list {path}"),
-            Error::NotFound => format!("make one: minisnap create {path} --seq 0 state.json"),
-            Error::InvalidState(_) => "correct the state and retry".to_owned(),
-            Error::Stale(newest) => format!("give --seq {newest} to replace that snapshot, or a higher one"),
-            Error::TooLarge(_) => "give --max-state with a larger size".to_owned(),
-            Error::NoSpace => "free space on that disk, or give a larger --max-total; files set aside as \
-                               *.damaged count, and the stored snapshot is unharmed"
-                .to_owned(),
-            Error::AccessDenied => format!("see who may read and write: ls -la {path}"),
-            Error::Busy { holder: Some(pid) } => format!("wait for it, or see what it is: ps -p {pid}"),
-            Error::Busy { holder: None } => format!("wait, or see which process it is: fuser -v {path}"),
-            Error::Io(_) => "fix the cause and retry; a stored snapshot is unharmed".to_owned(),
-            Error::Component(error) => advice_on_component(error, &path),
-            Error::Corrupt(_) | Error::OtherType(_) => return None,
-        })
+        let help = match (error, &self.subject) {
+            (Error::NoSpace, Some(Subject::Path(dir))) => return diagnosis::full(dir, self.max_total),
+            (Error::AccessDenied, Some(Subject::Path(dir))) => return diagnosis::denied(dir),
+            (Error::NotFound, _) if self.has_others => {
+                let help = format!("see which there are: minisnap list {path}");
+                return Diagnosis { what: "there is no snapshot of this number".to_owned(), help };
+            }
+            (Error::Component(error), _) => {
+                let what = format!("the component failed: {}", without_backtrace(error));
+                return Diagnosis { what, help: advice_on_component(error, &path) };
+            }
+            (Error::NotFound, _) => format!("make one: minisnap create {path} --seq 0 state.json"),
+            (Error::InvalidState(_), _) => "correct the state and retry".to_owned(),
+            (Error::Stale(newest), _) => {
+                format!("give --seq {newest} to replace that snapshot, or a higher one")
+            }
+            (Error::TooLarge(_), _) => "give --max-state with a larger size".to_owned(),
+            (Error::Corrupt(_), _) => format!("copy the directory before you change it: cp -a {path} COPY"),
+            (Error::NoSpace, _) => "free space on that disk; a stored snapshot is unharmed".to_owned(),
+            (Error::AccessDenied, _) => "see who may read and write".to_owned(),
+            (Error::Busy { holder: Some(pid) }, _) => {
+                format!("wait for it, or see what it is: ps -p {pid}")
+            }
+            (Error::Busy { holder: None }, _) => format!("wait, or see which process it is: fuser -v {path}"),
+            (Error::Io(_), _) => "fix the cause and retry; a stored snapshot is unharmed".to_owned(),
+            (Error::OtherType(_), _) => "restore it as the type that it has, or as text".to_owned(),
+        };
+        Diagnosis { what: error.to_string(), help }
+    }
+}
+
+/// Help on a file that could not be read or written.
+fn advice_on_file(operation: &str, error: &io::Error, path: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "check the path and retry".to_owned(),
+        io::ErrorKind::PermissionDenied => format!("see who may {operation} it: ls -l {path}"),
+        _ => "fix the cause and retry; a stored snapshot is unharmed".to_owned(),
     }
 }
 
 /// Help on a component that could not be read, is not a component, or trapped.
 fn advice_on_component(error: &wasmtime::Error, path: &str) -> String {
     if error.is::<Trap>() || error.is::<WasmBacktrace>() {
-        return "see what it printed before; a stored snapshot is unharmed".to_owned();
+        return "see what it printed before; -v shows where it was; a stored snapshot is unharmed".to_owned();
     }
-    match error.downcast_ref::<io::Error>().map(io::Error::kind) {
-        Some(io::ErrorKind::NotFound) => "check the path and retry".to_owned(),
-        Some(io::ErrorKind::PermissionDenied) => format!("see who may read it: ls -l {path}"),
-        Some(_) => "fix the cause and retry".to_owned(),
+    if error.is::<TimedOut>() {
+        return "give a longer --timeout; a stored snapshot is unharmed".to_owned();
+    }
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => advice_on_file("read", error, path),
         None => "give a WebAssembly component for WASI 0.2; `wasm-tools component new` makes one of a module"
             .to_owned(),
     }
+}
+
+/// What is wrong with a component, on one line.
+fn without_backtrace(error: &wasmtime::Error) -> String {
+    let mut what = format!("{error:#}");
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        what = what.replace(&format!("{backtrace}: "), "");
+    }
+    what.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 impl fmt::Display for Failure {
@@ -178,10 +231,17 @@ impl fmt::Display for Failure {
         if let Some(subject) = &self.subject {
             write!(f, "{subject}: ")?;
         }
-        write!(f, "{}", self.what())?;
-        match self.advice() {
-            Some(advice) => write!(f, "\n  help: {advice}"),
-            None => Ok(()),
+        let Diagnosis { what, help } = self.diagnosis();
+        write!(f, "{}\n  help: {}", plain(&what), plain(&help))
+    }
+}
+
+impl Subject {
+    /// A path as it is written in a command.
+    fn shell_word(&self) -> String {
+        match self {
+            Subject::Path(path) => shell_word(path),
+            Subject::Stream(_) => String::new(),
         }
     }
 }

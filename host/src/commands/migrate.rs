@@ -33,7 +33,7 @@ pub struct Migrate {
 
 impl Migrate {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let about_dir = Failure::about(&self.dir);
+        let about_dir = Failure::about_limited(&self.dir, self.max_total);
         // A wrong name must not make a directory.
         if let Ok(false) = self.dir.try_exists() {
             return Err(about_dir(Error::NotFound));

@@ -2,6 +2,7 @@
 
 mod component;
 mod create;
+mod diagnosis;
 mod failure;
 mod grants;
 mod info;

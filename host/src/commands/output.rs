@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::pipe::ClosedOutputStream;
 
-use super::{Failure, Subject};
+use super::{Failure, Subject, plain};
 use streams::Stream;
 use target::Target;
 
@@ -37,8 +37,17 @@ pub fn print_beside(bytes: &[u8]) -> Result<(), Failure> {
 pub fn print_usage(usage: &clap::Error) -> Result<ExitCode, Failure> {
     let code = ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
     if usage.use_stderr() {
+        // It repeats arguments, which may hold what a terminal obeys.
+        let is_plain =
+            std::env::args_os().all(|arg| !arg.to_string_lossy().contains(|c: char| c.is_control()));
         // If standard error is closed or full, only the exit code tells.
-        let _ = usage.print();
+        let _ = if is_plain {
+            usage.print().is_ok()
+        } else {
+            let shown = usage.render().to_string();
+            let lines: String = shown.lines().map(|line| format!("{}\n", plain(line))).collect();
+            print_beside(lines.as_bytes()).is_ok()
+        };
         return Ok(code);
     }
     let printed = Stream::stdout().check().and_then(|()| usage.print()).and_then(|()| io::stdout().flush());

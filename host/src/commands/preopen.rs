@@ -48,7 +48,7 @@ fn failure(Preopen { host, guest }: &Preopen, error: FolderError) -> Failure {
         FolderError::Open { path, error } => Failure::file("open", &path, &error),
         error @ FolderError::Link { .. } => Failure::refused(
             2,
-            format!("--dir {}: {error}, which a component may have planted", host.display()),
+            format!("--dir `{}`: {error}, which a component may have planted", host.display()),
             format!(
                 "if it leads where you mean, name what it leads to: --dir \"$(realpath {})\"::{guest}",
                 shell_word(host)

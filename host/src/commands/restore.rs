@@ -63,7 +63,7 @@ impl Restore {
             print_beside(warning.as_bytes())?;
         }
         if let Some(max_state) = self.max_state.filter(|&max_state| size > max_state) {
-            return Err(about_dir(Error::TooLarge(max_state)));
+            return Err(Failure::too_large(&self.dir, Some(size), max_state, false));
         }
 
         let to_terminal = self.output.is_none() && io::stdout().is_terminal();

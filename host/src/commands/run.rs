@@ -10,8 +10,9 @@ use clap::Args;
 use minisnap_host::config::{ConfigError, Grants};
 use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer, Refused, SNAPSHOT_STORE};
 use minisnap_host::{Access, Error, Folder, Grant, SnapshotCtx, SnapshotView, Store};
+use tracing::debug;
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine, Trap};
+use wasmtime::{Config, Engine, Trap, WasmBacktrace};
 use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
@@ -148,7 +149,7 @@ impl Run {
     ) -> Result<(Grant, Vec<Folder>), Failure> {
         let grants = Grants::load(file).map_err(Failure::config)?;
         let manifest = manifest.ok_or_else(|| {
-            let what = format!("{}: it has no name that could be looked up", self.component.display());
+            let what = format!("`{}`: it has no name that could be looked up", self.component.display());
             Failure::refused(
                 2,
                 what,
@@ -211,9 +212,14 @@ impl Run {
                 Some(&I32Exit(_)) => Ok(ExitCode::FAILURE),
                 None => match (self.timeout, error.downcast_ref::<Trap>()) {
                     (Some(timeout), Some(Trap::Interrupt)) => {
-                        Err(Error::Component(wasmtime::Error::msg(timed_out(timeout))))
+                        Err(Error::Component(wasmtime::Error::new(TimedOut(timeout))))
                     }
-                    _ => Err(Error::Component(error)),
+                    _ => {
+                        if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+                            debug!("{backtrace}");
+                        }
+                        Err(Error::Component(error))
+                    }
                 },
             },
         }
@@ -228,7 +234,7 @@ impl Run {
             thread::sleep(timeout);
             engine.increment_epoch();
             thread::sleep(GRACE);
-            let error = Error::Component(wasmtime::Error::msg(timed_out(timeout)));
+            let error = Error::Component(wasmtime::Error::new(TimedOut(timeout)));
             // The component may have filled standard error, which nobody reads.
             let told = thread::spawn(move || Failure::about(&component)(error).report());
             let until = Instant::now() + GRACE;
@@ -258,9 +264,10 @@ fn load(engine: &Engine, bytes: &[u8]) -> Result<wasmtime::component::InstancePr
 /// How much longer than its timeout a component may take to end when it is interrupted.
 const GRACE: Duration = Duration::from_secs(1);
 
-fn timed_out(timeout: Duration) -> String {
-    format!("it exceeded its timeout of {timeout:?}; `--timeout` can raise it")
-}
+/// That a component was ended because of `--timeout`.
+#[derive(Debug, thiserror::Error)]
+#[error("it exceeded its timeout of {0:?}; `--timeout` can raise it")]
+pub struct TimedOut(Duration);
 
 /// Tells on standard error why every call of the store will be denied.
 fn warn_of_no_snapshots(name: &str, why: &str) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ pub struct Admitted {
 
 /// Why a component may not run on what its host offers; [`help`](Refused::help) says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {what}", file.display())]
+#[error("`{}`: {what}", file.display())]
 pub struct Refused {
     file: PathBuf,
     what: String,
