@@ -220,7 +220,7 @@ errors! {
     Error::NoSpace = Error::NoSpace => 7, [
         case("$1 create s --seq 3 state.json --max-total 300", "`s`",
              "the directory is full: ", "give a larger --max-total"),
-        case("$1 create n --seq 3 state.json --max-total 240", "`n`",
+        case("$1 create n --seq 3 state.json --max-total 176", "`n`",
              "the directory is full: ", "give a larger --max-total"),
         case("$1 migrate s --to numbered --max-total 200", "`s`",
              "the directory is full: ", "give a larger --max-total"),
