@@ -1,7 +1,9 @@
 /* Preloaded into a program, makes a file system hang: what syncs something below the folder HANG_IN waits while the file
- * HANG_WHILE exists, and what looks at it by its path, while HANG_STAT_WHILE does. */
+ * HANG_WHILE exists, and what looks at it by its path, while HANG_STAT_WHILE does. Whatever waits makes a file beside it
+ * first, called like it with `.reached` behind. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,11 @@ static void wait_for(const char *path, const char *variable) {
     if (!folder || !file) return;
     size_t length = strlen(folder);
     if (strncmp(path, folder, length) != 0 || (path[length] != '/' && path[length] != 0)) return;
+    if (access(file, F_OK) != 0) return;
+    char reached[4096];
+    snprintf(reached, sizeof reached, "%s.reached", file);
+    int made = open(reached, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    if (made >= 0) close(made);
     while (access(file, F_OK) == 0) usleep(1000);
 }
 

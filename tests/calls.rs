@@ -1,0 +1,221 @@
+//! Calls that a host makes at once, in many threads, and calls that it gives up in the middle.
+
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use minisnap_host::{Error, Grant, Layout, Minisnap, Store};
+use minisnap_tests::host::{Ended, Host};
+use minisnap_tests::{VERBS, minisnap, scratch};
+use tokio::runtime::{Builder, Runtime};
+use wasmtime::component::Component;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+const LAYOUTS: [Layout; 2] = [Layout::Pair, Layout::Numbered];
+
+/// A state whose create takes a while, and how it is stored.
+const LARGE: usize = 16 << 20;
+
+fn runtimes() -> [Runtime; 2] {
+    [
+        Builder::new_current_thread().enable_time().build().unwrap(),
+        Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap(),
+    ]
+}
+
+/// A host of a component that has room for such states.
+fn host() -> (Host, Component) {
+    let mut host = Host::new_async(&Config::new(), minisnap());
+    host.max_memory = 256 << 20;
+    let component = host.load(VERBS);
+    (host, component)
+}
+
+/// Whether a component was given up; it must not have ended in another way than its own.
+#[track_caller]
+fn is_given_up(ended: &Ended) -> bool {
+    match &ended.trap {
+        Some(trap) => {
+            assert_eq!(trap.to_string(), "given up");
+            true
+        }
+        None => false,
+    }
+}
+
+/// What a create or a writer of the snapshot `seq` has made and not committed.
+fn unfinished(dir: &Path, layout: Layout, seq: u64) -> PathBuf {
+    match layout {
+        Layout::Pair => dir.join("snapshot.tmp"),
+        Layout::Numbered => dir.join(format!("snapshot_{seq:020}.json.tmp")),
+    }
+}
+
+/// Ends when a file is there.
+async fn is_there(path: &Path) {
+    while !path.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The store on a directory, once the call that was given up has ended and let go of it.
+fn opened(grant: &Grant) -> Store {
+    let started = Instant::now();
+    loop {
+        match minisnap().open(grant.clone()) {
+            Err(Error::Busy { .. }) => {
+                assert!(started.elapsed() < Duration::from_secs(60), "the directory is still held");
+                thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_create_that_its_host_gives_up_leaves_the_old_or_the_new_snapshot() {
+    let (host, component) = host();
+    let large = format!("\"{}\"", "x".repeat(LARGE));
+    let in_pieces = format!("[{}1]", "1,".repeat(20_000));
+    for layout in LAYOUTS {
+        for runtime in runtimes() {
+            let root = scratch();
+            let grant = Grant::new(root.path()).layout(layout);
+            opened(&grant).create_text("\"old\"", 1).unwrap();
+            let mut seq = 1;
+            let (mut given_up, mut old) = (0, 0);
+            for round in 0..6 {
+                let before = opened(&grant).restore_text().unwrap();
+                seq = before.seq + 1;
+                let name = seq.to_string();
+                // A call that goes on without its caller, and a writer that is between two calls.
+                let is_call = round % 2 == 0;
+                let size = LARGE.to_string();
+                let args = match is_call {
+                    true => vec!["create-large", &name, &size],
+                    false => vec!["stream", &name, "10", &in_pieces],
+                };
+                let tmp = unfinished(root.path(), layout, seq);
+                let ended = runtime.block_on(async {
+                    let snapshots = host.snapshots(grant.clone());
+                    host.run_until(&component, snapshots, &args, is_there(&tmp)).await
+                });
+                given_up += usize::from(is_given_up(&ended));
+                // In the runtime, where nothing may block, and outside of it.
+                match round < 3 {
+                    true => runtime.block_on(async { drop(ended) }),
+                    false => drop(ended),
+                }
+                let mut store = opened(&grant);
+                let after = store.restore_text().unwrap();
+                assert_eq!(after.skipped, []);
+                if after.seq == before.seq {
+                    assert!(after.state == before.state, "round {round}: another state is stored");
+                    old += 1;
+                } else {
+                    assert_eq!(after.seq, seq, "round {round}");
+                    let written: &str = if is_call { &large } else { &in_pieces };
+                    let stored: String = after.state.split(['\n', ' ']).collect();
+                    assert!(stored == written, "round {round}: it is not whole");
+                }
+                store.create_text("\"next\"", seq + 1).unwrap();
+                assert!(!tmp.exists() && store.restore_text().unwrap().state == "\"next\"");
+            }
+            assert!(seq > 6 && given_up >= 4 && old >= 2, "{given_up} given up, {old} undone");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_its_host_gives_up_keeps_its_store_busy_until_it_has_ended() {
+    let (host, component) = host();
+    let size = LARGE.to_string();
+    for layout in LAYOUTS {
+        for runtime in runtimes() {
+            let root = scratch();
+            let grant = Grant::new(root.path()).layout(layout);
+            let mut snapshots = host.snapshots(grant.clone());
+            let mut busy = 0;
+            for round in 0..4_u64 {
+                let [seq, next] = [2 * round + 1, 2 * round + 2].map(|seq| seq.to_string());
+                let tmp = unfinished(root.path(), layout, 2 * round + 1);
+                snapshots = runtime.block_on(async {
+                    let args = ["create-large", &seq, &size];
+                    let mut ended = host.run_until(&component, snapshots, &args, is_there(&tmp)).await;
+                    is_given_up(&ended);
+                    let started = Instant::now();
+                    // The call that was given up cannot be undone, but whoever asks is told, by the host and in it.
+                    loop {
+                        let is_busy = matches!(ended.snapshots.store(), Err(Error::Busy { .. }));
+                        busy += usize::from(is_busy);
+                        let args = ["create", &next, "2", "restore"];
+                        ended = host.run_async(&component, ended.snapshots, &args).await;
+                        if ended.printed == format!("ok\n{next} 2\n") {
+                            return ended.snapshots;
+                        }
+                        assert!(is_busy && ended.printed.starts_with("busy\n"), "{ended:?}");
+                        assert!(started.elapsed() < Duration::from_secs(60), "it is busy for ever");
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                });
+            }
+            assert!(busy > 0, "no call was given up before it had ended");
+            let mut store = runtime.block_on(snapshots.into_store_async()).unwrap();
+            assert_eq!((store.restore_text().unwrap().state.as_str(), store.exists().unwrap()), ("2", true));
+        }
+    }
+}
+
+/// The pool has room for no more instances than may be alive.
+#[test]
+fn many_threads_on_one_store_component_get_their_own_data_by_few_instances() {
+    const THREADS: usize = 16;
+    const STORES: usize = 4;
+    const IDLE: usize = 2;
+    let alive = u32::try_from(THREADS + IDLE).unwrap();
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(alive).total_memories(alive).total_core_instances(100 * alive);
+    pool.total_tables(100 * alive);
+    let mut config = Config::new();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let minisnap = Minisnap::with_config(config).unwrap().max_idle(IDLE);
+    let root = scratch();
+    let started = Barrier::new(THREADS);
+    let mut stores: Vec<Store> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (minisnap, started, root) = (minisnap.clone(), &started, root.path());
+                scope.spawn(move || {
+                    let mut stores: Vec<_> = (0..STORES)
+                        .map(|store| {
+                            let grant = Grant::new(root.join(format!("{thread}-{store}")));
+                            minisnap.open(grant.layout(LAYOUTS[store % 2])).unwrap()
+                        })
+                        .collect();
+                    started.wait();
+                    for seq in 1..=20 {
+                        for (number, store) in stores.iter_mut().enumerate() {
+                            store.create(&(thread, number, seq), seq).unwrap();
+                            // Its instance may be dropped between two calls.
+                            if seq % 3 == 0 {
+                                thread::yield_now();
+                            }
+                            let restored = store.restore::<(usize, usize, u64)>().unwrap();
+                            assert_eq!((restored.state, restored.seq), ((thread, number, seq), seq));
+                        }
+                    }
+                    stores
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    // An instance with a stream is not idle: as many as there is room for, beside those that are.
+    let mut readers = Vec::new();
+    let refused =
+        stores.iter_mut().find_map(|store| store.open_reader().map(|reader| readers.push(reader)).err());
+    let refused = refused.expect("the pool is not so large");
+    assert!(matches!(refused, Error::Component(_)), "{refused:?}");
+    assert!((THREADS..=THREADS + IDLE).contains(&readers.len()), "{} were alive", readers.len());
+}
