@@ -1,6 +1,11 @@
 //! Builds the programs that the tests run: the consumer components, those of the native crates, and what is preloaded.
 //!
 //! Each becomes a constant with the path of its file, so that a test of a program that is missing does not compile.
+//! Conditions under which tests are ignored become `cfg`s: a test that does not take place must not be reported as passed.
+
+#[expect(dead_code, reason = "only the toolchain matters here")]
+#[path = "../guest/digest.rs"]
+mod digest;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,6 +59,29 @@ fn main() {
             &format!("/// Built from `{}`.\npub const {constant}: &str = {library:?};\n", source.display());
     }
     fs::write(out.join("programs.rs"), programs).expect("the constants can be written");
+    conditions(&here.join("../host/component/minisnap.wasm"));
+}
+
+/// Which of the conditions hold that tests need.
+fn conditions(checked_in: &Path) {
+    println!("cargo::rustc-check-cfg=cfg(component_of_this_toolchain, root)");
+    println!("cargo::rerun-if-env-changed=MINISNAP_COMPONENT");
+    println!("cargo::rerun-if-changed=../guest/digest.rs");
+    let embedded = env::var_os("MINISNAP_COMPONENT").map(PathBuf::from);
+    let toolchain = digest::toolchain("rustc");
+    let is_of_this_toolchain = |file: &Path| {
+        println!("cargo::rerun-if-changed={}", file.display());
+        // The host's build says what is wrong with one that cannot be read.
+        let component = fs::read(file).unwrap_or_default();
+        component.windows(toolchain.len()).any(|bytes| bytes == toolchain.as_bytes())
+    };
+    if embedded.iter().map(PathBuf::as_path).chain([checked_in]).any(is_of_this_toolchain) {
+        println!("cargo::rustc-cfg=component_of_this_toolchain");
+    }
+    #[cfg(target_os = "linux")]
+    if std::os::linux::fs::MetadataExt::st_uid(&fs::metadata("/proc/self").expect("Linux has it")) == 0 {
+        println!("cargo::rustc-cfg=root");
+    }
 }
 
 /// The device of a folder's file system.

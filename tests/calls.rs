@@ -1,100 +1,221 @@
-//! What all stores of one host have together: calls at once, and memory.
+//! Calls that a host makes at once, in many threads, and calls that it gives up in the middle.
 
-#[cfg(target_os = "linux")]
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use minisnap_host::{Error, Grant};
-#[cfg(target_os = "linux")]
-use minisnap_tests::{HANG, VERBS, program, run};
-use minisnap_tests::{cached, scratch};
-#[cfg(target_os = "linux")]
-use tempfile::tempdir;
+use minisnap_host::{Error, Grant, Layout, Minisnap, Store};
+use minisnap_tests::host::{Ended, Host};
+use minisnap_tests::{VERBS, minisnap, scratch};
+use tokio::runtime::{Builder, Runtime};
+use wasmtime::component::Component;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// 600 directories hang, then 100 calls in one, then what is opened, and then the only call that may run.
-#[cfg(target_os = "linux")]
-#[cfg_attr(one_file_system, ignore = "/dev/shm and the folder for temporary files are on one file system")]
-#[test]
-fn calls_that_hang_take_a_share_of_all_and_hold_up_nobody_elsewhere() {
-    let root = tempdir().unwrap();
-    let elsewhere = scratch();
-    let mut host = Command::new(program("hanging-calls"));
-    host.arg(VERBS).env("LD_PRELOAD", HANG).env("HANG_IN", root.path().join("hung"));
-    host.env("HANG_WHILE", elsewhere.path().join("hang"));
-    host.env("HANG_STAT_WHILE", elsewhere.path().join("hang-stat"));
-    host.env("BESIDE", root.path().join("beside")).env("ELSEWHERE", elsewhere.path().join("else"));
-    let ran = run(&mut host, "");
-    let expected = [
-        "elsewhere: ok, 1 1",
-        "the runtime has threads: true",
-        "hung: 128",
-        "answered: 600",
-        "beside: ok, 1 1",
-        "hung: 32",
-        "answered: 100",
-        "open: cannot open the directory `HUNG/c`: its file system has not answered within 300ms; try again once it answers",
-        "open again: the directory `HUNG/c` does not answer: ",
-        "open_async: cannot open the directory `HUNG/d`: its file system has not answered within 300ms; try again once it \
-         answers",
-        "open_async again: the directory `HUNG/d` does not answer: ",
-        "open beside: ok",
-        "open later: ok",
-        "open later: ok",
-        "late: io: the call was not begun before its deadline, since too many others are running or the file system does \
-         not answer: nothing was changed; try again",
-        "here: the call was not begun before its deadline, since ",
-        "dropped: true",
-        "hung: 1",
-        "first: ok, 1 1",
-        "waits: ok, 1 1",
-        "late has made: 0",
-        "here has made: 0",
-        "dropped has made: 0",
-        "late later: ok, 1 1",
-    ];
-    let hung = root.path().join("hung");
-    let printed: Vec<&str> = ran.stdout.lines().collect();
-    for (line, expected) in printed.iter().zip(expected) {
-        let expected = expected.replace("HUNG", hung.to_str().unwrap());
-        assert!(line.starts_with(&expected), "{line:?} instead of {expected:?}\n{ran:?}");
+const LAYOUTS: [Layout; 2] = [Layout::Pair, Layout::Numbered];
+
+/// A state whose create takes a while, and how it is stored.
+const LARGE: usize = 16 << 20;
+
+fn runtimes() -> [Runtime; 2] {
+    [
+        Builder::new_current_thread().enable_time().build().unwrap(),
+        Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap(),
+    ]
+}
+
+/// A host of a component that has room for such states.
+fn host() -> (Host, Component) {
+    let mut host = Host::new_async(&Config::new(), minisnap());
+    host.max_memory = 256 << 20;
+    let component = host.load(VERBS);
+    (host, component)
+}
+
+/// Whether a component was given up; it must not have ended in another way than its own.
+#[track_caller]
+fn is_given_up(ended: &Ended) -> bool {
+    match &ended.trap {
+        Some(trap) => {
+            assert_eq!(trap.to_string(), "given up");
+            true
+        }
+        None => false,
     }
-    assert_eq!((printed.len(), ran.code), (expected.len(), Some(0)), "{ran:?}");
+}
+
+/// What a create or a writer of the snapshot `seq` has made and not committed.
+fn unfinished(dir: &Path, layout: Layout, seq: u64) -> PathBuf {
+    match layout {
+        Layout::Pair => dir.join("snapshot.tmp"),
+        Layout::Numbered => dir.join(format!("snapshot_{seq:020}.json.tmp")),
+    }
+}
+
+/// Ends when a file is there.
+async fn is_there(path: &Path) {
+    while !path.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The store on a directory, once the call that was given up has ended and let go of it.
+fn opened(grant: &Grant) -> Store {
+    let started = Instant::now();
+    loop {
+        match minisnap().open(grant.clone()) {
+            Err(Error::Busy { .. }) => {
+                assert!(started.elapsed() < Duration::from_secs(60), "the directory is still held");
+                thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 #[test]
-fn all_instances_together_have_no_more_memory_than_the_host_allows() {
-    const MAX: usize = 48 << 20;
-    let root = scratch();
-    let minisnap = cached().max_memory(MAX).max_idle(1000);
-    let mut stores: Vec<_> =
-        (0..100).map(|name| minisnap.open(Grant::new(root.path().join(name.to_string()))).unwrap()).collect();
-    let large = serde_json::to_string(&"x".repeat(16 << 20)).unwrap();
-    // Idle instances make room, for those of others and for a large one.
-    for store in &mut stores {
-        store.create(&1, 1).unwrap();
-    }
-    let one = stores.iter().map(|store| store.peak_memory()).min().unwrap();
-    assert!(one * stores.len() > 2 * MAX, "100 instances of {one} bytes fit");
-    stores[0].create_text(&large, 2).unwrap();
-    assert_eq!(stores[0].restore_text().unwrap().state, large);
-
-    // Instances that have a stream open do not.
-    let (first, others) = stores.split_first_mut().unwrap();
-    let mut others = others.iter_mut();
-    let mut writers = Vec::new();
-    let refused = loop {
-        match others.next().expect("they fit all").open_writer(2) {
-            Ok(writer) => writers.push(writer),
-            Err(error) => break error,
+fn a_create_that_its_host_gives_up_leaves_the_old_or_the_new_snapshot() {
+    let (host, component) = host();
+    let large = format!("\"{}\"", "x".repeat(LARGE));
+    let in_pieces = format!("[{}1]", "1,".repeat(20_000));
+    for layout in LAYOUTS {
+        for runtime in runtimes() {
+            let root = scratch();
+            let grant = Grant::new(root.path()).layout(layout);
+            opened(&grant).create_text("\"old\"", 1).unwrap();
+            let mut seq = 1;
+            let (mut given_up, mut old) = (0, 0);
+            for round in 0..6 {
+                let before = opened(&grant).restore_text().unwrap();
+                seq = before.seq + 1;
+                let name = seq.to_string();
+                // A call that goes on without its caller, and a writer that is between two calls.
+                let is_call = round % 2 == 0;
+                let size = LARGE.to_string();
+                let args = match is_call {
+                    true => vec!["create-large", &name, &size],
+                    false => vec!["stream", &name, "10", &in_pieces],
+                };
+                let tmp = unfinished(root.path(), layout, seq);
+                let ended = runtime.block_on(async {
+                    let snapshots = host.snapshots(grant.clone());
+                    host.run_until(&component, snapshots, &args, is_there(&tmp)).await
+                });
+                given_up += usize::from(is_given_up(&ended));
+                // In the runtime, where nothing may block, and outside of it.
+                match round < 3 {
+                    true => runtime.block_on(async { drop(ended) }),
+                    false => drop(ended),
+                }
+                let mut store = opened(&grant);
+                let after = store.restore_text().unwrap();
+                assert_eq!(after.skipped, []);
+                if after.seq == before.seq {
+                    assert!(after.state == before.state, "round {round}: another state is stored");
+                    old += 1;
+                } else {
+                    assert_eq!(after.seq, seq, "round {round}");
+                    let written: &str = if is_call { &large } else { &in_pieces };
+                    let stored: String = after.state.split(['\n', ' ']).collect();
+                    assert!(stored == written, "round {round}: it is not whole");
+                }
+                store.create_text("\"next\"", seq + 1).unwrap();
+                assert!(!tmp.exists() && store.restore_text().unwrap().state == "\"next\"");
+            }
+            assert!(seq > 6 && given_up >= 4 && old >= 2, "{given_up} given up, {old} undone");
         }
-    };
-    for refused in [refused, first.restore_text().unwrap_err()] {
-        let Error::Io(message) = &refused else { panic!("{refused:?}") };
-        assert!(message.contains(&format!("no memory left, of {MAX} bytes for all together")), "{message}");
     }
-    // Which costs nobody anything, and ends with the streams.
-    drop(writers);
-    assert_eq!(first.restore_text().unwrap().state, large);
-    for store in &mut stores[1..] {
-        assert_eq!(store.restore::<u64>().unwrap().state, 1);
+}
+
+#[test]
+fn a_call_that_its_host_gives_up_keeps_its_store_busy_until_it_has_ended() {
+    let (host, component) = host();
+    let size = LARGE.to_string();
+    for layout in LAYOUTS {
+        for runtime in runtimes() {
+            let root = scratch();
+            let grant = Grant::new(root.path()).layout(layout);
+            let mut snapshots = host.snapshots(grant.clone());
+            let mut busy = 0;
+            for round in 0..4_u64 {
+                let [seq, next] = [2 * round + 1, 2 * round + 2].map(|seq| seq.to_string());
+                let tmp = unfinished(root.path(), layout, 2 * round + 1);
+                snapshots = runtime.block_on(async {
+                    let args = ["create-large", &seq, &size];
+                    let mut ended = host.run_until(&component, snapshots, &args, is_there(&tmp)).await;
+                    is_given_up(&ended);
+                    let started = Instant::now();
+                    // The call that was given up cannot be undone, but whoever asks is told, by the host and in it.
+                    loop {
+                        let is_busy = matches!(ended.snapshots.store(), Err(Error::Busy { .. }));
+                        busy += usize::from(is_busy);
+                        let args = ["create", &next, "2", "restore"];
+                        ended = host.run_async(&component, ended.snapshots, &args).await;
+                        if ended.printed == format!("ok\n{next} 2\n") {
+                            return ended.snapshots;
+                        }
+                        assert!(is_busy && ended.printed.starts_with("busy\n"), "{ended:?}");
+                        assert!(started.elapsed() < Duration::from_secs(60), "it is busy for ever");
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                });
+            }
+            assert!(busy > 0, "no call was given up before it had ended");
+            let mut store = runtime.block_on(snapshots.into_store_async()).unwrap();
+            assert_eq!((store.restore_text().unwrap().state.as_str(), store.exists().unwrap()), ("2", true));
+        }
     }
+}
+
+/// The pool has room for no more instances than may be alive.
+#[test]
+fn many_threads_on_one_store_component_get_their_own_data_by_few_instances() {
+    const THREADS: usize = 16;
+    const STORES: usize = 4;
+    const IDLE: usize = 2;
+    let alive = u32::try_from(THREADS + IDLE).unwrap();
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(alive).total_memories(alive).total_core_instances(100 * alive);
+    pool.total_tables(100 * alive);
+    let mut config = Config::new();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let minisnap = Minisnap::with_config(config).unwrap().max_idle(IDLE);
+    let root = scratch();
+    let started = Barrier::new(THREADS);
+    let mut stores: Vec<Store> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (minisnap, started, root) = (minisnap.clone(), &started, root.path());
+                scope.spawn(move || {
+                    let mut stores: Vec<_> = (0..STORES)
+                        .map(|store| {
+                            let grant = Grant::new(root.join(format!("{thread}-{store}")));
+                            minisnap.open(grant.layout(LAYOUTS[store % 2])).unwrap()
+                        })
+                        .collect();
+                    started.wait();
+                    for seq in 1..=20 {
+                        for (number, store) in stores.iter_mut().enumerate() {
+                            store.create(&(thread, number, seq), seq).unwrap();
+                            // Its instance may be dropped between two calls.
+                            if seq % 3 == 0 {
+                                thread::yield_now();
+                            }
+                            let restored = store.restore::<(usize, usize, u64)>().unwrap();
+                            assert_eq!((restored.state, restored.seq), ((thread, number, seq), seq));
+                        }
+                    }
+                    stores
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    // An instance with a stream is not idle: as many as there is room for, beside those that are.
+    let mut readers = Vec::new();
+    let refused =
+        stores.iter_mut().find_map(|store| store.open_reader().map(|reader| readers.push(reader)).err());
+    let refused = refused.expect("the pool is not so large");
+    assert!(matches!(refused, Error::Component(_)), "{refused:?}");
+    assert!((THREADS..=THREADS + IDLE).contains(&readers.len()), "{} were alive", readers.len());
 }

@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -82,6 +82,27 @@ fn compiled_code_is_not_taken_from_where_others_may_write() {
     fs::rename(&folder, caches.path().join("folder")).unwrap();
     symlink("folder", &folder).unwrap();
     assert!(!found_compiled_code(caches.path()), "a link to the folder");
+}
+
+/// Who owns a file may give others the right to write it, at any time.
+#[test]
+#[cfg_attr(not(root), ignore = "only root may give a file to another user")]
+fn compiled_code_that_another_user_owns_is_not_used() {
+    const ANOTHER: u32 = 65534;
+    let caches = tempdir().unwrap();
+    assert!(!found_compiled_code(caches.path()));
+    assert!(found_compiled_code(caches.path()));
+    let (folder, file) = (caches.path().join("minisnap"), kept(caches.path()));
+    chown(&file, Some(ANOTHER), None).unwrap();
+    assert!(!found_compiled_code(caches.path()), "the file is another user's");
+    assert_eq!(fs::metadata(&file).unwrap().uid(), 0, "it was replaced");
+    assert!(found_compiled_code(caches.path()));
+    chown(&folder, Some(ANOTHER), None).unwrap();
+    for _ in 0..2 {
+        assert!(!found_compiled_code(caches.path()), "the folder is another user's");
+    }
+    chown(&folder, Some(0), None).unwrap();
+    assert!(found_compiled_code(caches.path()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use minisnap_tests::damage::damage;
 use minisnap_tests::subject::{NATIVES, OURS};
 
 #[test]
-fn every_change_of_a_file_is_found_and_the_file_is_named() {
+fn every_change_of_a_file_is_found_and_named_and_a_sound_older_generation_is_restored() {
     for subject in OURS {
         let tally = damage(subject);
         assert_eq!(tally.violations, Vec::<String>::new(), "{subject:?}");

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -202,6 +202,22 @@ fn an_error_tells_a_component_no_path_of_its_host() {
     }
 }
 
+/// Waits for a process, which must end before this thread has slept so many times.
+#[track_caller]
+fn ended_within(mut process: Child, most: u32, sleep: Duration) -> Done {
+    let has_ended = (0..most).any(|_| {
+        thread::sleep(sleep);
+        process.try_wait().unwrap().is_some()
+    });
+    if !has_ended {
+        process.kill().unwrap();
+        panic!("it has not ended after {most} times {sleep:?}");
+    }
+    let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Done { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
 #[test]
 fn a_component_that_runs_too_long_is_ended_and_costs_no_data() {
     let dir = tempdir().unwrap();
@@ -211,7 +227,10 @@ fn a_component_that_runs_too_long_is_ended_and_costs_no_data() {
         run(command.arg("--").args(attacks), "")
     };
     assert_eq!(attack(&["--timeout", "1min"], &["create", "1"]).stdout, "create: ok\n");
-    let ended = attack(&["--timeout", "3s"], &["half", "loop"]);
+    let mut command = cli();
+    command.arg("run").arg(HOSTILE).arg("--grant").arg(dir.path());
+    let looping = start(command.args(["--timeout", "3s", "--", "half", "loop"]));
+    let ended = ended_within(looping, 8, Duration::from_secs(3));
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(11), "half: half written\n"), "{ended:?}");
     assert!(
         ended.stderr.contains("exceeded its timeout of 3s; `--timeout` can raise it"),
@@ -224,10 +243,9 @@ fn a_component_that_runs_too_long_is_ended_and_costs_no_data() {
     command.arg("run").arg(VERBS).arg("--grant").arg(dir.path()).args(["--timeout", "300ms", "--", "echo"]);
     let mut waiting = start(&mut command);
     let input = waiting.stdin.take();
-    let ended = waiting.wait_with_output().unwrap();
+    let ended = ended_within(waiting, 40, Duration::from_millis(300));
     drop(input);
-    let told = String::from_utf8(ended.stderr).unwrap();
-    assert!(ended.status.code() == Some(11) && told.contains("exceeded its timeout of 300ms"), "{told}");
+    assert!(ended.code == Some(11) && ended.stderr.contains("exceeded its timeout of 300ms"), "{ended:?}");
     assert_eq!(attack(&[], &["restore"]).stdout, "restore: 1 \"mine\"\n");
 }
 

@@ -174,6 +174,21 @@ fn a_file_system_that_hangs_is_an_error_to_its_own_component_and_holds_up_no_oth
     assert_eq!((*next, *left, ran.code), ("next: ok", "left: false", Some(0)), "{ran:?}");
 }
 
+/// What hangs goes on only when all others have ended: they waited for nothing of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn others_end_while_a_file_system_still_hangs() {
+    let root = tempdir().unwrap();
+    let mut host = Command::new(program("beside-hanging"));
+    host.arg(VERBS).arg(root.path()).env("LD_PRELOAD", HANG);
+    host.env("HANG_IN", root.path().join("hangs")).env("HANG_WHILE", root.path().join("hang"));
+    let ran = run(&mut host, "");
+    let expected: String = ["threads", "one asynchronous thread", "two asynchronous threads"]
+        .map(|host| format!("{host}: the others have ended, and it hangs: then ok\n"))
+        .concat();
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), expected.as_str()), "{}", ran.stderr);
+}
+
 #[test]
 fn a_component_that_traps_with_a_writer_open_in_an_asynchronous_host_leaves_nothing() {
     let root = scratch();
@@ -214,21 +229,49 @@ fn is_only_a_snapshot(dir: &Path) -> bool {
     names == ["snapshot.json", "snapshot.seq", "snapshot.sum"]
 }
 
+/// What a call takes at least, of two.
+fn needed(mut call: impl FnMut()) -> Duration {
+    let mut measured = || {
+        let started = Instant::now();
+        call();
+        started.elapsed()
+    };
+    measured().min(measured())
+}
+
+/// How long a call needs is measured here, so that a deadline that is several times too late is found: the call succeeds.
 #[test]
-fn a_call_that_takes_longer_than_its_deadline_is_interrupted_and_costs_no_data() {
+fn a_call_is_interrupted_at_its_deadline_and_costs_no_data() {
     let state = format!("[{}1]", "1,".repeat(20 << 20));
     for layout in [Layout::Pair, Layout::Numbered] {
         let root = scratch();
         let grant = Grant::new(root.path()).layout(layout);
-        minisnap().open(grant.clone()).unwrap().create_text("1", 1).unwrap();
-        let mut store = minisnap().open(grant.deadline(Duration::from_millis(1))).unwrap();
-        match store.create_text(&state, 2) {
-            Err(Error::Io(what)) => assert!(what.contains("1ms"), "{what}"),
-            other => panic!("{other:?}"),
+        let mut store = minisnap().open(grant.clone()).unwrap();
+        let mut seq = 1;
+        let to_create = needed(|| {
+            store.create_text(&state, seq).unwrap();
+            seq += 1;
+        });
+        // One call of the component, where a create is many.
+        let to_list = needed(|| drop(store.list().unwrap()));
+        drop(store);
+        let is_interrupted = |result: Result<(), Error>, deadline: Duration| match result {
+            Ok(()) => false,
+            Err(Error::Io(what)) if what.contains(&format!("{deadline:?}")) => true,
+            Err(other) => panic!("{deadline:?}: {other}"),
+        };
+        for deadline in [to_create / 5, Duration::from_millis(1)] {
+            let mut store = minisnap().open(grant.clone().deadline(deadline)).unwrap();
+            assert!(is_interrupted(store.create_text(&state, 3), deadline), "{deadline:?} of {to_create:?}");
         }
+        let deadline = to_list / 5;
+        let mut store = minisnap().open(grant.clone().deadline(deadline)).unwrap();
+        // The thread that interrupts may get the processor too late, but not every time.
+        let interrupted = (0..10).any(|_| is_interrupted(store.list().map(drop), deadline));
+        assert!(interrupted, "{deadline:?} of {to_list:?}");
         drop(store);
         let mut store = minisnap().open(Grant::new(root.path())).unwrap();
-        assert_eq!(store.restore_text().unwrap().seq, 1);
+        assert_eq!(store.info().unwrap().seq, 2);
         store.create_text("3", 3).unwrap();
         assert_eq!(store.restore_text().unwrap().state, "3");
     }

@@ -1,5 +1,6 @@
 //! What the README says: its guarantees have their tests, and its commands do what is printed there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -15,32 +16,106 @@ fn readme() -> String {
     fs::read_to_string(root().join("README.md")).unwrap()
 }
 
-/// All Rust sources below the folder, without those that are built.
-fn sources(folder: &Path) -> String {
-    let mut text = String::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && path.file_name() != Some("target".as_ref()) {
-            text += &sources(&path);
-        } else if path.extension() == Some("rs".as_ref()) {
-            text += &fs::read_to_string(path).unwrap();
+/// A test, as it stands in its source.
+struct Test {
+    name: String,
+    /// Whether cargo ignores it unless it is asked for.
+    is_ignored: bool,
+}
+
+/// The tests of a source: functions right below their attributes, of which one is `#[test]`. What is compiled on some
+/// other condition than the system is none; what cargo ignores on a condition, with `cfg_attr`, is run elsewhere.
+fn tests_of(source: &str) -> Vec<Test> {
+    let mut tests = Vec::new();
+    let mut attributes = Vec::new();
+    let mut is_in_attribute = false;
+    for line in source.lines().map(str::trim) {
+        if is_in_attribute || line.starts_with("#[") && !line.ends_with(']') {
+            is_in_attribute = !line.ends_with(")]");
+            continue;
         }
+        let name = line.strip_prefix("fn ").and_then(|rest| rest.split_once('('));
+        let is_system =
+            |attribute: &&str| matches!(*attribute, "#[cfg(target_os = \"linux\")]" | "#[cfg(unix)]");
+        match name {
+            _ if line.starts_with("#[") => {
+                attributes.push(line);
+                continue;
+            }
+            _ if line.starts_with("//") => continue,
+            Some((name, _)) if attributes.contains(&"#[test]") => {
+                let conditions = attributes.iter().filter(|attribute| attribute.starts_with("#[cfg("));
+                if conditions.copied().all(|condition| is_system(&condition)) {
+                    let is_ignored = attributes.iter().any(|attribute| attribute.starts_with("#[ignore"));
+                    tests.push(Test { name: name.to_owned(), is_ignored });
+                }
+            }
+            _ => {}
+        }
+        attributes.clear();
     }
-    text
+    tests
+}
+
+/// The names of the `.rs` files in a folder itself.
+fn files(folder: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".rs")).collect()
+}
+
+/// The files of the tests that the manifest of this package registers, as it has no others.
+fn registered() -> BTreeSet<String> {
+    let manifest: toml::Table = fs::read_to_string(root().join("tests/Cargo.toml")).unwrap().parse().unwrap();
+    assert_eq!(manifest["package"]["autotests"].as_bool(), Some(false));
+    let tests = manifest["test"].as_array().unwrap();
+    let runs =
+        tests.iter().filter(|test| test.get("test").is_none() && test.get("required-features").is_none());
+    runs.map(|test| test["path"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Every test that `cargo test --workspace` compiles, of the store's sources and of those here.
+fn all_tests() -> Vec<Test> {
+    let guests: toml::Table = fs::read_to_string(root().join("guest/Cargo.toml")).unwrap().parse().unwrap();
+    assert!(guests["package"].get("autotests").is_none() && guests.get("test").is_none());
+    let guests = files("guest/tests").into_iter().map(|file| format!("guest/tests/{file}"));
+    let ours = registered().into_iter().map(|file| format!("tests/{file}"));
+    guests.chain(ours).flat_map(|file| tests_of(&fs::read_to_string(root().join(file)).unwrap())).collect()
 }
 
 #[test]
-fn every_guarantee_has_a_test_named_after_it() {
+fn every_file_of_tests_is_registered() {
+    let mut found = files("tests");
+    assert!(found.remove("build.rs"));
+    assert_eq!(found, registered());
+}
+
+#[test]
+fn what_is_ignored_or_compiled_on_a_condition_is_told_from_a_test_that_runs() {
+    let source = "#[test]\nfn runs() {}\n#[cfg(unix)]\n#[test]\n/// Why.\nfn runs_too() {}\n\
+        #[test]\n#[ignore = \"slow\"]\nfn ignored() {}\n#[test]\n#[cfg(any())]\nfn never() {}\n\
+        fn helper() {}\n// #[test]\nfn commented() {}\n#[test]\n\nfn apart() {}\n\
+        #[test]\n#[cfg_attr(\nnot(root),\nignore = \"\"\n)]\nfn where_root() {}\n";
+    let found: Vec<_> = tests_of(source).into_iter().map(|test| (test.name, test.is_ignored)).collect();
+    let expected = [("runs", false), ("runs_too", false), ("ignored", true), ("where_root", false)];
+    assert_eq!(found, expected.map(|(name, is_ignored)| (name.to_owned(), is_ignored)));
+}
+
+#[test]
+fn every_guarantee_has_a_test_that_runs_and_is_named_after_it() {
     let readme = readme();
     let (_, table) = readme.split_once("| guarantee | test |").expect("the README has the table");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let sources = sources(&root().join("guest/tests")) + &sources(&root().join("tests"));
+    let all = all_tests();
     let mut guarantees = 0;
     for row in rows {
         let tests: Vec<&str> = row.split('|').nth(2).unwrap().split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "no test: {row}");
+        // Such a row says itself how its tests are run.
+        let may_be_ignored = row.contains(" -- --ignored`");
         for test in tests {
-            assert!(sources.contains(&format!("fn {test}(")), "there is no test {test}");
+            let is_test = |found: &Test| found.name == test && (may_be_ignored || !found.is_ignored);
+            assert!(all.iter().any(is_test), "there is no test {test} that is run");
         }
         guarantees += 1;
     }
@@ -49,15 +124,15 @@ fn every_guarantee_has_a_test_named_after_it() {
 
 #[test]
 fn every_test_that_the_documents_name_exists() {
-    let sources =
-        sources(&root().join("guest")) + &sources(&root().join("host")) + &sources(&root().join("tests"));
+    let all = all_tests();
     for document in ["README.md", "guest/DESIGN.md", "tests/CRASH_STATES.md"] {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let names = text
             .split('`')
             .filter(|word| word.matches('_').count() > 3 && !word.contains([' ', '/', '.', '{']));
         for name in names {
-            assert!(sources.contains(&format!("fn {name}(")), "{document} names {name}, which is no test");
+            let is_test = all.iter().any(|test| test.name == name);
+            assert!(is_test, "{document} names {name}, which is no test");
         }
     }
 }

@@ -23,7 +23,7 @@ fn eight_readers_beside_a_writer_of_10_000_snapshots_see_whole_ones_that_never_g
 }
 
 #[test]
-fn of_two_processes_that_create_at_once_none_destroys_what_the_other_has_made() {
+fn of_two_processes_that_create_at_once_one_succeeds_and_none_destroys_what_the_other_has_made() {
     for subject in OURS {
         assert_eq!(writers(subject, 50).violations, NONE, "{subject:?}");
     }

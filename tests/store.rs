@@ -214,14 +214,15 @@ fn a_damaged_file_is_corrupt_and_named() {
 #[test]
 fn a_second_writer_is_told_who_holds_the_directory() {
     let dir = dir_with_snapshot("1", 1);
-    let first = open(dir.path());
+    let mut first = open(dir.path());
     let Err(Error::Busy { holder }) = minisnap().open(Grant::new(dir.path())) else { panic!() };
     if cfg!(target_os = "linux") {
         assert_eq!(holder, Some(std::process::id()));
     }
     assert_eq!(read(dir.path()).text().1, 1, "readers need no lock");
+    first.create_text("2", 2).unwrap();
     drop(first);
-    open(dir.path()).create_text("2", 2).unwrap();
+    open(dir.path()).create_text("3", 3).unwrap();
     assert_eq!(names(dir.path()).len(), 3, "the lock left a file");
 }
 

@@ -1,5 +1,5 @@
 //! Snapshots of which a file was changed: every single bit, every cut, zeros from any byte on, a file of another snapshot
-//! in its place, two files swapped.
+//! in its place, two files swapped. An older generation that is sound must then be restored.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,7 +68,7 @@ impl Damaged<'_> {
         let newest: Vec<(String, Vec<u8>)> = self
             .whole
             .iter()
-            .filter(|(name, _)| !name.ends_with(".json") || !name.contains("18"))
+            .filter(|(name, _)| !name.contains(&older_number()))
             .map(|(name, contents)| (name.clone(), contents.clone()))
             .collect();
         for (name, contents) in &newest {
@@ -113,7 +113,9 @@ impl Damaged<'_> {
     fn judge(&mut self, changed: &[&str]) -> Result<(), String> {
         let right: Pair = Some((state(SEQ, 40), SEQ));
         let older: Pair = Some((state(SEQ - 1, 40), SEQ - 1));
-        let (restored, says_so) = match &mut self.store {
+        // Where it is sound, it must be restored, and exactly the newest be said to be skipped.
+        let older_is_sound = self.with_older && !changed.iter().any(|name| name.contains(&older_number()));
+        let restored = match &mut self.store {
             Access::Ours(store) => {
                 // Whoever only looks must not trap, either.
                 for trap in [store.info().err(), store.list().err()].into_iter().flatten() {
@@ -123,29 +125,45 @@ impl Damaged<'_> {
                 }
                 match store.restore_text() {
                     Ok(snapshot) => {
-                        let says_so =
-                            snapshot.skipped.iter().any(|skipped| is_blamed(changed[0], &skipped.problem));
-                        (Some((snapshot.state, snapshot.seq)), says_so)
+                        let restored = Some((snapshot.state, snapshot.seq));
+                        let is_right = match &snapshot.skipped[..] {
+                            [] => restored == right,
+                            [only] => {
+                                let is_named = only.seq == SEQ && is_blamed(changed[0], &only.problem);
+                                older_is_sound && is_named && restored == older
+                            }
+                            _ => false,
+                        };
+                        if is_right {
+                            return Ok(());
+                        }
+                        let skipped = &snapshot.skipped;
+                        return Err(format!("restored {}, and skipped {skipped:?}", show(&restored)));
                     }
-                    Err(Error::NotFound) => (None, false),
+                    Err(Error::NotFound) => None,
                     Err(Error::Corrupt(text)) if changed.iter().any(|name| is_blamed(name, &text)) => {
-                        return Ok(());
+                        if !older_is_sound {
+                            return Ok(());
+                        }
+                        return Err(format!("an older generation is sound: {text}"));
                     }
                     Err(error) => return Err(format!("not said to be corrupt, or not where: {error}")),
                 }
             }
             native => match native.restore() {
-                Ok(restored) => (restored, false),
+                Ok(restored) => restored,
                 // It says that it failed, and did not panic.
                 Err(error) if error.contains("exit code Some(1)") => return Ok(()),
                 Err(error) => return Err(error),
             },
         };
-        if restored == right || (self.with_older && says_so && restored == older) {
-            return Ok(());
-        }
-        Err(format!("restored {}", show(&restored)))
+        if restored == right { Ok(()) } else { Err(format!("restored {}", show(&restored))) }
     }
+}
+
+/// How the number of the older generation is written in its file's name.
+fn older_number() -> String {
+    format!("{:020}", SEQ - 1)
 }
 
 /// Whether an error says that this file is damaged, which it names first. Where a sum is another than that of its file,

@@ -1,5 +1,7 @@
 //! A host of consumer components, as an embedder writes one.
 
+use std::future::pending;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::p2::bindings::{Command, sync};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 /// The most that a component may print, in bytes.
 const MAX_OUTPUT: usize = 1 << 20;
@@ -25,6 +27,8 @@ pub struct Host {
     pub epochs: u64,
     /// How much fuel a component gets, where the engine burns it.
     pub fuel: Option<u64>,
+    /// A folder that a component may read beside its snapshots, and what it is called there.
+    pub folder: Option<(PathBuf, &'static str)>,
 }
 
 /// What belongs to one component.
@@ -73,7 +77,15 @@ impl Host {
         let engine = Engine::new(&config).expect("the engine can be configured like this");
         let mut linker = Linker::new(&engine);
         link(&mut linker).expect("the imports are defined once");
-        Host { engine, linker, minisnap: minisnap.clone(), max_memory: 64 << 20, epochs: 1 << 40, fuel: None }
+        Host {
+            engine,
+            linker,
+            minisnap: minisnap.clone(),
+            max_memory: 64 << 20,
+            epochs: 1 << 40,
+            fuel: None,
+            folder: None,
+        }
     }
 
     /// A component's file, compiled.
@@ -105,17 +117,37 @@ impl Host {
 
     /// Runs a component to its end, asynchronously.
     pub async fn run_async(&self, component: &Component, snapshots: SnapshotCtx, args: &[&str]) -> Ended {
+        self.run_until(component, snapshots, args, pending()).await
+    }
+
+    /// Runs a component to its end, asynchronously, or gives it up in the middle of whatever it does.
+    pub async fn run_until(
+        &self,
+        component: &Component,
+        snapshots: SnapshotCtx,
+        args: &[&str],
+        given_up: impl Future<Output = ()>,
+    ) -> Ended {
         let (mut store, output) = self.store(snapshots, args);
-        let result = match Command::instantiate_async(&mut store, component, &self.linker).await {
-            Ok(command) => command.wasi_cli_run().call_run(&mut store).await,
-            Err(error) => Err(error),
+        let run = async {
+            let command = Command::instantiate_async(&mut store, component, &self.linker).await?;
+            command.wasi_cli_run().call_run(&mut store).await
+        };
+        let result = tokio::select! {
+            result = run => result,
+            () = given_up => Err(wasmtime::Error::msg("given up")),
         };
         ended(store, &output, result)
     }
 
     fn store(&self, snapshots: SnapshotCtx, args: &[&str]) -> (Store<Consumer>, MemoryOutputPipe) {
         let output = MemoryOutputPipe::new(MAX_OUTPUT);
-        let wasi = WasiCtx::builder().stdout(output.clone()).arg("consumer").args(args).build();
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(output.clone()).arg("consumer").args(args);
+        if let Some((folder, name)) = &self.folder {
+            wasi.preopened_dir(folder, name, FsPerms::ReadOnly).expect("the folder can be opened");
+        }
+        let wasi = wasi.build();
         let limits = StoreLimitsBuilder::new().memory_size(self.max_memory).build();
         let consumer = Consumer { wasi, table: ResourceTable::new(), limits, snapshots };
         let mut store = Store::new(&self.engine, consumer);

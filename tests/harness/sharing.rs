@@ -89,7 +89,8 @@ fn check(line: &str, newest: &mut u64) -> Result<(), String> {
 }
 
 /// Starts two processes at once that make a snapshot each, again and again. The newest that was acknowledged must be
-/// restored, whole.
+/// restored, whole. Of two processes of this store, one at least makes its snapshot: only one that holds the directory
+/// keeps another away.
 pub fn writers(subject: Subject, rounds: u64) -> Tally {
     const SIZE: usize = 300_000;
     let dir = scratch();
@@ -114,6 +115,9 @@ pub fn writers(subject: Subject, rounds: u64) -> Tally {
             // This store says why it refused: another holds the directory, or has made a newer one.
             Ok(_) if subject.is_ours() && done.iter().any(|(_, code)| !matches!(code, Some(0 | 4 | 9))) => {
                 Err(format!("ended with {done:?}"))
+            }
+            Ok(_) if subject.is_ours() && acknowledged.is_none() => {
+                Err(format!("both were refused: {done:?}"))
             }
             Ok(pair) if *pair == expected => Ok(()),
             Ok(pair) => Err(format!("restored {} after {done:?}", show(pair))),
