@@ -39,17 +39,22 @@ fn calls_that_hang_take_a_share_of_all_and_hold_up_nobody_elsewhere() {
         "open beside: ok",
         "open later: ok",
         "open later: ok",
-        "late: io: the call was not begun before its deadline, since too many others are running or the file system does \
-         not answer: nothing was changed; try again",
-        "here: the call was not begun before its deadline, since ",
+        "late: io: the call did not begin before its deadline, since too many others are running or the file system does \
+         not answer: no snapshot was changed; try again",
+        "here: the call did not begin before its deadline, since ",
         "dropped: true",
         "hung: 1",
         "first: ok, 1 1",
         "waits: ok, 1 1",
+        "write: the call did not begin before its deadline, since ",
+        "write again: the stream has ended: ",
+        "commit: the stream has ended: ",
+        "stored: 2",
         "late has made: 0",
         "here has made: 0",
         "dropped has made: 0",
         "late later: ok, 1 1",
+        "by the host: Some(1)",
     ];
     let hung = root.path().join("hung");
     let printed: Vec<&str> = ran.stdout.lines().collect();

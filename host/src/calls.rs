@@ -4,6 +4,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -12,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tracing::{Dispatch, Span, dispatcher};
+use tracing::Span;
 
 use crate::error::{Error, Result};
 
@@ -34,15 +35,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(crate) struct Target {
     /// The directory, an absolute path.
     pub(crate) dir: PathBuf,
-    /// Its file system, and itself.
-    shares: [Key; 2],
+    /// Its file system, where that is known.
+    device: Option<Key>,
+    key: Key,
 }
 
 /// What has a share of the calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
-    /// A file system's device; where the system does not tell, all are taken for one.
-    Device(Option<(u32, u32)>),
+    /// A file system's device.
+    Device(u64),
     /// A directory's path, hashed: where two are taken for one, they share.
     Dir(u64),
 }
@@ -63,6 +65,7 @@ struct State {
     shares: HashMap<Key, usize>,
     /// The first come first, unless their file system has its share.
     waiting: VecDeque<(Call, Start)>,
+    threads: usize,
     /// How many threads wait for work and have not been woken.
     idle: usize,
     /// How many threads were woken, and have not noticed yet.
@@ -88,8 +91,8 @@ enum Start {
 type Job = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// A call that runs in its caller's thread, until this is dropped.
-pub(crate) struct Turn<'c> {
-    calls: &'c Arc<Calls>,
+pub(crate) struct Turn {
+    calls: Arc<Calls>,
     number: u64,
 }
 
@@ -100,6 +103,7 @@ pub(crate) struct Submitted {
 }
 
 impl Target {
+    /// A directory, on the device that its path says.
     pub(crate) fn new(dir: PathBuf) -> Self {
         #[cfg(target_os = "linux")]
         let device = crate::location::device_of(&dir);
@@ -107,7 +111,17 @@ impl Target {
         let device = None;
         let mut hasher = DefaultHasher::new();
         dir.hash(&mut hasher);
-        Target { dir, shares: [Key::Device(device), Key::Dir(hasher.finish())] }
+        let key = Key::Dir(hasher.finish());
+        Target { dir, device: device.map(Key::Device), key }
+    }
+
+    /// The same directory, now that it is known to be on this device.
+    pub(crate) fn on_device(&self, device: u64) -> Self {
+        Target { dir: self.dir.clone(), device: Some(Key::Device(device)), key: self.key }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = Key> {
+        self.device.into_iter().chain([self.key])
     }
 }
 
@@ -122,11 +136,11 @@ impl Calls {
     /// # Errors
     ///
     /// [`Error::Io`] if the directory hangs, or no turn came before the deadline.
-    pub(crate) fn turn(self: &Arc<Self>, target: &Arc<Target>, until: Option<Instant>) -> Result<Turn<'_>> {
+    pub(crate) fn turn(self: &Arc<Self>, target: &Arc<Target>, until: Option<Instant>) -> Result<Turn> {
         let mut state = self.lock();
         let call = state.call(target, until);
         state.check_answers(&call)?;
-        let turn = Turn { calls: self, number: call.number };
+        let turn = Turn { calls: self.clone(), number: call.number };
         if state.has_room(self.most, &call) {
             state.begin(call);
             return Ok(turn);
@@ -144,55 +158,71 @@ impl Calls {
         Ok(turn)
     }
 
-    /// Has a job done in a thread when its turn comes, or tells it at once that the directory hangs.
+    /// Has a job done in a thread when its turn comes, or tells it at once that the directory hangs. One without a deadline
+    /// waits for the directory.
     pub(crate) fn submit(
         self: &Arc<Self>,
         target: &Arc<Target>,
         until: Option<Instant>,
         job: impl FnOnce(Result<()>) + Send + 'static,
     ) -> Submitted {
-        let context = Context::of_this_thread();
+        let (span, runtime) = (Span::current(), Handle::try_current().ok());
         let mut state = self.lock();
         let call = state.call(target, until);
         let submitted = Submitted { calls: self.clone(), number: call.number };
-        if let Err(error) = state.check_answers(&call) {
+        let job: Job = Box::new(move |turn| {
+            let _runtime = runtime.as_ref().map(Handle::enter);
+            span.in_scope(|| job(turn));
+        });
+        if let (Err(error), Some(_)) = (state.check_answers(&call), until) {
             drop(state);
             job(Err(error));
             return submitted;
         }
-        let job = Box::new(move |turn| context.within(|| job(turn)));
         state.waiting.push_back((call, Start::InThread(job)));
-        self.begin_next(&mut state);
+        let refused = match self.begin_next(&mut state) {
+            Ok(()) => None,
+            Err(error) => state.withdraw(submitted.number).map(|start| (start, error)),
+        };
+        drop(state);
+        if let Some((Start::InThread(job), error)) = refused {
+            job(Err(Error::Io(format!("no thread can be started for the call: {error}; try again"))));
+        }
         submitted
     }
 
     /// Begins the call whose turn it is, if there is one.
     ///
     /// It is called whenever a call comes or ends: one more can begin then, at most.
-    fn begin_next(self: &Arc<Self>, state: &mut State) {
-        let Some(next) = state.next(self.most) else { return };
+    ///
+    /// # Errors
+    ///
+    /// As a thread is started for it.
+    fn begin_next(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        let Some(next) = state.next(self.most) else { return Ok(()) };
         if let Start::InThread(_) = state.waiting[next].1 {
-            self.wake_a_thread(state);
-        } else if let Some((call, Start::Here(begin))) = state.waiting.remove(next) {
+            return self.wake_a_thread(state);
+        }
+        if let Some((call, Start::Here(begin))) = state.waiting.remove(next) {
             state.begin(call);
             // A caller that has given up finds that it has begun.
             let _ = begin.send(());
         }
+        Ok(())
     }
 
-    fn wake_a_thread(self: &Arc<Self>, state: &mut State) {
+    fn wake_a_thread(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
         if state.idle > 0 {
             state.idle -= 1;
             state.woken += 1;
             self.work.notify_one();
-            return;
+        } else if state.threads < self.most {
+            let calls = self.clone();
+            thread::Builder::new().name("minisnap-call".to_owned()).spawn(move || calls.work())?;
+            state.threads += 1;
         }
-        let calls = self.clone();
-        let thread = thread::Builder::new().name("minisnap-call".to_owned()).spawn(move || calls.work());
-        if let Err(error) = thread {
-            // The call waits for a thread that ends another, or for its deadline.
-            tracing::warn!(%error, "no thread can be started for a call");
-        }
+        // Otherwise, each thread makes a call, or comes to look for one.
+        Ok(())
     }
 
     /// Makes calls until there have been none for a while.
@@ -220,6 +250,7 @@ impl Calls {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if state.woken == 0 {
                 state.idle -= 1;
+                state.threads -= 1;
                 return;
             }
             state.woken -= 1;
@@ -239,21 +270,26 @@ impl State {
 
     /// Whether a call can begin.
     fn has_room(&self, most: usize, call: &Call) -> bool {
-        let mut share = most;
         let has_room = |key| {
-            share = (share / SHARE).max(1);
-            self.shares.get(key).is_none_or(|running| *running < share)
+            let share = match key {
+                Key::Device(_) => most / SHARE,
+                Key::Dir(_) => most / SHARE / SHARE,
+            };
+            self.shares.get(&key).is_none_or(|running| *running < share.max(1))
         };
-        self.running.len() < most && call.target.shares.iter().all(has_room)
+        self.running.len() < most && call.target.keys().all(has_room)
     }
 
     /// The waiting call whose turn it is.
     fn next(&self, most: usize) -> Option<usize> {
-        self.waiting.iter().position(|(call, _)| self.has_room(most, call))
+        let now = Instant::now();
+        // One whose time is over is left to its caller, who takes it back.
+        let is_in_time = |call: &Call| call.until.is_none_or(|until| now < until);
+        self.waiting.iter().position(|(call, _)| is_in_time(call) && self.has_room(most, call))
     }
 
     fn begin(&mut self, call: Call) {
-        for key in call.target.shares {
+        for key in call.target.keys() {
             *self.shares.entry(key).or_default() += 1;
         }
         self.running.push(call);
@@ -262,7 +298,7 @@ impl State {
     fn end(&mut self, number: u64) {
         let Some(at) = self.running.iter().position(|call| call.number == number) else { return };
         let call = self.running.swap_remove(at);
-        for key in call.target.shares {
+        for key in call.target.keys() {
             if let Entry::Occupied(mut share) = self.shares.entry(key) {
                 *share.get_mut() -= 1;
                 if *share.get() == 0 {
@@ -282,7 +318,7 @@ impl State {
     fn check_answers(&self, next: &Call) -> Result<()> {
         let now = Instant::now();
         let overdue = |call: &&Call| {
-            call.target.shares == next.target.shares
+            call.target.key == next.target.key
                 && call.target.dir == next.target.dir
                 && call.until.is_some_and(|until| now > until + GRACE)
         };
@@ -296,11 +332,14 @@ impl State {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.calls.lock();
         state.end(self.number);
-        self.calls.begin_next(&mut state);
+        if let Err(error) = self.calls.begin_next(&mut state) {
+            // The next call waits until another one comes or ends, or for its deadline.
+            tracing::warn!(%error, "no thread can be started for a call");
+        }
     }
 }
 
@@ -332,30 +371,8 @@ impl Drop for Submitted {
 
 fn not_begun() -> Error {
     Error::Io(
-        "the call was not begun before its deadline, since too many others are running or the file system does not \
-         answer: nothing was changed; try again"
+        "the call did not begin before its deadline, since too many others are running or the file system does not \
+         answer: no snapshot was changed; try again"
             .to_owned(),
     )
-}
-
-/// What a job finds in its thread as in the one that submitted it: where events are logged, and a runtime.
-struct Context {
-    span: Span,
-    subscriber: Dispatch,
-    runtime: Option<Handle>,
-}
-
-impl Context {
-    fn of_this_thread() -> Self {
-        Context {
-            span: Span::current(),
-            subscriber: dispatcher::get_default(Dispatch::clone),
-            runtime: Handle::try_current().ok(),
-        }
-    }
-
-    fn within(self, job: impl FnOnce()) {
-        let _runtime = self.runtime.as_ref().map(Handle::enter);
-        dispatcher::with_default(&self.subscriber, || self.span.in_scope(job));
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tracing::{Span, debug, debug_span};
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Config, Engine};
 
@@ -111,16 +112,17 @@ impl Minisnap {
     /// one alone can have at most. Where a call needs more, idle instances are dropped; if that is not enough, it is
     /// [`Error::Io`], and costs no data.
     ///
-    /// Creating a state, and reading one in chunks, needs less than 8 MiB; restoring one needs its size beside that.
+    /// Creating a state, and reading one in chunks, needs less than 8 MiB; restoring one needs its size beside that. How much
+    /// of it one store can have, its grant [says](Grant::max_memory).
     ///
     /// Call it before this is cloned or a store is opened: for those, nothing changes.
     pub fn max_memory(self, bytes: usize) -> Self {
         self.set(|shared| shared.instances = Arc::new(shared.instances.with_max_memory(bytes)))
     }
 
-    /// Sets how many calls of all stores run at once; 512 unless set. A file system gets a quarter of them at most, and a
-    /// directory a quarter of that, so that one that hangs leaves the rest to others. Further calls wait for their turn
-    /// until their [deadlines](Grant::deadline), and are [`Error::Io`] then.
+    /// Sets how many calls of all stores run at once; 512 unless set. A file system gets a quarter of them, and a directory
+    /// a quarter of that, but at least one each, so that one that hangs leaves the rest to others. Further calls wait for
+    /// their turn until their [deadlines](Grant::deadline), and are [`Error::Io`] then.
     ///
     /// Call it before this is cloned or a store is opened: for those, nothing changes.
     pub fn max_calls(self, calls: usize) -> Self {
@@ -134,19 +136,19 @@ impl Minisnap {
         self
     }
 
-    /// Opens a store as `grant` says. It blocks until the grant's [deadline](Grant::deadline) at the latest: an
-    /// asynchronous host calls [`open_async`](Self::open_async).
+    /// Opens a store as `grant` says. It blocks, for half a second more than the grant's [deadline](Grant::deadline) at
+    /// most: an asynchronous host calls [`open_async`](Self::open_async).
     ///
     /// # Errors
     ///
     /// With write access, [`Error::Busy`] if the directory is held already, and what making it may meet:
     /// [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`], also if its file system does not answer in time.
     pub fn open(&self, grant: Grant) -> Result<Store> {
-        let deadline = grant.deadline_of_a_call();
+        let (opening, deadline) = (Opening::of(&grant), grant.deadline_of_a_call());
         // Only with write access is the directory touched here.
         if deadline == Duration::MAX || grant.access() != Access::ReadWrite {
             let (grant, target) = locate(grant)?;
-            return Store::new(self.clone(), grant, target);
+            return opening.ended(Store::new(self.clone(), grant, target));
         }
         let dir = grant.dir().to_owned();
         let (answer, answered) = mpsc::channel();
@@ -155,7 +157,7 @@ impl Minisnap {
             Err(RecvTimeoutError::Timeout) if submitted.withdraw() => answered.recv().ok(),
             opened => opened.ok(),
         };
-        opened.unwrap_or_else(|| Err(unanswered(&dir, deadline)))
+        opening.ended(opened.unwrap_or_else(|| Err(unanswered(&dir, deadline))))
     }
 
     /// The same in a tokio runtime with its time driver.
@@ -164,6 +166,7 @@ impl Minisnap {
     ///
     /// As [`open`](Self::open).
     pub async fn open_async(&self, grant: Grant) -> Result<Store> {
+        let opening = Opening::of(&grant);
         let (dir, deadline) = (grant.dir().to_owned(), grant.deadline_of_a_call());
         let (answer, mut answered) = oneshot::channel();
         let submitted = self.submit(grant, move |store| drop(answer.send(store)))?;
@@ -172,7 +175,7 @@ impl Minisnap {
             Err(_) if submitted.withdraw() => answered.await.ok(),
             Err(_) => None,
         };
-        opened.unwrap_or_else(|| Err(unanswered(&dir, deadline)))
+        opening.ended(opened.unwrap_or_else(|| Err(unanswered(&dir, deadline))))
     }
 
     /// Has a store opened in a thread. One that nobody waits for any more is closed again there.
@@ -182,6 +185,26 @@ impl Minisnap {
         let (minisnap, opened) = (self.clone(), target.clone());
         let job = move |turn: Result<()>| answer(turn.and_then(|()| Store::new(minisnap, grant, opened)));
         Ok(self.shared.calls.submit(&target, until, job))
+    }
+}
+
+/// What is logged of the opening of a store.
+struct Opening {
+    span: Span,
+    started: Instant,
+}
+
+impl Opening {
+    fn of(grant: &Grant) -> Self {
+        let span = debug_span!("grant", dir = %grant.dir().display(), access = ?grant.access());
+        Opening { span, started: Instant::now() }
+    }
+
+    fn ended(self, opened: Result<Store>) -> Result<Store> {
+        if opened.is_ok() {
+            self.span.in_scope(|| debug!(elapsed = ?self.started.elapsed(), "opened"));
+        }
+        opened
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Instant;
 use std::{fmt, mem};
 
-use tokio::runtime::Handle;
+use tokio::runtime;
 use tokio::sync::oneshot;
 use wasmtime::component::ResourceTable;
 
 use crate::calls::{Calls, GRACE, Target};
 use crate::error::{Error, Result};
 use crate::store::Store;
+use crate::stream::Handle;
 
 /// The snapshots of one consumer, made from a [`Store`], which was opened by a grant.
 ///
@@ -123,14 +124,48 @@ impl SnapshotCtx {
         }
     }
 
-    /// Calls the store in a thread for calls, so that neither a slow disk nor one that does not answer holds up anybody
-    /// else. If the call does not begin, what is open is ended before the next one.
-    pub(crate) async fn call<R: Send + 'static>(
+    /// Calls the store in a thread for calls, where neither a slow disk nor one that does not answer holds up anybody else:
+    /// for the host's own calls in a tokio runtime with its time driver.
+    ///
+    /// ```no_run
+    /// # async fn restored(ctx: &mut minisnap_host::SnapshotCtx) -> minisnap_host::Result<String> {
+    /// let snapshot = ctx.call(|store| store.restore_text()).await?;
+    /// # Ok(snapshot.state)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `call`, and [`Error::Io`] if it does not begin or end before the [deadline](crate::Grant::deadline).
+    pub async fn call<R: Send + 'static>(
         &mut self,
         call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
     ) -> Result<R> {
+        self.begin(call).await?
+    }
+
+    /// The same on a stream, which nobody has any more if the call does not begin.
+    pub(crate) async fn call_on<R: Send + 'static>(
+        &mut self,
+        handle: Handle,
+        call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let result = self.begin(call).await;
+        if result.is_err()
+            && let Place::Here(store) = &mut self.store
+        {
+            store.disown(handle);
+        }
+        result?
+    }
+
+    /// What a call returns, or why it has not begun.
+    async fn begin<R: Send + 'static>(
+        &mut self,
+        call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
+    ) -> Result<Result<R>> {
         let deadline = self.look()?.grant().deadline_of_a_call();
-        let overdue = mem::take(&mut self.overdue);
+        let overdue = self.overdue;
         // What is ended first has its own time.
         let time = if overdue { deadline.saturating_mul(2) } else { deadline };
         let until = Instant::now().checked_add(time);
@@ -154,16 +189,16 @@ impl SnapshotCtx {
             Ok(result) => result,
             Err(_) if submitted.withdraw() => answered.await,
             Err(_) => {
-                return Err(Error::Io(format!(
+                return Ok(Err(Error::Io(format!(
                     "the call has not ended after {deadline:?}, nor could it be interrupted; it may end yet: restore \
                      the snapshot to see, and open readers and writers again"
-                )));
+                ))));
             }
         };
         let result = result.map_err(|_| panicked())?;
         self.look()?;
-        self.overdue = result.is_err();
-        result?
+        self.overdue = overdue && result.is_err();
+        result
     }
 }
 
@@ -176,7 +211,7 @@ impl Drop for SnapshotCtx {
             Place::Called(_) => true,
             Place::Gone => false,
         };
-        if !may_block || Handle::try_current().is_err() {
+        if !may_block || runtime::Handle::try_current().is_err() {
             return;
         }
         let end = move |turn: Result<()>| match turn {

@@ -114,8 +114,8 @@ impl Grant {
         Grant { max_memory: Some(bytes), ..self }
     }
 
-    /// Sets how long one call may take: whole ones, and each of the calls of a writer or reader. 30 seconds unless set;
-    /// [`Duration::MAX`] for no limit.
+    /// Sets how long one call may take, with what it waits for [its turn](crate::Minisnap::max_calls): whole ones, and each of
+    /// the calls of a writer or reader. 30 seconds unless set; [`Duration::MAX`] for no limit.
     ///
     /// A call that takes longer is interrupted, and is [`Error::Io`]. Where a system call hangs, in a file system that does
     /// not answer, nothing can interrupt that: the call ends when it does, but a component that is linked
@@ -246,7 +246,7 @@ impl Grant {
 /// Which directory it is, whatever its name; where the system does not tell, all are taken for the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
-    device: u64,
+    pub(crate) device: u64,
     inode: u64,
 }
 

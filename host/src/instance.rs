@@ -133,6 +133,11 @@ impl Instance {
         self.store.data_mut().memory.problem()
     }
 
+    /// Whether a stream is open under this handle.
+    pub(crate) fn has_stream(&self, resource: ResourceAny) -> bool {
+        self.streams.iter().any(|stream| stream.resource == resource)
+    }
+
     /// The stream that is open under this handle.
     pub(crate) fn stream(&mut self, resource: ResourceAny) -> Option<&mut Stream> {
         self.streams.iter_mut().find(|stream| stream.resource == resource)
@@ -185,7 +190,7 @@ impl ResourceLimiter for Memory {
         }
         self.growing = more;
         self.size += more;
-        self.peak = self.peak.max(desired);
+        self.peak = self.peak.max(self.size);
         Ok(true)
     }
 

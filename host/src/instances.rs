@@ -31,6 +31,8 @@ pub(crate) struct Instances {
     max_memory: usize,
     /// The memory that they have, in bytes.
     memory: AtomicUsize,
+    /// Held by whoever makes room, so that nobody is refused what another one is about to free.
+    making_room: Mutex<()>,
     /// The slots in which an instance may wait, the least recently used first.
     slots: Mutex<VecDeque<Weak<Mutex<Option<Instance>>>>>,
 }
@@ -38,7 +40,13 @@ pub(crate) struct Instances {
 impl Instances {
     /// Keeps `max_idle` idle instances, and those that have streams open; together, all have `max_memory` bytes at most.
     pub(crate) fn new(max_idle: usize, max_memory: usize) -> Self {
-        Instances { max_idle, max_memory, memory: AtomicUsize::new(0), slots: Mutex::default() }
+        Instances {
+            max_idle,
+            max_memory,
+            memory: AtomicUsize::new(0),
+            making_room: Mutex::default(),
+            slots: Mutex::default(),
+        }
     }
 
     /// The same with another limit on those that wait.
@@ -62,6 +70,10 @@ impl Instances {
             let more = |memory: usize| memory.checked_add(bytes).filter(|memory| *memory <= self.max_memory);
             self.memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
         };
+        if is_allowed() {
+            return true;
+        }
+        let _alone = lock(&self.making_room);
         is_allowed() || {
             self.drop_idle(0);
             is_allowed()

@@ -86,7 +86,7 @@ fn add_writers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_,
             Box::new(async move {
                 let ctx = cx.data_mut().snapshots();
                 let ConsumerWriter(handle) = *ctx.table.get(&writer)?;
-                answer(ctx.call(move |store| store.write(handle, &chunk)).await)
+                answer(ctx.call_on(handle, move |store| store.write(handle, &chunk)).await)
             })
         },
     )?;
@@ -96,7 +96,7 @@ fn add_writers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_,
             Box::new(async move {
                 let ctx = cx.data_mut().snapshots();
                 let ConsumerWriter(handle) = ctx.table.delete(writer)?;
-                answer(ctx.call(move |store| store.commit(handle)).await)
+                answer(ctx.call_on(handle, move |store| store.commit(handle)).await)
             })
         },
     )
@@ -154,7 +154,7 @@ async fn open_reader(ctx: &mut SnapshotCtx, seq: Option<u64>) -> Answer<Resource
 
 /// Ends a stream; whatever becomes of that, the consumer goes on.
 async fn end(ctx: &mut SnapshotCtx, handle: Handle) -> wasmtime::Result<()> {
-    let ended = ctx.call(move |store| {
+    let ended = ctx.call_on(handle, move |store| {
         store.end(handle);
         Ok(())
     });

@@ -34,12 +34,12 @@ struct Place {
 pub(crate) struct Mounts(Vec<Mount>);
 
 /// The device that is mounted where the path leads, going by its name alone: a file system that hangs is not asked.
-pub(crate) fn device_of(path: &Path) -> Option<(u32, u32)> {
+pub(crate) fn device_of(path: &Path) -> Option<u64> {
     let mounts = mounts().ok()?.into_iter().filter(|mount| path.starts_with(&mount.point));
     // Of two mounts on one point, the later one is seen.
     let mount = mounts.max_by_key(|mount| mount.point.as_os_str().len())?;
     let (major, minor) = mount.device.split_once(':')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
+    Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// A path by which the system opens `file` again, whatever becomes of its name.

@@ -11,14 +11,14 @@ use serde::de::DeserializeOwned;
 use tracing::{Span, debug, debug_span, field, warn, warn_span};
 use wasmtime::Trap;
 
-use crate::calls::{Calls, Target, Turn};
+use crate::calls::{Calls, Target};
 use crate::component::Minisnap;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
 use crate::instance::{Guest, Instance};
 use crate::instances::Slot;
 use crate::snapshot::{Info, Layout, Migration, Skipped, Snapshot};
-use crate::stream::{Reader, Writer};
+use crate::stream::{Handle, Reader, Writer};
 pub(crate) use bindings::exports::arcella::minisnap::snapshot_maintenance as maintenance;
 pub(crate) use bindings::exports::arcella::minisnap::snapshot_store as wit;
 
@@ -44,7 +44,7 @@ type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
 /// go of the directory.
 ///
 /// Its calls block, and wait for the file system in a way that panics in a task of tokio: such a host gives the store to
-/// [`SnapshotCtx`](crate::SnapshotCtx), or calls it in `spawn_blocking`.
+/// [`SnapshotCtx`](crate::SnapshotCtx), and makes its own calls by [`SnapshotCtx::call`](crate::SnapshotCtx::call).
 pub struct Store {
     minisnap: Minisnap,
     grant: Grant,
@@ -61,16 +61,19 @@ pub struct Store {
     until: Option<Instant>,
     /// Whether the call that is running need not wait for its turn.
     has_turn: bool,
+    /// The streams that nobody has any more, and that are still open.
+    ownerless: Vec<Handle>,
 }
 
 impl Store {
     /// A store on the target, which is the directory of the grant.
     pub(crate) fn new(minisnap: Minisnap, grant: Grant, target: Arc<Target>) -> Result<Self> {
-        let span = debug_span!("grant", dir = %grant.dir().display(), access = ?grant.access());
-        let _span = span.enter();
-        let started = Instant::now();
         let held = grant.hold()?;
-        debug!(elapsed = ?started.elapsed(), "opened");
+        // A link may lead to another file system than the path says.
+        let target = match &held {
+            Some(held) if cfg!(unix) => Arc::new(target.on_device(held.identity.device)),
+            _ => target,
+        };
         Ok(Store {
             minisnap,
             grant,
@@ -82,6 +85,7 @@ impl Store {
             settled: false,
             until: None,
             has_turn: false,
+            ownerless: Vec::new(),
         })
     }
 
@@ -108,7 +112,7 @@ impl Store {
         if state.len() as u64 > self.grant.max_state_bytes() {
             return Err(Error::TooLarge(self.grant.max_state_bytes()));
         }
-        self.with_one_deadline(|store| {
+        self.in_one_turn(|store| {
             if state.len() > CHUNK {
                 let mut writer = store.open_writer(seq)?;
                 writer.write_chunk(state.as_bytes())?;
@@ -252,7 +256,7 @@ impl Store {
     pub fn migrate(&mut self, to: Layout) -> Result<Migration> {
         self.check_access()?;
         let _span = debug_span!("migrate", dir = %self.grant.dir().display(), ?to).entered();
-        self.with_one_deadline(|store| {
+        self.in_one_turn(|store| {
             store.settle_first()?;
             let result = store.with_instance("migrate", |instance| {
                 let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
@@ -272,11 +276,13 @@ impl Store {
     pub fn settle(&mut self) -> Result<u64> {
         self.check_access()?;
         let _span = debug_span!("settle", dir = %self.grant.dir().display()).entered();
-        let result = self.with_instance("settle", |instance| {
-            let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
-            maintenance.call_settle(&mut instance.store)
-        });
-        let leftovers = self.explain(result)?;
+        let leftovers = self.in_one_turn(|store| {
+            let result = store.with_instance("settle", |instance| {
+                let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
+                maintenance.call_settle(&mut instance.store)
+            });
+            store.explain(result)
+        })?;
         if leftovers > 0 {
             warn!(leftovers, "what an earlier crash left was finished or removed");
         }
@@ -304,6 +310,16 @@ impl Store {
         (&self.minisnap.shared.calls, &self.target)
     }
 
+    /// Makes one call, of one or several calls of the component, in its turn and before its deadline.
+    fn in_one_turn<R>(&mut self, call: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        if self.has_turn {
+            return call(self);
+        }
+        let until = Instant::now().checked_add(self.grant.deadline_of_a_call());
+        let _turn = self.minisnap.shared.calls.turn(&self.target, until)?;
+        self.in_turn(until, call)
+    }
+
     /// Makes a call whose turn it is, and which must have ended at this time.
     pub(crate) fn in_turn<R>(
         &mut self,
@@ -311,22 +327,11 @@ impl Store {
         call: impl FnOnce(&mut Self) -> Result<R>,
     ) -> Result<R> {
         (self.until, self.has_turn) = (until, true);
+        for handle in std::mem::take(&mut self.ownerless) {
+            self.end(handle);
+        }
         let result = call(self);
         (self.until, self.has_turn) = (None, false);
-        result
-    }
-
-    /// Waits for the turn of the call that is running.
-    fn turn<'c>(&self, calls: &'c Arc<Calls>) -> Result<Option<Turn<'c>>> {
-        if self.has_turn { Ok(None) } else { calls.turn(&self.target, self.until).map(Some) }
-    }
-
-    /// Makes one call, with one deadline, of one or several calls of the component.
-    fn with_one_deadline<R>(&mut self, calls: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
-        let outer = self.until;
-        self.until = outer.or_else(|| Instant::now().checked_add(self.grant.deadline_of_a_call()));
-        let result = calls(self);
-        self.until = outer;
         result
     }
 
@@ -402,9 +407,7 @@ impl Store {
         name: &'static str,
         call: impl FnOnce(&mut Instance) -> Answer<R>,
     ) -> Result<R> {
-        let shared = self.minisnap.shared.clone();
-        self.with_one_deadline(|store| {
-            let _turn = store.turn(&shared.calls)?;
+        self.in_one_turn(|store| {
             let instance = store.instance()?;
             store.call_on(instance, name, call)
         })

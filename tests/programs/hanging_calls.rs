@@ -4,7 +4,7 @@
 //! does not hang, and ELSEWHERE one on another. Prints what became of each.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
@@ -151,6 +151,15 @@ async fn turns(consumer: &str) {
     let dropped = consumers.snapshots(Grant::new(beside("dropped")));
     let waits = consumers.snapshots(Grant::new(beside("waits")));
 
+    // A step a signal: what a writer does before, while and after the first call hangs.
+    let (go_on, signal) = mpsc::channel::<()>();
+    let written = spawn_blocking({
+        let mut store = minisnap.open(Grant::new(beside("written")).deadline(SHORT)).expect("it opens");
+        move || write_meanwhile(&mut store, &signal)
+    });
+    let writes = beside("written").join("snapshot.tmp");
+    until(|| writes.exists()).await;
+
     let hanging = Hanging::begin("HANG_WHILE");
     let first = tokio::spawn(consumers.run(first, &COUNT));
     until(|| hanging.calls() == 1).await;
@@ -159,6 +168,8 @@ async fn turns(consumer: &str) {
     // Whoever calls from a thread of its own waits there.
     let here = spawn_blocking(move || (here.create(&1, 1), here)).await.expect("it does not panic");
     println!("here: {}", here.0.expect_err("it waits for its turn"));
+    go_on.send(()).expect("the writer waits");
+    until(|| path("BESIDE").join("refused").exists()).await;
     let dropped = tokio::time::timeout(SHORT, consumers.run(dropped, &["create", "1", "1"])).await;
     println!("dropped: {}", dropped.is_err());
     let waits = tokio::spawn(consumers.run(waits, &COUNT));
@@ -167,10 +178,32 @@ async fn turns(consumer: &str) {
     for (name, call) in [("first", first), ("waits", waits)] {
         tell(name, within(call).await.map(|ended| ended.expect("it does not panic")));
     }
+    go_on.send(()).expect("the writer waits");
+    print!("{}", within(written).await.expect("it is not held up").expect("it does not panic"));
     for name in ["late", "here", "dropped"] {
         println!("{name} has made: {}", fs::read_dir(beside(name)).expect("it is there").count());
     }
-    tell("late later", within(consumers.run(late.snapshots, &COUNT)).await);
+    let mut late = within(consumers.run(late.snapshots, &COUNT)).await.expect("it is not held up");
+    println!("late later: {}", late.printed.replace('\n', ", "));
+    let restored = within(late.snapshots.call(|store| store.restore_text())).await;
+    println!("by the host: {:?}", restored.map(|restored| restored.expect("it is there").seq));
+}
+
+/// Writes a state in pieces, of which one does not get its turn: nothing may be stored without it.
+fn write_meanwhile(store: &mut Store, signal: &mpsc::Receiver<()>) -> String {
+    let wait = || signal.recv().expect("the host goes on");
+    store.create(&1, 1).expect("a snapshot");
+    let mut writer = store.open_writer(2).expect("a writer");
+    writer.write_chunk(b"[1,").expect("a piece");
+    wait();
+    let refused = writer.write_chunk(b"2,").expect_err("it gets no turn");
+    fs::write(path("BESIDE").join("refused"), "").expect("a sign");
+    wait();
+    let ended = writer.write_chunk(b"3]").expect_err("a piece is missing");
+    let lost = writer.commit().expect_err("a piece is missing");
+    let stored =
+        store.create(&2, 2).and_then(|()| store.restore::<u32>()).expect("nothing is in the way").state;
+    format!("write: {refused}\nwrite again: {ended}\ncommit: {lost}\nstored: {stored}\n")
 }
 
 fn path(variable: &str) -> PathBuf {

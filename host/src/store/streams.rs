@@ -15,7 +15,7 @@ impl Store {
         self.check_access()?;
         let span = self.span_of_create(seq);
         let _within = span.enter();
-        self.with_one_deadline(|store| {
+        self.in_one_turn(|store| {
             store.settle_first()?;
             let result =
                 store.open_stream("open-writer", &span, |guest, store| guest.call_open_writer(store, seq));
@@ -28,7 +28,7 @@ impl Store {
     pub(crate) fn stream_from(&mut self, seq: Option<u64>) -> Result<(Handle, Info, Vec<Skipped>)> {
         let span = self.span_of_restore();
         let _within = span.enter();
-        self.with_one_deadline(|store| {
+        self.in_one_turn(|store| {
             let handle = store.open_stream("open-reader", &span, |guest, store| match seq {
                 None => guest.call_open_reader(store),
                 Some(seq) => guest.call_open_reader_at(store, seq),
@@ -68,7 +68,7 @@ impl Store {
 
     /// Writes a chunk of any size to a stream.
     pub(crate) fn write(&mut self, handle: Handle, chunk: &[u8]) -> Result<()> {
-        self.with_one_deadline(|store| {
+        self.in_one_turn_or_disown(handle, |store| {
             // An empty chunk, too, learns of an earlier error.
             for at in (0..chunk.len().max(1)).step_by(CHUNK) {
                 let piece = &chunk[at..chunk.len().min(at + CHUNK)];
@@ -87,20 +87,44 @@ impl Store {
 
     /// Commits what was written to a stream, which ends it.
     pub(crate) fn commit(&mut self, handle: Handle) -> Result<()> {
-        // What was written lies in the directory that the instance has open.
-        if let Err(error) = self.dir() {
-            self.end(handle);
-            return Err(error);
-        }
-        let result = self.call_stream(handle, "commit", |instance| {
-            if let Some(stream) = instance.stream(handle.stream) {
-                stream.span.record("bytes", stream.given);
+        self.in_one_turn_or_disown(handle, |store| {
+            // What was written lies in the directory that the instance has open.
+            if let Err(error) = store.dir() {
+                store.end(handle);
+                return Err(error);
             }
-            instance.streams.retain(|stream| stream.resource != handle.stream);
-            let guest = instance.bindings.arcella_minisnap_snapshot_store();
-            guest.snapshot_writer().call_commit(&mut instance.store, handle.stream)
+            let result = store.call_stream(handle, "commit", |instance| {
+                if let Some(stream) = instance.stream(handle.stream) {
+                    stream.span.record("bytes", stream.given);
+                }
+                instance.streams.retain(|stream| stream.resource != handle.stream);
+                let guest = instance.bindings.arcella_minisnap_snapshot_store();
+                guest.snapshot_writer().call_commit(&mut instance.store, handle.stream)
+            });
+            store.explain(result)
+        })
+    }
+
+    /// Makes a call on a writer, which nobody has any more if that does not begin: a part of the state would be missing.
+    fn in_one_turn_or_disown(
+        &mut self,
+        handle: Handle,
+        call: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let mut has_begun = false;
+        let result = self.in_one_turn(|store| {
+            has_begun = true;
+            call(store)
         });
-        self.explain(result)
+        if !has_begun {
+            self.disown(handle);
+        }
+        result
+    }
+
+    /// Has a stream ended before the next call: now, its directory may not answer.
+    pub(crate) fn disown(&mut self, handle: Handle) {
+        self.ownerless.push(handle);
     }
 
     /// Reads the next chunk from a stream.
@@ -133,25 +157,23 @@ impl Store {
         name: &'static str,
         call: impl FnOnce(&mut Instance) -> Answer<R>,
     ) -> Result<R> {
-        let shared = self.minisnap.shared.clone();
-        self.with_one_deadline(|store| {
-            let _turn = store.turn(&shared.calls)?;
-            match store.instance.take() {
-                Some(mut instance) if instance.number == handle.instance => {
-                    let span = instance.stream(handle.stream).map(|stream| stream.span.clone());
-                    let _span = span.map(Span::entered);
-                    store.call_on(instance, name, call)
+        self.in_one_turn(|store| match store.instance.take() {
+            Some(mut instance)
+                if instance.number == handle.instance && instance.has_stream(handle.stream) =>
+            {
+                let span = instance.stream(handle.stream).map(|stream| stream.span.clone());
+                let _span = span.map(Span::entered);
+                store.call_on(instance, name, call)
+            }
+            other => {
+                if let Some(instance) = other {
+                    store.instance.put(instance);
                 }
-                other => {
-                    if let Some(instance) = other {
-                        store.instance.put(instance);
-                    }
-                    Err(Error::Io(
-                        "the stream has ended: its directory was replaced, or the store's component trapped; \
+                Err(Error::Io(
+                    "the stream has ended: its directory was replaced, or the store's component trapped; \
                          open it again"
-                            .to_owned(),
-                    ))
-                }
+                        .to_owned(),
+                ))
             }
         })
     }

@@ -222,7 +222,8 @@ fn is_below(folder: &OwnedFd, store: Option<&Path>) -> io::Result<bool> {
         let may_be = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
         may_be && entry.file_name() != c".."
     };
-    let kept = store.map(|store| entries(store, is_folder)).unwrap_or_default();
+    let mut kept = store.map(|store| entries(store, is_folder)).unwrap_or_default();
+    kept.extend(store.and_then(|store| statat(CWD, store, AtFlags::empty()).ok()));
     let mut folder = folder.try_clone()?;
     let mut stat = fstat(&folder)?;
     loop {
