@@ -77,17 +77,21 @@ fn opened(grant: &Grant) -> Store {
 fn a_create_that_its_host_gives_up_leaves_the_old_or_the_new_snapshot() {
     let (host, component) = host();
     let large = format!("\"{}\"", "x".repeat(LARGE));
-    let in_pieces = format!("[{}1]", "1,".repeat(20_000));
+    let in_pieces = format!("[{}1]", "1,".repeat(200_000));
     for layout in LAYOUTS {
         for runtime in runtimes() {
             let root = scratch();
             let grant = Grant::new(root.path()).layout(layout);
             opened(&grant).create_text("\"old\"", 1).unwrap();
-            let mut seq = 1;
             let (mut given_up, mut old) = (0, 0);
-            for round in 0..6 {
+            // A loaded machine may see what is unfinished too late, but not every time.
+            for round in 0.. {
+                if round >= 6 && given_up >= 2 && old >= 1 {
+                    break;
+                }
+                assert!(round < 60, "{given_up} were given up, {old} were undone");
                 let before = opened(&grant).restore_text().unwrap();
-                seq = before.seq + 1;
+                let seq = before.seq + 1;
                 let name = seq.to_string();
                 // A call that goes on without its caller, and a writer that is between two calls.
                 let is_call = round % 2 == 0;
@@ -103,7 +107,7 @@ fn a_create_that_its_host_gives_up_leaves_the_old_or_the_new_snapshot() {
                 });
                 given_up += usize::from(is_given_up(&ended));
                 // In the runtime, where nothing may block, and outside of it.
-                match round < 3 {
+                match round % 4 < 2 {
                     true => runtime.block_on(async { drop(ended) }),
                     false => drop(ended),
                 }
@@ -115,14 +119,16 @@ fn a_create_that_its_host_gives_up_leaves_the_old_or_the_new_snapshot() {
                     old += 1;
                 } else {
                     assert_eq!(after.seq, seq, "round {round}");
-                    let written: &str = if is_call { &large } else { &in_pieces };
-                    let stored: String = after.state.split(['\n', ' ']).collect();
-                    assert!(stored == written, "round {round}: it is not whole");
+                    // One token is stored as it is.
+                    let is_whole = match is_call {
+                        true => after.state == large,
+                        false => after.state.split(['\n', ' ']).collect::<String>() == in_pieces,
+                    };
+                    assert!(is_whole, "round {round}: it is not whole");
                 }
                 store.create_text("\"next\"", seq + 1).unwrap();
                 assert!(!tmp.exists() && store.restore_text().unwrap().state == "\"next\"");
             }
-            assert!(seq > 6 && given_up >= 4 && old >= 2, "{given_up} given up, {old} undone");
         }
     }
 }
@@ -137,7 +143,11 @@ fn a_call_that_its_host_gives_up_keeps_its_store_busy_until_it_has_ended() {
             let grant = Grant::new(root.path()).layout(layout);
             let mut snapshots = host.snapshots(grant.clone());
             let mut busy = 0;
-            for round in 0..4_u64 {
+            for round in 0_u64.. {
+                if round >= 4 && busy > 0 {
+                    break;
+                }
+                assert!(round < 60, "no call was given up before it had ended");
                 let [seq, next] = [2 * round + 1, 2 * round + 2].map(|seq| seq.to_string());
                 let tmp = unfinished(root.path(), layout, 2 * round + 1);
                 snapshots = runtime.block_on(async {
@@ -160,7 +170,6 @@ fn a_call_that_its_host_gives_up_keeps_its_store_busy_until_it_has_ended() {
                     }
                 });
             }
-            assert!(busy > 0, "no call was given up before it had ended");
             let mut store = runtime.block_on(snapshots.into_store_async()).unwrap();
             assert_eq!((store.restore_text().unwrap().state.as_str(), store.exists().unwrap()), ("2", true));
         }
