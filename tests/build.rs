@@ -23,11 +23,6 @@ fn main() {
     println!("cargo::rerun-if-changed=../guest/src");
     println!("cargo::rerun-if-changed=../guest/client");
 
-    println!("cargo::rustc-check-cfg=cfg(one_file_system)");
-    if device("/dev/shm".as_ref()).is_none_or(|memory| device(&env::temp_dir()) == Some(memory)) {
-        println!("cargo::rustc-cfg=one_file_system");
-    }
-
     let mut programs = String::new();
     for (constant, folder, file) in [
         ("BENCH", "consumers/bench", "wasm32-wasip2/release/bench.wasm"),
@@ -64,7 +59,13 @@ fn main() {
 
 /// Which of the conditions hold that tests need.
 fn conditions(checked_in: &Path) {
-    println!("cargo::rustc-check-cfg=cfg(component_of_this_toolchain, root)");
+    println!("cargo::rustc-check-cfg=cfg(attributes, component_of_this_toolchain, one_file_system, root)");
+    if device("/dev/shm".as_ref()).is_none_or(|memory| device(&env::temp_dir()) == Some(memory)) {
+        println!("cargo::rustc-cfg=one_file_system");
+    }
+    if attributes_can_be_set() {
+        println!("cargo::rustc-cfg=attributes");
+    }
     println!("cargo::rerun-if-env-changed=MINISNAP_COMPONENT");
     println!("cargo::rerun-if-changed=../guest/digest.rs");
     let embedded = env::var_os("MINISNAP_COMPONENT").map(PathBuf::from);
@@ -82,6 +83,18 @@ fn conditions(checked_in: &Path) {
     if std::os::linux::fs::MetadataExt::st_uid(&fs::metadata("/proc/self").expect("Linux has it")) == 0 {
         println!("cargo::rustc-cfg=root");
     }
+}
+
+/// Whether this user may make a file immutable in the folder for temporary files.
+fn attributes_can_be_set() -> bool {
+    let file = env::temp_dir().join(format!("minisnap-{}", std::process::id()));
+    let chattr = |change: &str| Command::new("chattr").arg(change).arg(&file).output();
+    let is_set = fs::write(&file, "").is_ok() && chattr("+i").is_ok_and(|done| done.status.success());
+    if is_set {
+        chattr("-i").expect("it was there just now");
+    }
+    let _ = fs::remove_file(&file);
+    is_set
 }
 
 /// The device of a folder's file system.

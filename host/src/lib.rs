@@ -71,6 +71,8 @@ mod listing;
 mod location;
 #[cfg(feature = "arcella")]
 pub mod manifest;
+#[cfg(target_os = "linux")]
+mod replaceable;
 mod snapshot;
 mod store;
 mod stream;

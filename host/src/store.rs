@@ -277,6 +277,7 @@ impl Store {
         self.check_access()?;
         let _span = debug_span!("settle", dir = %self.grant.dir().display()).entered();
         let leftovers = self.in_one_turn(|store| {
+            store.check_replaceable()?;
             let result = store.with_instance("settle", |instance| {
                 let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
                 maintenance.call_settle(&mut instance.store)
@@ -292,7 +293,14 @@ impl Store {
 
     /// What an earlier crash left is settled by whatever writes; the first time, it is told of.
     fn settle_first(&mut self) -> Result<()> {
-        if self.settled { Ok(()) } else { self.settle().map(|_| ()) }
+        if self.settled { self.check_replaceable() } else { self.settle().map(drop) }
+    }
+
+    /// Checks that what is written can take the place of what is there.
+    fn check_replaceable(&self) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        crate::replaceable::check(self.grant.dir())?;
+        Ok(())
     }
 
     /// The span of a create, in which its size in bytes is recorded once it is known.

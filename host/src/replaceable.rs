@@ -1,0 +1,59 @@
+//! Whether the files of a pair can be replaced, which a create checks before it changes anything: one that fails after its
+//! commit point can be finished by nobody, and every later create fails, too.
+
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, StatxAttributes, StatxFlags, statx};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::error::{Error, Result};
+
+/// What a create renames its files to.
+const NAMES: [&str; 3] = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
+
+/// Checks that the system lets this process replace the files of a pair in a directory.
+///
+/// WASI shows neither owners nor the sticky bit, nor attributes, nor mounts.
+///
+/// # Errors
+///
+/// [`Error::Io`], with what to do.
+pub(crate) fn check(dir: &Path) -> Result<()> {
+    let look = |path: &Path| statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
+    // Whatever cannot be looked at, the store reports itself.
+    let Ok(folder) = look(dir) else { return Ok(()) };
+    let user = geteuid();
+    // Of root, everything may be replaced; in a directory of one's own, too.
+    let only_own = Mode::from_raw_mode(folder.stx_mode.into()).contains(Mode::SVTX)
+        && !user.is_root()
+        && folder.stx_uid != user.as_raw();
+    for name in NAMES {
+        let file = match look(&dir.join(name)) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => continue,
+            Err(_) => return Ok(()),
+        };
+        let has = |attribute| file.stx_attributes.contains(attribute);
+        let problem = if has(StatxAttributes::MOUNT_ROOT) {
+            "something is mounted on it: unmount that, or mount the whole directory instead".to_owned()
+        } else if has(StatxAttributes::IMMUTABLE) {
+            "it is immutable: `chattr -i` it".to_owned()
+        } else if has(StatxAttributes::APPEND) {
+            "it can only be appended to: `chattr -a` it".to_owned()
+        } else if only_own && file.stx_uid != user.as_raw() {
+            format!(
+                "it belongs to the user {}, and the directory has the sticky bit: run as that user, or `chmod -t` the \
+                 directory",
+                file.stx_uid
+            )
+        } else {
+            continue;
+        };
+        return Err(Error::Io(format!(
+            "cannot replace `{}`, since {problem}; nothing was changed",
+            dir.join(name).display()
+        )));
+    }
+    Ok(())
+}
