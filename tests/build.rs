@@ -67,6 +67,7 @@ fn conditions(checked_in: &Path) {
         println!("cargo::rustc-cfg=attributes");
     }
     println!("cargo::rerun-if-env-changed=MINISNAP_COMPONENT");
+    println!("cargo::rerun-if-env-changed=TMPDIR");
     println!("cargo::rerun-if-changed=../guest/digest.rs");
     let embedded = env::var_os("MINISNAP_COMPONENT").map(PathBuf::from);
     let toolchain = digest::toolchain("rustc");

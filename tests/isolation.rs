@@ -324,7 +324,7 @@ fn assert_half_a_create_leaves_nothing(end: &str) {
         let grant = scene.grant().layout(layout);
         assert_eq!(scene.attack(grant.clone(), &["create", "1"]).printed, "create: ok\n");
         let before = files(&scene.path("attacker"));
-        scene.host.epochs = 20;
+        scene.host.epochs = 200;
         let engine = scene.host.engine.weak();
         let clock = thread::spawn(move || {
             while let Some(engine) = engine.upgrade() {

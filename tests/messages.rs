@@ -285,7 +285,7 @@ errors! {
              "failed to parse WebAssembly", "give a WebAssembly component"),
         case("$1 run verbs.wasm --grant s -- panic", "`verbs.wasm`",
              "wasm trap: wasm `unreachable`", "see what it printed"),
-        case("sleep 3 | $1 run verbs.wasm --grant s --timeout 1ms -- echo", "`verbs.wasm`",
+        case("mkfifo silent; $1 run verbs.wasm --grant s --timeout 1ms -- echo <>silent", "`verbs.wasm`",
              "exceeded its timeout of 1ms", "give a longer --timeout"),
     ];
 }

@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -27,7 +27,7 @@ fn create(dir: &Path, seq: &str) {
 #[track_caller]
 fn assert_refused(done: &Done, dir: &Path, name: &str, why: &str) {
     assert_eq!(done.code, Some(10), "{done:?}");
-    let problem = format!("cannot replace `{}`, since {why}", dir.join(name).display());
+    let problem = format!("error: `{}`: cannot replace `{name}`, since {why}", dir.display());
     assert!(done.stderr.contains(&problem) && done.stderr.contains("nothing was changed"), "{done:?}");
     let mut left: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
@@ -73,15 +73,20 @@ fn a_create_in_another_users_sticky_directory_is_refused_and_its_owner_goes_on()
     let programs = tempdir().unwrap();
     fs::set_permissions(programs.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = programs.path().join("minisnap");
-    fs::copy(cli().get_program(), &program).unwrap();
-    let as_another = |user: &str, seq: &str| {
+    // By a process of its own: one that another test starts meanwhile could keep the file open for writing.
+    assert_eq!(run(Command::new("cp").arg(cli().get_program()).arg(&program), "").code, Some(0));
+    let link = programs.path().join("link");
+    symlink(dir.path(), &link).unwrap();
+    let as_another = |user: &str, dir: &Path, seq: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", user, "--regid", user, "--clear-groups"]).arg(&program);
-        run(command.arg("create").arg(dir.path()).args(["--seq", seq]).env_remove("HOME"), seq)
+        run(command.arg("create").arg(dir).args(["--seq", seq]).env_remove("HOME"), seq)
     };
     let why = "it belongs to the user 65533, and the directory has the sticky bit";
-    let refused = as_another("65534", "2");
-    assert_eq!(as_another("65533", "1").code, Some(0));
+    let by_a_link = as_another("65534", &link, "2");
+    assert!(by_a_link.code == Some(10) && by_a_link.stderr.contains(why), "{by_a_link:?}");
+    let refused = as_another("65534", dir.path(), "2");
+    assert_eq!(as_another("65533", dir.path(), "1").code, Some(0));
     assert_refused(&refused, dir.path(), "snapshot.json", why);
 }
 

@@ -1,9 +1,10 @@
-//! What has become of a damaged file, where its bytes show it: what power cuts and other programs make of a file.
+//! What has become of a damaged file, where its bytes show it: what power cuts and other programs make of a file. What to
+//! do says whoever knows what belongs together: one file of a pair from a backup may belong to another number.
 
 use crate::dir::Dir;
 use crate::files::Place;
 
-/// Says of the damaged file that `problem` names first what its start shows, and what to do.
+/// Says of the damaged file that `problem` names first what its start shows.
 ///
 /// A sound file shows none of this: of one that took its place meanwhile, nothing is said.
 #[cold]
@@ -20,20 +21,20 @@ pub fn explain<D: Dir>(dir: &D, problem: String) -> String {
 /// What the start of a file shows, if it is none of a sound one.
 fn sign(start: &[u8]) -> Option<&'static str> {
     Some(match start {
-        [] => "is empty, as after a power cut: take it from a backup",
-        _ if start.iter().all(|&byte| byte == 0) => {
-            "is NUL bytes, as after a power cut: take it from a backup"
-        }
-        [0x1F, 0x8B, ..] => "is gzip data: unpack it",
+        [] => "is empty, as after a power cut",
+        _ if start.iter().all(|&byte| byte == 0) => "is NUL bytes, as after a power cut",
+        [0x1F, 0x8B, ..] => "is gzip data",
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => UTF_16,
         // ASCII without a byte order mark.
-        [_, _, ..] if start.chunks_exact(2).take(2).all(|unit| (unit[0] == 0) != (unit[1] == 0)) => UTF_16,
-        [0xEF, 0xBB, 0xBF, ..] => "starts with a byte order mark (BOM): remove that",
+        [_, _, _, _, ..] if start.chunks_exact(2).take(2).all(|unit| (unit[0] == 0) != (unit[1] == 0)) => {
+            UTF_16
+        }
+        [0xEF, 0xBB, 0xBF, ..] => "starts with a byte order mark (BOM)",
         _ if start.windows(2).any(|bytes| bytes == b"\r\n") => {
-            "has CRLF line ends, as git's `autocrlf` makes them: check it out again with LF"
+            "has CRLF line ends, as git's `autocrlf` makes them"
         }
         _ => return None,
     })
 }
 
-const UTF_16: &str = "is UTF-16: convert it to UTF-8 without a byte order mark";
+const UTF_16: &str = "is UTF-16";

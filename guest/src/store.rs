@@ -526,15 +526,21 @@ fn soundness(verified: bool) -> Soundness {
     if verified { Soundness::Verified } else { Soundness::Unverified }
 }
 
-/// Says what is wrong with each generation, of which none is sound.
+/// How many damaged generations an error says something of.
+const MAX_PROBLEMS: usize = 20;
+
+/// Says what is wrong with the generations, of which none is sound.
 fn no_sound_generation(skipped: &[Skipped], contents: &Contents) -> Error {
     let damaged = skipped.iter().map(|skipped| skipped.problem.clone());
     let set_aside = contents.set_aside.iter();
     let set_aside =
         set_aside.map(|&(seq, count)| format!("`{}` was set aside as damaged", files::set_aside(seq, count)));
-    let problems: Vec<String> = damaged.chain(set_aside).collect();
+    // The rest is no different.
+    let problems: Vec<String> = damaged.chain(set_aside).take(MAX_PROBLEMS).collect();
+    let more = (skipped.len() + contents.set_aside.len()).saturating_sub(MAX_PROBLEMS);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     Error::Corrupt(format!(
-        "{}; no generation is sound: take one from a backup, or move all of them away to start with none",
+        "{}{more}; no generation is sound: take one from a backup, or move all of them away to start with none",
         problems.join("; ")
     ))
 }

@@ -120,6 +120,11 @@ impl Target {
         Target { dir: self.dir.clone(), device: Some(Key::Device(device)), key: self.key }
     }
 
+    /// Whether it is known to be on this device.
+    pub(crate) fn is_on_device(&self, device: u64) -> bool {
+        self.device == Some(Key::Device(device))
+    }
+
     fn keys(&self) -> impl Iterator<Item = Key> {
         self.device.into_iter().chain([self.key])
     }

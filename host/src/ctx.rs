@@ -164,12 +164,16 @@ impl SnapshotCtx {
         &mut self,
         call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
     ) -> Result<Result<R>> {
-        let deadline = self.look()?.grant().deadline_of_a_call();
         let overdue = self.overdue;
-        // What is ended first has its own time.
-        let time = if overdue { deadline.saturating_mul(2) } else { deadline };
-        let until = Instant::now().checked_add(time);
+        self.look()?;
+        let overdue = overdue || self.overdue;
         let mut store = self.take()?;
+        let deadline = store.grant().deadline_of_a_call();
+        // What is ended first has its own time.
+        let time = if overdue || store.has_ownerless() { deadline.saturating_mul(2) } else { deadline };
+        let until = Instant::now().checked_add(time);
+        // It is known by now on which file system it is.
+        self.target = store.calls().1.clone();
         let (back, returning) = channel();
         self.store = Place::Called(returning);
         let (answer, mut answered) = oneshot::channel();

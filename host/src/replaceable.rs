@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::process::geteuid;
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::error::{Error, Result};
 
@@ -20,16 +21,17 @@ const NAMES: [&str; 3] = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
 ///
 /// [`Error::Io`], with what to do.
 pub(crate) fn check(dir: &Path) -> Result<()> {
-    let look = |path: &Path| statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
+    let look = |path: &Path, flags| statx(CWD, path, flags, StatxFlags::BASIC_STATS);
     // Whatever cannot be looked at, the store reports itself.
-    let Ok(folder) = look(dir) else { return Ok(()) };
-    let user = geteuid();
-    // Of root, everything may be replaced; in a directory of one's own, too.
+    let Ok(folder) = look(dir, AtFlags::empty()) else { return Ok(()) };
+    let user = geteuid().as_raw();
+    let may_replace_all =
+        || capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::FOWNER));
     let only_own = Mode::from_raw_mode(folder.stx_mode.into()).contains(Mode::SVTX)
-        && !user.is_root()
-        && folder.stx_uid != user.as_raw();
+        && folder.stx_uid != user
+        && !may_replace_all();
     for name in NAMES {
-        let file = match look(&dir.join(name)) {
+        let file = match look(&dir.join(name), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(file) => file,
             Err(Errno::NOENT) => continue,
             Err(_) => return Ok(()),
@@ -41,7 +43,7 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
             "it is immutable: `chattr -i` it".to_owned()
         } else if has(StatxAttributes::APPEND) {
             "it can only be appended to: `chattr -a` it".to_owned()
-        } else if only_own && file.stx_uid != user.as_raw() {
+        } else if only_own && file.stx_uid != user {
             format!(
                 "it belongs to the user {}, and the directory has the sticky bit: run as that user, or `chmod -t` the \
                  directory",
@@ -50,10 +52,7 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
         } else {
             continue;
         };
-        return Err(Error::Io(format!(
-            "cannot replace `{}`, since {problem}; nothing was changed",
-            dir.join(name).display()
-        )));
+        return Err(Error::Io(format!("cannot replace `{name}`, since {problem}; nothing was changed")));
     }
     Ok(())
 }

@@ -297,7 +297,7 @@ impl Store {
     }
 
     /// Checks that what is written can take the place of what is there.
-    fn check_replaceable(&self) -> Result<()> {
+    pub(super) fn check_replaceable(&self) -> Result<()> {
         #[cfg(target_os = "linux")]
         crate::replaceable::check(self.grant.dir())?;
         Ok(())
@@ -334,13 +334,24 @@ impl Store {
         until: Option<Instant>,
         call: impl FnOnce(&mut Self) -> Result<R>,
     ) -> Result<R> {
-        (self.until, self.has_turn) = (until, true);
-        for handle in std::mem::take(&mut self.ownerless) {
-            self.end(handle);
+        /// Ends the turn, also where the call panics.
+        struct InTurn<'s>(&'s mut Store);
+        impl Drop for InTurn<'_> {
+            fn drop(&mut self) {
+                (self.0.until, self.0.has_turn) = (None, false);
+            }
         }
-        let result = call(self);
-        (self.until, self.has_turn) = (None, false);
-        result
+        (self.until, self.has_turn) = (until, true);
+        let InTurn(store) = &mut InTurn(self);
+        for handle in std::mem::take(&mut store.ownerless) {
+            store.end(handle);
+        }
+        call(store)
+    }
+
+    /// Whether something is to be ended before the next call.
+    pub(crate) fn has_ownerless(&self) -> bool {
+        !self.ownerless.is_empty()
     }
 
     /// How much time is left for the next call of the component.
@@ -472,6 +483,9 @@ impl Store {
     /// An instance on the directory that lies under the grant's path now: one that is open still, or another one.
     fn instance(&mut self) -> Result<Instance> {
         let dir = self.dir()?;
+        if cfg!(unix) && !self.target.is_on_device(dir.device) {
+            self.target = Arc::new(self.target.on_device(dir.device));
+        }
         let instance = match self.instance.take() {
             Some(instance) if instance.dir == dir => return Ok(instance),
             other => {

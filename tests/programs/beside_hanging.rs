@@ -93,7 +93,7 @@ impl Scene<'_> {
         self.disk.hang();
         thread::scope(|scope| {
             let hung = scope.spawn(move || hangs.create_text("1", 1));
-            while !self.disk.is_reached() {
+            while !self.disk.is_reached() && !hung.is_finished() {
                 thread::sleep(Duration::from_millis(1));
             }
             for number in 0..OTHERS {
@@ -121,7 +121,7 @@ impl Scene<'_> {
             hung.printed
         };
         let others = async {
-            while !self.disk.is_reached() {
+            while !self.disk.is_reached() && !has_ended.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             for (number, other) in (0..).zip(others) {

@@ -18,7 +18,11 @@ use wasmtime::component::Component;
 /// A deadline that is never reached: what ends with it has waited for what hangs.
 const NEVER: Duration = Duration::from_secs(3600);
 
+/// A deadline of what is never answered in time.
 const SHORT: Duration = Duration::from_millis(300);
+
+/// One within which a disk answers, also a slow one.
+const LONG: Duration = Duration::from_secs(5);
 
 /// How long a test waits for what must not wait for what hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -146,19 +150,18 @@ async fn turns(consumer: &str) {
     let consumers = Consumers::new(consumer, &minisnap);
     let beside = |name: &str| path("BESIDE").join(name);
     let first = consumers.snapshots(Grant::new(path("HANG_IN").join("f")));
-    let late = consumers.host.snapshots(Grant::new(beside("late")).deadline(SHORT));
-    let mut here = minisnap.open(Grant::new(beside("here")).deadline(SHORT)).expect("it opens");
+    let late = consumers.host.snapshots(Grant::new(beside("late")).deadline(LONG));
+    let mut here = minisnap.open(Grant::new(beside("here")).deadline(LONG)).expect("it opens");
     let dropped = consumers.snapshots(Grant::new(beside("dropped")));
     let waits = consumers.snapshots(Grant::new(beside("waits")));
 
     // A step a signal: what a writer does before, while and after the first call hangs.
     let (go_on, signal) = mpsc::channel::<()>();
     let written = spawn_blocking({
-        let mut store = minisnap.open(Grant::new(beside("written")).deadline(SHORT)).expect("it opens");
+        let mut store = minisnap.open(Grant::new(beside("written")).deadline(LONG)).expect("it opens");
         move || write_meanwhile(&mut store, &signal)
     });
-    let writes = beside("written").join("snapshot.tmp");
-    until(|| writes.exists()).await;
+    until(|| path("BESIDE").join("begun").exists()).await;
 
     let hanging = Hanging::begin("HANG_WHILE");
     let first = tokio::spawn(consumers.run(first, &COUNT));
@@ -195,6 +198,7 @@ fn write_meanwhile(store: &mut Store, signal: &mpsc::Receiver<()>) -> String {
     store.create(&1, 1).expect("a snapshot");
     let mut writer = store.open_writer(2).expect("a writer");
     writer.write_chunk(b"[1,").expect("a piece");
+    fs::write(path("BESIDE").join("begun"), "").expect("a sign");
     wait();
     let refused = writer.write_chunk(b"2,").expect_err("it gets no turn");
     fs::write(path("BESIDE").join("refused"), "").expect("a sign");

@@ -12,7 +12,7 @@ use minisnap_tests::host::{Ended, Host};
 use wasmtime::Config;
 use wasmtime::component::Component;
 
-const DEADLINE: Duration = Duration::from_millis(300);
+const DEADLINE: Duration = Duration::from_secs(1);
 
 fn main() {
     let consumer = env::args().nth(1).expect("a component");

@@ -262,7 +262,9 @@ impl<R: io::Read + io::Seek> Text<R> {
         let place = &stamp.places.state;
         let Some(file) = place.open(dir)? else { return Ok(None) };
         let failed = |error: &io::Error| match Error::io("read", &place.name, error) {
-            Error::Io(problem) => Error::Io(format!("{problem}; try again, or take all of it from a backup")),
+            Error::Io(problem) => {
+                Error::Io(format!("{problem}; try again, or take all of it from one backup"))
+            }
             other => other,
         };
         let mut body = Body::new(file, Extent::WHOLE).map_err(|error| failed(&error))?;
@@ -295,7 +297,7 @@ fn conclude<R>(stamp: &Stamp, state: Option<Text<R>>) -> Result<Found<R>> {
         let name = &places.state.name;
         return Err(match error {
             json::Error::Invalid(invalid) => Error::Corrupt(format!(
-                "`{name}` is not valid JSON: {invalid}; take it and `{SEQ}` from a backup"
+                "`{name}` is not valid JSON: {invalid}; take it and `{SEQ}` from one backup"
             )),
             json::Error::Write(error) => Error::io("check", name, error),
         });
@@ -307,14 +309,14 @@ fn conclude<R>(stamp: &Stamp, state: Option<Text<R>>) -> Result<Found<R>> {
 fn missing(name: &str) -> Error {
     Error::Corrupt(format!(
         "`{name}` is missing, and other files of the snapshot are there: \
-         take it from a backup, or move them away to start with none"
+         take all of them from one backup, or move them away to start with none"
     ))
 }
 
 fn differs(damaged: &Place, other: &Place, places: &Places) -> Error {
     let (damaged, other, sums) = (&damaged.name, &other.name, &places.sums.name);
     Error::Corrupt(format!(
-        "`{damaged}` is not what was written with `{other}`: take both from a backup, \
+        "`{damaged}` is not what was written with `{other}`: take both from one backup, \
          or, if another program wrote it, remove `{sums}` to accept the two as they are"
     ))
 }
@@ -322,7 +324,7 @@ fn differs(damaged: &Place, other: &Place, places: &Places) -> Error {
 fn torn(seq: &Place, places: &Places) -> Error {
     let (state, seq, sums) = (&places.state.name, &seq.name, &places.sums.name);
     Error::Corrupt(format!(
-        "`{state}` and `{seq}` are not what was written with `{sums}`: take all from a backup, or, if another program \
+        "`{state}` and `{seq}` are not what was written with `{sums}`: take all from one backup, or, if another program \
          wrote them, remove `{sums}` to accept the two as they are"
     ))
 }

@@ -60,7 +60,12 @@ fn held(dir: &Path, counts: impl Fn(&[u8]) -> bool) -> u64 {
 #[cfg(unix)]
 fn free(dir: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(dir).ok()?;
-    stat.f_bavail.checked_mul(stat.f_frsize)
+    let is_root = rustix::process::geteuid().is_root();
+    match if is_root { (stat.f_bfree, stat.f_ffree) } else { (stat.f_bavail, stat.f_favail) } {
+        // Some file systems count no inodes.
+        (_, 0) if stat.f_files > 0 => Some(0),
+        (blocks, _) => blocks.checked_mul(stat.f_frsize),
+    }
 }
 
 #[cfg(not(unix))]
@@ -88,6 +93,7 @@ fn reason(dir: &Path) -> Option<Diagnosis> {
     match fs::metadata(dir) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
+            let dir = std::path::absolute(dir).ok()?;
             let above = fs::canonicalize(dir.ancestors().skip(1).find(|above| above.exists())?).ok()?;
             let what = format!("it would be made in `{}`, which this user may not write", above.display());
             return Some(Diagnosis::new(what, format!("see who may: ls -ld {}", shell_word(&above))));

@@ -170,7 +170,14 @@ impl Failure {
             }
             (Error::Component(error), _) => {
                 let what = format!("the component failed: {}", without_backtrace(error));
-                return Diagnosis { what, help: advice_on_component(error, &path) };
+                let is_store = matches!(&self.subject, Some(Subject::Path(subject)) if !subject.is_file());
+                let help = match is_store && error.downcast_ref::<io::Error>().is_none() {
+                    true => {
+                        "see the limits of this process: ulimit -a; a stored snapshot is unharmed".to_owned()
+                    }
+                    false => advice_on_component(error, &path),
+                };
+                return Diagnosis { what, help };
             }
             (Error::NotFound, _) => format!("make one: minisnap create {path} --seq 0 state.json"),
             (Error::InvalidState(_), _) => "correct the state and retry".to_owned(),

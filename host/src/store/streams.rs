@@ -89,7 +89,7 @@ impl Store {
     pub(crate) fn commit(&mut self, handle: Handle) -> Result<()> {
         self.in_one_turn_or_disown(handle, |store| {
             // What was written lies in the directory that the instance has open.
-            if let Err(error) = store.dir() {
+            if let Err(error) = store.dir().and_then(|_| store.check_replaceable()) {
                 store.end(handle);
                 return Err(error);
             }
