@@ -94,7 +94,7 @@ fn all_instances_together_have_no_more_memory_than_the_host_allows() {
     };
     for refused in [refused, first.restore_text().unwrap_err()] {
         let Error::Io(message) = &refused else { panic!("{refused:?}") };
-        assert!(message.contains(&format!("no memory left, of {MAX} bytes for all together")), "{message}");
+        assert!(message.contains(&format!("used up their memory limit of {MAX} bytes")), "{message}");
     }
     // Which costs nobody anything, and ends with the streams.
     drop(writers);

@@ -100,8 +100,7 @@ fn a_create_that_would_replace_an_immutable_file_is_refused_and_without_that_suc
         assert_eq!(run(Command::new("chattr").arg(change).arg(file), "").code, Some(0));
     };
     for name in NAMES {
-        for (set, unset, why) in [("+i", "-i", "it is immutable"), ("+a", "-a", "it can only be appended to")]
-        {
+        for (set, unset, why) in [("+i", "-i", "it is immutable"), ("+a", "-a", "it is append-only")] {
             let dir = dir();
             let file = dir.path().join(name);
             chattr(set, &file);

@@ -1,5 +1,5 @@
-//! The calls of all stores: a limited number runs at once, and a limited share of them on one file system and in one
-//! directory, so that one that hangs cannot take them all.
+//! Limits how many calls of all stores run at once, in all, on one file system and in one directory: a file system that
+//! hangs cannot hold up the others.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -20,11 +20,10 @@ use crate::error::{Error, Result};
 /// How many calls run at once, unless the host says otherwise.
 pub(crate) const MAX_CALLS: usize = 512;
 
-/// One file system gets a call of so many, and one directory a call of so many of those.
+/// A file system may take a fourth of the calls, and a directory a fourth of those.
 const SHARE: usize = 4;
 
-/// How much longer than its deadline a call may take before its caller is told, so that one that can be interrupted says
-/// itself what happened.
+/// How long after its deadline a caller stops waiting for a call. A call that can be interrupted reports its own error before.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// How long a thread waits for its next call.
@@ -61,14 +60,14 @@ struct State {
     /// The number of the next call.
     next: u64,
     running: Vec<Call>,
-    /// How many of them there are of each.
+    /// How many of them use each file system and directory.
     shares: HashMap<Key, usize>,
-    /// The first come first, unless their file system has its share.
+    /// In the order in which they came. A call whose file system or directory has its share is passed over.
     waiting: VecDeque<(Call, Start)>,
     threads: usize,
-    /// How many threads wait for work and have not been woken.
+    /// Threads that wait for work.
     idle: usize,
-    /// How many threads were woken, and have not noticed yet.
+    /// Threads that were notified and have not run yet.
     woken: usize,
 }
 
@@ -87,16 +86,16 @@ enum Start {
     InThread(Job),
 }
 
-/// What a thread does: the call, or else it says why there is none.
+/// Makes the call, or reports the error for which it did not begin.
 type Job = Box<dyn FnOnce(Result<()>) + Send>;
 
-/// A call that runs in its caller's thread, until this is dropped.
+/// The right of a call to run in its caller's thread, until this is dropped.
 pub(crate) struct Turn {
     calls: Arc<Calls>,
     number: u64,
 }
 
-/// A call for which its caller waits; if this is dropped before it began, it never does.
+/// A call that was submitted. Dropping this before the call has begun withdraws it.
 pub(crate) struct Submitted {
     calls: Arc<Calls>,
     number: u64,
@@ -163,8 +162,7 @@ impl Calls {
         Ok(turn)
     }
 
-    /// Has a job done in a thread when its turn comes, or tells it at once that the directory hangs. One without a deadline
-    /// waits for the directory.
+    /// Runs a job in a thread when its turn comes. With a deadline, it fails at once if its directory hangs.
     pub(crate) fn submit(
         self: &Arc<Self>,
         target: &Arc<Target>,
@@ -349,7 +347,7 @@ impl Drop for Turn {
 }
 
 impl Submitted {
-    /// Takes the call back, if it has not begun; its job is told.
+    /// Withdraws the call if it has not begun: its job gets the error.
     pub(crate) fn withdraw(&self) -> bool {
         let withdrawn = self.calls.lock().withdraw(self.number);
         match withdrawn {
@@ -358,9 +356,7 @@ impl Submitted {
         }
         true
     }
-}
 
-impl Submitted {
     /// Lets it begin whenever its turn comes.
     pub(crate) fn detach(mut self) {
         // Which no call has.

@@ -124,8 +124,8 @@ impl SnapshotCtx {
         }
     }
 
-    /// Calls the store in a thread for calls, where neither a slow disk nor one that does not answer holds up anybody else:
-    /// for the host's own calls in a tokio runtime with its time driver.
+    /// Calls the store in another thread, so that a slow or hanging disk does not block the task: for the host's own calls
+    /// in a tokio runtime with its time driver.
     ///
     /// ```no_run
     /// # async fn restored(ctx: &mut minisnap_host::SnapshotCtx) -> minisnap_host::Result<String> {
@@ -144,7 +144,7 @@ impl SnapshotCtx {
         self.begin(call).await?
     }
 
-    /// The same on a stream, which nobody has any more if the call does not begin.
+    /// The same for a stream. If the call does not begin, the stream has no owner any more, and is ended before the next call.
     pub(crate) async fn call_on<R: Send + 'static>(
         &mut self,
         handle: Handle,
@@ -164,23 +164,23 @@ impl SnapshotCtx {
         &mut self,
         call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
     ) -> Result<Result<R>> {
-        let overdue = self.overdue;
         self.look()?;
-        let overdue = overdue || self.overdue;
+        let overdue = self.overdue;
         let mut store = self.take()?;
         let deadline = store.grant().deadline_of_a_call();
         // What is ended first has its own time.
         let time = if overdue || store.has_ownerless() { deadline.saturating_mul(2) } else { deadline };
         let until = Instant::now().checked_add(time);
-        // It is known by now on which file system it is.
+        // A call may have found out on which file system it is.
         self.target = store.calls().1.clone();
         let (back, returning) = channel();
         self.store = Place::Called(returning);
         let (answer, mut answered) = oneshot::channel();
         let submitted = self.calls.submit(&self.target, until, move |turn| {
             let result = turn.map(|()| {
-                if overdue {
-                    store.end_streams();
+                match overdue {
+                    true => store.end_streams(),
+                    false => store.end_ownerless(),
                 }
                 let until = Instant::now().checked_add(deadline).into_iter().chain(until).min();
                 store.in_turn(until, call)

@@ -59,7 +59,7 @@ struct Memory {
     limit: usize,
     peak: usize,
     size: usize,
-    /// How much of its size it may not get after all, if it cannot be had from the system.
+    /// The last growth, which is given back if the system refuses it.
     growing: usize,
     instances: Arc<Instances>,
     /// Whether more was refused because all instances together have too much.
@@ -128,7 +128,7 @@ impl Instance {
         self.store.data().memory.peak
     }
 
-    /// Says that a call failed because all instances together have too much memory, if it did.
+    /// Why a call failed, if the memory limit of all instances together was the cause.
     pub(crate) fn memory_problem(&mut self) -> Option<Error> {
         self.store.data_mut().memory.problem()
     }
@@ -171,7 +171,8 @@ impl Memory {
     fn problem(&mut self) -> Option<Error> {
         std::mem::take(&mut self.wanted_too_much_of_all).then(|| {
             Error::Io(format!(
-                "the snapshot stores of this host have no memory left, of {} bytes for all together: try again later",
+                "the snapshot stores of this host have used up their memory limit of {} bytes for all together: try \
+                 again later",
                 self.instances.max_memory()
             ))
         })

@@ -1,5 +1,5 @@
-//! Whether the files of a pair can be replaced, which a create checks before it changes anything: one that fails after its
-//! commit point can be finished by nobody, and every later create fails, too.
+//! Checks that a create can replace the files of a pair, before it changes anything. A create that fails after its commit
+//! point cannot be finished, and every later create fails as well.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
         } else if has(StatxAttributes::IMMUTABLE) {
             "it is immutable: `chattr -i` it".to_owned()
         } else if has(StatxAttributes::APPEND) {
-            "it can only be appended to: `chattr -a` it".to_owned()
+            "it is append-only: `chattr -a` it".to_owned()
         } else if only_own && file.stx_uid != user {
             format!(
                 "it belongs to the user {}, and the directory has the sticky bit: run as that user, or `chmod -t` the \

@@ -61,7 +61,7 @@ pub struct Store {
     until: Option<Instant>,
     /// Whether the call that is running need not wait for its turn.
     has_turn: bool,
-    /// The streams that nobody has any more, and that are still open.
+    /// Open streams that have no owner any more.
     ownerless: Vec<Handle>,
 }
 
@@ -343,13 +343,18 @@ impl Store {
         }
         (self.until, self.has_turn) = (until, true);
         let InTurn(store) = &mut InTurn(self);
-        for handle in std::mem::take(&mut store.ownerless) {
-            store.end(handle);
-        }
+        store.end_ownerless();
         call(store)
     }
 
-    /// Whether something is to be ended before the next call.
+    /// Ends the streams that have no owner any more.
+    pub(crate) fn end_ownerless(&mut self) {
+        for handle in std::mem::take(&mut self.ownerless) {
+            self.end(handle);
+        }
+    }
+
+    /// Whether there are open streams that have no owner any more.
     pub(crate) fn has_ownerless(&self) -> bool {
         !self.ownerless.is_empty()
     }

@@ -105,7 +105,7 @@ impl Store {
         })
     }
 
-    /// Makes a call on a writer, which nobody has any more if that does not begin: a part of the state would be missing.
+    /// Makes a call on a writer. If it does not begin, the writer is disowned: the state would lack a chunk.
     fn in_one_turn_or_disown(
         &mut self,
         handle: Handle,
@@ -122,7 +122,7 @@ impl Store {
         result
     }
 
-    /// Has a stream ended before the next call: now, its directory may not answer.
+    /// Takes a stream from its owner. It is ended before the next call, since its directory may not answer now.
     pub(crate) fn disown(&mut self, handle: Handle) {
         self.ownerless.push(handle);
     }
