@@ -1,24 +1,24 @@
-//! What has become of a damaged file, where its bytes show it: what power cuts and other programs make of a file. What to
-//! do says whoever knows what belongs together: one file of a pair from a backup may belong to another number.
+//! Describes damage that the first bytes of a file show: what power cuts and other programs do to files. The caller says
+//! what to do, because one file of a pair from a backup may not match the other.
 
 use crate::dir::Dir;
 use crate::files::Place;
 
-/// Says of the damaged file that `problem` names first what its start shows.
+/// Adds to `problem` what the start of the damaged file shows; that is the first file that `problem` names.
 ///
-/// A sound file shows none of this: of one that took its place meanwhile, nothing is said.
+/// A sound file shows none of this, so nothing is added if one has taken its place meanwhile.
 #[cold]
 pub fn explain<D: Dir>(dir: &D, problem: String) -> String {
     let name = problem.split('`').nth(1).unwrap_or_default();
     let start = Place::look(dir, name).and_then(|place| place.read_small(dir));
-    // What cannot be read says nothing.
+    // A file that cannot be read shows nothing.
     match start.ok().flatten().and_then(|start| sign(&start)) {
         Some(sign) => format!("{problem}; `{name}` {sign}"),
         None => problem,
     }
 }
 
-/// What the start of a file shows, if it is none of a sound one.
+/// What is wrong with a file, if its start shows it.
 fn sign(start: &[u8]) -> Option<&'static str> {
     Some(match start {
         [] => "is empty, as after a power cut",

@@ -61,7 +61,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// The message: what is derived would bring the standard library's escaping of strings, and its tables, into the component.
+/// Prints the message. A derived implementation would bring the standard library's escaping of strings, and its tables, into
+/// the component.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

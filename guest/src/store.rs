@@ -526,7 +526,7 @@ fn soundness(verified: bool) -> Soundness {
     if verified { Soundness::Verified } else { Soundness::Unverified }
 }
 
-/// How many damaged generations an error says something of.
+/// How many damaged generations an error describes.
 const MAX_PROBLEMS: usize = 20;
 
 /// Says what is wrong with the generations, of which none is sound.
@@ -535,7 +535,7 @@ fn no_sound_generation(skipped: &[Skipped], contents: &Contents) -> Error {
     let set_aside = contents.set_aside.iter();
     let set_aside =
         set_aside.map(|&(seq, count)| format!("`{}` was set aside as damaged", files::set_aside(seq, count)));
-    // The rest is no different.
+    // The others are only counted.
     let problems: Vec<String> = damaged.chain(set_aside).take(MAX_PROBLEMS).collect();
     let more = (skipped.len() + contents.set_aside.len()).saturating_sub(MAX_PROBLEMS);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };

@@ -23,7 +23,7 @@ impl Sum {
         Sum(xxh3_128(bytes))
     }
 
-    /// Reads hexadecimal digits; those that [`Display`](fmt::Display) would not write are for the caller to refuse.
+    /// Parses hexadecimal digits, also in forms that [`Display`](fmt::Display) does not write: the caller compares.
     pub fn parse(digits: &str) -> Option<Self> {
         u128::from_str_radix(digits, 16).ok().map(Sum)
     }

@@ -295,6 +295,18 @@ fn what_a_power_cut_or_another_program_made_of_a_file_is_named() {
     assert_eq!(store().restore().unwrap().seq, 8);
 }
 
+/// An error that described each would not fit into memory where there are 150,000.
+#[test]
+fn of_many_damaged_generations_the_error_describes_some_and_counts_the_others() {
+    let dir = dir();
+    for seq in 0..50 {
+        fs::write(dir.path().join(format!("snapshot_{seq:020}.json")), "").unwrap();
+    }
+    let Err(Error::Corrupt(problem)) = store(dir.path()).restore() else { panic!() };
+    assert_eq!(problem.matches("is empty").count(), 20, "{problem}");
+    assert!(problem.contains("; and 30 more; no generation is sound: "), "{problem}");
+}
+
 /// Native minisnap's files may have been edited on another system.
 #[test]
 fn what_another_program_laid_out_in_its_way_is_no_damage() {

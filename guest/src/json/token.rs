@@ -144,7 +144,7 @@ fn hex_digit(byte: u8) -> Result<u16, Problem> {
     }
 }
 
-/// The grammar of RFC 8259 has it, and it stands for no character: most programs, serde_json among them, refuse it.
+/// The grammar of RFC 8259 allows it, but it is no character, and most programs refuse it, serde_json among them.
 const LONE_SURROGATE: Problem =
     Problem::Other("the escape of a lone surrogate, which is half of a character");
 
