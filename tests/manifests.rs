@@ -305,7 +305,7 @@ fn a_manifest_without_the_import_gets_no_snapshots() {
     );
     assert!(denied.stderr.starts_with("warning: `counter` gets no snapshots: "), "{}", denied.stderr);
     assert!(
-        denied.stderr.contains(&format!("app.component.toml does not import `{STORE}`")),
+        denied.stderr.contains(&format!("app.component.toml` does not import `{STORE}`")),
         "{}",
         denied.stderr
     );

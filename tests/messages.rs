@@ -47,6 +47,18 @@ fn a_name_in_a_message_is_shown_without_what_a_terminal_obeys() {
         assert!(told.starts_with("error: ") && told.lines().count() == 2, "{told:?}");
         assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
     }
+    // Nor in a warning, or in what is printed of a grants file.
+    let manifest = "name = \"app\"\nversion = \"1.0.0\"\nimports = [\"wasi:cli/stdin@0.2.0\"]\n";
+    fs::create_dir(folder.path().join("x\x1b[32m")).unwrap();
+    fs::write(folder.path().join("x\x1b[32m/app.wasm"), "").unwrap();
+    fs::write(folder.path().join("x\x1b[32m/app.component.toml"), manifest).unwrap();
+    let warned = run_in(folder.path(), &["run", "x\x1b[32m/app.wasm", "--grant", "s"]).stderr;
+    assert!(warned.starts_with("warning: `app` gets no snapshots: `"), "{warned:?}");
+    fs::write(folder.path().join("grants.toml"), "root = \"x\\u001b[33m\"\n").unwrap();
+    let table = run_in(folder.path(), &["grants", "check", "grants.toml"]).stdout;
+    for told in [warned, table] {
+        assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
+    }
     let missing = run_in(folder.path(), &["list", "\x1b[2J"]).stderr;
     assert!(missing.starts_with("error: `\\u{1b}[2J`: there is no snapshot yet\n"), "{missing:?}");
 }

@@ -9,7 +9,7 @@ use minisnap_host::config::{Grants as GrantsFile, Terms};
 use serde_json::{Value, json};
 
 use super::output::print;
-use super::{Failure, table};
+use super::{Failure, plain, table};
 
 const EXAMPLE: &str = "Example:
   minisnap grants check minisnap.toml --json | jq '.components[].directory'";
@@ -97,7 +97,7 @@ fn row(name: String, directory: &Path, terms: &Terms) -> Vec<String> {
         terms.keep.map_or_else(|| "default".to_owned(), |keep| keep.to_string()),
         table::size(terms.max_state),
         terms.max_total.map_or_else(|| "none".to_owned(), table::size),
-        shown(directory),
+        plain(&shown(directory)).into_owned(),
     ]
 }
 

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use super::preopen::{self, Preopen};
-use super::{Failure, Settings, cache_folder, minisnap, output, size};
+use super::{Failure, Settings, cache_folder, minisnap, output, plain, size};
 
 const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
@@ -134,7 +134,7 @@ impl Run {
         if let Some(file) = manifest.file()
             && !manifest.wants_snapshots()
         {
-            let why = format!("{} does not import `{SNAPSHOT_STORE}`", file.display());
+            let why = format!("`{}` does not import `{SNAPSHOT_STORE}`", file.display());
             warn_of_no_snapshots(manifest.name(), &why)?;
         }
         Ok(admitted)
@@ -271,8 +271,8 @@ pub struct TimedOut(Duration);
 
 /// Tells on standard error why every call of the store will be denied.
 fn warn_of_no_snapshots(name: &str, why: &str) -> Result<(), Failure> {
-    let warning = format!("warning: `{name}` gets no snapshots: {why}\n");
-    output::print_beside(warning.as_bytes())
+    let warning = format!("warning: `{name}` gets no snapshots: {why}");
+    output::print_beside(format!("{}\n", plain(&warning)).as_bytes())
 }
 
 impl WasiView for Consumer {
