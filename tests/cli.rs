@@ -1,5 +1,6 @@
 //! The command line: what each verb prints, and every exit code of the table.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -222,21 +223,35 @@ fn verify_reads_every_byte_of_every_generation() {
 }
 
 #[test]
-fn migrate_changes_the_layout_and_makes_no_directory() {
-    let dir = history(&[8, 9], false);
-    let migrate = |dir: &Path, to| run(cli().arg("migrate").arg(dir).args(["--to", to]), "");
-    let done_to_pair = "seq 9, from numbered to pair; 1 older generation was removed\n";
-    assert_eq!(migrate(dir.path(), "pair"), done(0, done_to_pair, ""));
-    assert!(printed("list", dir.path(), &[]).stdout.starts_with("layout pair, 1 generation, 1000 B\n"));
-    // What could not go with it is told.
-    let damaged = history(&[8, 9, 10], true);
-    let warned = migrate(damaged.path(), "pair");
-    assert_eq!((warned.code, warned.stdout), (Some(0), done_to_pair.to_owned()));
-    assert_eq!(warned.stderr, format!("warning: the snapshot 10 is damaged and was skipped: {PROBLEM}\n"));
-    let missing = dir.path().join("missing");
-    assert_fails(&migrate(&missing, "pair"), 1, "there is no snapshot yet");
-    assert!(!missing.exists());
-    assert_fails(&migrate(dir.path(), "triple"), 2, "possible values: pair, numbered");
+fn every_verb_refuses_a_directory_that_holds_both_layouts_and_leaves_it_as_it_is() {
+    let (dir, pair) = (history(&[8, 9], false), dir_with_snapshot("[1]", "10"));
+    for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
+        fs::copy(pair.path().join(name), dir.path().join(name)).unwrap();
+    }
+    let contents = || {
+        let entries = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (fs::read(&path).unwrap(), path)).collect::<BTreeSet<_>>()
+    };
+    let before = contents();
+    let verbs = [
+        &["create", "--seq", "11", "--layout", "pair"][..],
+        &["create", "--seq", "11", "--layout", "numbered"],
+        &["restore"],
+        &["restore", "--seq", "9"],
+        &["list"],
+        &["info"],
+        &["verify"],
+    ];
+    for args in verbs {
+        let refused = run(cli().args(args).arg(dir.path()), "[2]");
+        assert_fails(
+            &refused,
+            10,
+            "the directory holds snapshots in two layouts, `snapshot.json` and \
+             `snapshot_00000000000000000009.json`: move the files of one of them away",
+        );
+        assert_eq!(contents(), before, "{args:?}");
+    }
 }
 
 #[test]
@@ -269,7 +284,7 @@ fn component_writes_the_component_that_is_embedded() {
 
 #[test]
 fn every_verb_shows_an_example_and_help_lists_the_exit_codes() {
-    for verb in ["create", "restore", "list", "info", "verify", "migrate", "run", "component"] {
+    for verb in ["create", "restore", "list", "info", "verify", "run", "component"] {
         let help = run(cli().args([verb, "--help"]), "");
         assert_eq!(help.code, Some(0));
         assert!(

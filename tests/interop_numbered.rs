@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use minisnap_tests::{Done, NATIVE_0_1_3, cli, run};
+use minisnap_tests::{Done, NATIVE_0_1_3, binary, cli, run};
 use tempfile::tempdir;
 
 fn done(stdout: &str) -> Done {
@@ -120,13 +120,17 @@ fn a_directory_can_go_from_one_native_version_to_the_other() {
     let dir = tempdir().unwrap();
     native_create(dir.path(), 6, "[5]");
     native_create(dir.path(), 7, STATE);
-    let migrate = |to| run(cli().arg("migrate").arg(dir.path()).args(["--to", to]), "");
-    let to_pair = "seq 7, from numbered to pair; 1 older generation was removed\n";
-    assert_eq!(migrate("pair"), done(to_pair));
-    let native_0_1_2 = run(Command::new(minisnap_tests::NATIVE_0_1_2).arg("restore").arg(dir.path()), "");
+    // As the README says, and then by two renames.
+    let script = r#""$0" restore "$1" | "$0" create "$2" --seq 7 --layout "$3""#;
+    let to = |from: &Path, to: &Path, layout| {
+        let mut sh = Command::new("sh");
+        run(sh.args(["-c", script]).arg(binary()).args([from, to]).arg(layout), "")
+    };
+    let (pair, numbered) = (tempdir().unwrap(), tempdir().unwrap());
+    assert_eq!(to(dir.path(), pair.path(), "pair").code, Some(0));
+    let native_0_1_2 = run(Command::new(minisnap_tests::NATIVE_0_1_2).arg("restore").arg(pair.path()), "");
     assert_eq!(native_0_1_2, done(&format!("7 {STATE}\n")));
-    assert_eq!(migrate("pair"), done("seq 7, in the layout pair already\n"));
-    assert_eq!(migrate("numbered"), done("seq 7, from pair to numbered\n"));
-    assert_eq!(native_restore(dir.path()), done(&format!("7 {STATE}\n")));
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    assert_eq!(to(pair.path(), numbered.path(), "numbered").code, Some(0));
+    assert_eq!(native_restore(numbered.path()), done(&format!("7 {STATE}\n")));
+    assert_eq!(fs::read_dir(numbered.path()).unwrap().count(), 1);
 }

@@ -191,7 +191,6 @@ errors! {
         case("$1 list mounted", "`mounted`", "there is no snapshot yet", "make one: minisnap create mounted"),
         case("$1 info none", "`none`", "there is no snapshot yet", "make one"),
         case("$1 verify none", "`none`", "there is no snapshot yet", "make one"),
-        case("$1 migrate none --to pair", "`none`", "there is no snapshot yet", "make one"),
         case("$1 restore n --seq 7", "`n`",
              "no snapshot of this number", "see which there are: minisnap list n"),
     ];
@@ -233,8 +232,6 @@ errors! {
         case("$1 create s --seq 3 state.json --max-total 300", "`s`",
              "the directory is full: ", "give a larger --max-total"),
         case("$1 create n --seq 3 state.json --max-total 176", "`n`",
-             "the directory is full: ", "give a larger --max-total"),
-        case("$1 migrate s --to numbered --max-total 200", "`s`",
              "the directory is full: ", "give a larger --max-total"),
         mounting("yes 1, | head -c 900000 > x; (echo [; cat x; echo 1]) | $1 create mounted --seq 1", "`mounted`",
                  "the disk or a quota is full", "free space on that disk: df -h mounted"),

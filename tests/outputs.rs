@@ -361,7 +361,7 @@ fn an_output_that_fails_leaves_the_old_file_and_nothing_else() {
 // An output that is lost is an error.
 
 /// Every verb that prints.
-const PRINTING: [&[&str]; 13] = [
+const PRINTING: [&[&str]; 12] = [
     &["restore", "s"],
     &["restore", "s", "--json"],
     &["restore", "s", "-o", "/dev/stdout"],
@@ -369,7 +369,6 @@ const PRINTING: [&[&str]; 13] = [
     &["list", "s", "--json"],
     &["info", "s"],
     &["verify", "s"],
-    &["migrate", "s", "--to", "pair"],
     &["grants", "check", "grants.toml"],
     &["component"],
     &["component", "-o", "-"],

@@ -1,5 +1,4 @@
-//! System calls that fail, or do less than they were asked for: each that a create or a migration makes in its directory,
-//! in turn.
+//! System calls that fail, or do less than they were asked for: each that a create makes in its directory, in turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,10 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use minisnap_host::Layout;
-
-use crate::subject::{Access, Pair, Subject, show, state};
-use crate::{Done, SHORT_WRITES, Tally, cli, run, scratch};
+use crate::subject::{Pair, Subject, show, state};
+use crate::{Done, SHORT_WRITES, Tally, run, scratch};
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +17,6 @@ pub enum Act {
     First,
     /// Makes the third, of which the first is pruned where two are kept.
     Create,
-    /// Puts the second of two into the other layout.
-    Migrate,
 }
 
 /// The size of the states: more than one call writes.
@@ -57,21 +52,6 @@ impl Template {
 
 fn inside(folder: &TempDir) -> PathBuf {
     folder.path().join("snapshots")
-}
-
-fn other_layout(subject: Subject) -> &'static str {
-    if subject.layout() == Layout::Pair { "numbered" } else { "pair" }
-}
-
-fn command(subject: Subject, act: Act, dir: &Path) -> Command {
-    match act {
-        Act::First | Act::Create => subject.create(dir, 3),
-        Act::Migrate => {
-            let mut migrate = cli();
-            migrate.arg("migrate").arg(dir).args(["--to", other_layout(subject)]);
-            migrate
-        }
-    }
 }
 
 /// What is done under strace, with these options before the program.
@@ -126,7 +106,7 @@ pub fn failed_calls(subject: Subject, act: Act, errors: &[&str]) -> Tally {
     let template = Template::new(subject, act);
     let folder = template.copy();
     let input = state(3, SIZE);
-    let (done, trace) = under_strace(&command(subject, act, &inside(&folder)), &[], log.path(), &input);
+    let (done, trace) = under_strace(&subject.create(&inside(&folder), 3), &[], log.path(), &input);
     assert_eq!(done.code, Some(0), "{done:?}");
     for (call, at) in calls_about(folder.path(), &trace) {
         for error in errors {
@@ -136,7 +116,7 @@ pub fn failed_calls(subject: Subject, act: Act, errors: &[&str]) -> Tally {
             let failed = (0..TRIES).find_map(|_| {
                 let folder = template.copy();
                 let before = names(&inside(&folder));
-                let command = command(subject, act, &inside(&folder));
+                let command = subject.create(&inside(&folder), 3);
                 let (done, trace) = under_strace(&command, &options, log.path(), &input);
                 let path = folder.path().to_str().expect("UTF-8");
                 // The directory is opened by its descriptor as well, which a failed call does not show.
@@ -171,7 +151,7 @@ pub fn short_writes(subject: Subject) -> Tally {
     for which in std::iter::once("every".to_owned()).chain((1..=MOST_WRITES).map(|which| which.to_string())) {
         let (folder, logs) = (template.copy(), scratch());
         let (dir, log) = (inside(&folder), logs.path().join("log"));
-        let mut create = command(subject, Act::Create, &dir);
+        let mut create = subject.create(&dir, 3);
         create.env("LD_PRELOAD", SHORT_WRITES).env("SHORT_WRITE_LOG", &log).env("SHORT_WRITE", &which);
         let done = run(&mut create, &state(3, SIZE));
         if !log.exists() {
@@ -215,7 +195,6 @@ fn judge(
     let (old, new) = match act {
         Act::First => (None, pair(3)),
         Act::Create => (pair(2), pair(3)),
-        Act::Migrate => (pair(2), pair(2)),
     };
     let mut store = subject.open(dir)?;
     let restored = store.restore()?;
@@ -223,12 +202,6 @@ fn judge(
     if done.code == Some(0) {
         if restored != new {
             return Err(format!("reported success and restored {}", show(&restored)));
-        }
-        if let (Act::Migrate, Access::Ours(store)) = (act, &mut store) {
-            let layout = store.info().map_err(|error| error.to_string())?.layout;
-            if layout == subject.layout() {
-                return Err(format!("reported success and left the layout {layout:?}"));
-            }
         }
         // The standard library repeats what was interrupted.
         if let Some(Fault { call: "fsync" | "fdatasync" | "syncfs", error, .. }) = fault
@@ -240,16 +213,13 @@ fn judge(
         return Err(format!("restored {} after {:?}: {said}", show(&restored), done.code));
     }
     if let (true, Some(fault)) = (subject.is_ours(), fault) {
-        let is_new = act != Act::Migrate && restored == new;
         match done.code {
             Some(0) => {}
             Some(10) if restored == new && said.contains("the new snapshot is in place") => {}
-            // A generation that cannot be read is not sound: some file systems say so of one whose own sums differ.
-            Some(6) if act == Act::Migrate && said.contains("cannot be read") => {}
-            Some(code) if !is_new && fault.allows(code) => {
-                // What could not be removed, since that failed, is removed later; a migration goes on later.
+            Some(code) if restored != new && fault.allows(code) => {
+                // What could not be removed, since that failed, is removed later.
                 let left = names(dir);
-                if act != Act::Migrate && fault.call != "unlinkat" && left != *fault.before {
+                if fault.call != "unlinkat" && left != *fault.before {
                     return Err(format!("left behind {left:?}"));
                 }
             }
@@ -262,7 +232,7 @@ fn judge(
         return Err(format!("restored {} after the next create", show(&restored)));
     }
     let left = names(dir);
-    let is_left = |name: &String| ["tmp", "commit", "pending", "to-"].iter().any(|part| name.contains(part));
+    let is_left = |name: &String| ["tmp", "commit", "pending"].iter().any(|part| name.contains(part));
     if subject.is_ours() && left.iter().any(is_left) {
         return Err(format!("left for ever: {left:?}"));
     }

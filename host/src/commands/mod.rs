@@ -7,7 +7,6 @@ mod failure;
 mod grants;
 mod info;
 mod list;
-mod migrate;
 mod output;
 mod preopen;
 mod progress;
@@ -60,7 +59,6 @@ enum Verb {
     List(list::List),
     Info(info::Info),
     Verify(verify::Verify),
-    Migrate(migrate::Migrate),
     Run(run::Run),
     Grants(grants::Grants),
     Component(component::Component),
@@ -88,7 +86,6 @@ impl Cli {
             Verb::List(verb) => verb.run(),
             Verb::Info(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
-            Verb::Migrate(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Grants(verb) => verb.run(),
             Verb::Component(verb) => verb.run(),
