@@ -190,8 +190,7 @@ fn settings_choose_the_layout_and_its_limits_and_must_be_ones() {
     }
     let (mut store, instance) = instance(with(&[]));
     let maintenance = instance.arcella_minisnap_snapshot_maintenance();
-    let pair = exports::arcella::minisnap::snapshot_store::Layout::Pair;
-    let migration = maintenance.call_migrate(&mut store, pair).unwrap().unwrap();
-    assert_eq!((migration.seq, migration.removed), (5, 1));
-    assert_eq!(names(), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
+    std::fs::write(path.join("snapshot_00000000000000000006.json.tmp"), "{").unwrap();
+    assert_eq!(maintenance.call_settle(&mut store).unwrap(), Ok(1));
+    assert_eq!(names(), ["snapshot_00000000000000000004.json", "snapshot_00000000000000000005.json"]);
 }

@@ -108,43 +108,6 @@ fn a_directory_keeps_the_layout_that_it_has() {
 }
 
 #[test]
-fn a_migration_keeps_the_newest_sound_snapshot() {
-    let dir = tempdir().unwrap();
-    let mut store = open(dir.path(), 5);
-    assert!(matches!(store.migrate(Layout::Pair), Err(Error::NotFound)));
-    for seq in 1..=3 {
-        store.create_text(&format!("{{\"n\": [{seq}]}}"), seq).unwrap();
-    }
-    let newest = store.restore_text_at(2).unwrap().state;
-    fs::write(dir.path().join(name(3)), "damaged").unwrap();
-    assert_eq!(store.migrate(Layout::Pair).unwrap().seq, 2);
-    let aside = format!("{}.damaged", name(3));
-    assert_eq!(names(dir.path()), ["snapshot.json", "snapshot.seq", "snapshot.sum", &aside]);
-    assert_eq!(store.restore_text().unwrap().state, newest);
-    assert_eq!(store.migrate(Layout::Numbered).unwrap().seq, 2);
-    assert_eq!(names(dir.path()), [name(2), aside]);
-    let restored = store.restore_text().unwrap();
-    assert_eq!((restored.state, restored.seq, restored.skipped), (newest, 2, Vec::new()));
-    let mut reader = minisnap().open(Grant::new(dir.path()).read_only()).unwrap();
-    assert!(matches!(reader.migrate(Layout::Pair), Err(Error::AccessDenied)));
-}
-
-#[test]
-fn a_migration_that_fails_leaves_the_old_layout() {
-    let dir = tempdir().unwrap();
-    let nested = format!("{}{}", "[".repeat(127), "]".repeat(127));
-    let mut store = minisnap().open(Grant::new(dir.path())).unwrap();
-    store.create_text(&nested, 1).unwrap();
-    assert!(matches!(store.migrate(Layout::Numbered), Err(Error::InvalidState(_))));
-    assert_eq!(names(dir.path()), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
-    store.create_text(&format!("\"{}\"", "x".repeat(5000)), 2).unwrap();
-    drop(store);
-    let mut limited = minisnap().open(Grant::new(dir.path()).max_total(8000)).unwrap();
-    assert!(matches!(limited.migrate(Layout::Numbered), Err(Error::NoSpace)));
-    assert_eq!(names(dir.path()), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
-}
-
-#[test]
 fn max_total_limits_what_the_directory_holds_in_both_layouts() {
     for layout in [Layout::Pair, Layout::Numbered] {
         let dir = tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
-use crate::store::{Info, Layout, Migration, Reader, Settings, Skipped, Snapshot, Soundness, Store, Writer};
+use crate::store::{Info, Layout, Reader, Settings, Skipped, Snapshot, Soundness, Store, Writer};
 use crate::wasi::Preopen;
 
 mod bindings {
@@ -70,14 +70,6 @@ fn open_reader(store: &Store<Preopen>, seq: Option<u64>) -> Result<wit::Snapshot
 }
 
 impl maintenance::Guest for Component {
-    fn migrate(to: wit::Layout) -> Result<maintenance::Migration, wit::Error> {
-        let to = match to {
-            wit::Layout::Pair => Layout::Pair,
-            wit::Layout::Numbered => Layout::Numbered,
-        };
-        answer(|store| store.migrate(to))
-    }
-
     fn settle() -> Result<u64, wit::Error> {
         answer(|store| store.settle_leftovers())
     }
@@ -218,13 +210,6 @@ impl From<Layout> for wit::Layout {
             Layout::Pair => wit::Layout::Pair,
             Layout::Numbered => wit::Layout::Numbered,
         }
-    }
-}
-
-impl From<Migration> for maintenance::Migration {
-    fn from(Migration { seq, from, removed, skipped }: Migration) -> Self {
-        let skipped = skipped.into_iter().map(Into::into).collect();
-        maintenance::Migration { seq, before: from.into(), removed, skipped }
     }
 }
 

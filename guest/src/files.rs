@@ -27,10 +27,6 @@ pub const NATIVE_SEQ_TMP: &str = "snapshot.seq.tmp";
 
 /// There while the rename of a commit may not be durable yet, in the numbered layout.
 pub const PENDING: &str = "snapshot.pending";
-/// There while the snapshot of a pair is put into the numbered layout.
-pub const TO_NUMBERED: &str = "snapshot.to-numbered";
-/// There while a generation is put into the pair layout.
-pub const TO_PAIR: &str = "snapshot.to-pair";
 
 /// How the directory itself is called in messages.
 pub const WHOLE: &str = ".";
@@ -246,7 +242,7 @@ pub fn set_aside(seq: u64, count: u64) -> String {
 
 /// Whether a name is there only while something is being done, or after a crash in that.
 pub fn is_leftover(name: &str) -> bool {
-    let ours = [TMP, COMMIT, PENDING, TO_NUMBERED, TO_PAIR, NATIVE_STATE_TMP, NATIVE_SEQ_TMP];
+    let ours = [TMP, COMMIT, PENDING, NATIVE_STATE_TMP, NATIVE_SEQ_TMP];
     ours.contains(&name) || Numbered::parse(name) == Some(Numbered::Temporary)
 }
 

@@ -5,8 +5,7 @@ use std::collections::BinaryHeap;
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::files::{
-    self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Numbered, PENDING, SEQ, STATE, SUMS, TMP, TO_NUMBERED,
-    TO_PAIR,
+    self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Numbered, PENDING, SEQ, STATE, SUMS, TMP,
 };
 
 /// How often a directory that changes while it is read is read again.
@@ -42,8 +41,6 @@ pub struct Contents {
     pub pair: Option<&'static str>,
     /// Whether the last commit in the numbered layout may not be durable.
     pub pending: bool,
-    /// The layout that the snapshot is being put into, or both if somebody made such names.
-    pub migrating: Vec<Layout>,
 }
 
 impl Contents {
@@ -90,10 +87,7 @@ impl Contents {
 
     /// Whether the two hold the same snapshots; what is being made does not matter.
     pub fn holds_the_same_as(&self, other: &Contents) -> bool {
-        self.generations == other.generations
-            && self.set_aside == other.set_aside
-            && self.pair == other.pair
-            && self.migrating == other.migrating
+        self.generations == other.generations && self.set_aside == other.set_aside && self.pair == other.pair
     }
 
     /// Lists a directory that nobody else writes.
@@ -114,8 +108,6 @@ impl Contents {
                 TMP => contents.pair_temporary = true,
                 NATIVE_STATE_TMP | NATIVE_SEQ_TMP => contents.native_temporary = true,
                 PENDING => contents.pending = true,
-                TO_NUMBERED => contents.migrating.push(Layout::Numbered),
-                TO_PAIR => contents.migrating.insert(0, Layout::Pair),
                 name => match Numbered::parse(name) {
                     Some(Numbered::Generation(seq)) => generations.push((seq, 0)),
                     Some(Numbered::Temporary) => contents.temporaries.push(name.to_owned()),
@@ -132,23 +124,19 @@ impl Contents {
 
     /// The layout of the directory, or `None` if it holds no snapshot.
     ///
-    /// While a snapshot is put into another layout, it is there in both; from its commit in the new one on, that one
-    /// counts.
-    ///
     /// # Errors
     ///
     /// [`Io`](Error::Io) if there are snapshots of both, or if an entry that has no name may be one;
     /// [`Corrupt`](Error::Corrupt) if there is none, and something that looks like one.
     pub fn layout(&self) -> Result<Option<Layout>> {
-        match (self.pair, self.generations.first(), self.migrating.as_slice()) {
-            (Some(_), Some(_), &[to]) => Ok(Some(to)),
-            (Some(pair), Some(&newest), _) => Err(Error::Io(format!(
+        match (self.pair, self.generations.first()) {
+            (Some(pair), Some(&newest)) => Err(Error::Io(format!(
                 "the directory holds snapshots in two layouts, `{pair}` and `{}`: move the files of one of them away",
                 files::generation(newest)
             ))),
-            (Some(_), None, _) => Ok(Some(Layout::Pair)),
-            (None, Some(_), _) => Ok(Some(Layout::Numbered)),
-            (None, None, _) => match &self.near_miss {
+            (Some(_), None) => Ok(Some(Layout::Pair)),
+            (None, Some(_)) => Ok(Some(Layout::Numbered)),
+            (None, None) => match &self.near_miss {
                 // Starting from nothing beside them could bury what they hold.
                 Some(name) => Err(Error::Corrupt(format!(
                     "there is none, but `{name}` looks like one: unpack or rename it, or move it away to start with none"

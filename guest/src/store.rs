@@ -5,11 +5,9 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-mod migrate;
 mod reader;
 mod writer;
 
-pub use migrate::Migration;
 pub use reader::{MAX_READERS, Reader};
 pub use writer::Writer;
 
@@ -244,7 +242,7 @@ impl<D: Dir> Store<D> {
     pub fn list(&self) -> Result<Vec<Info>> {
         let infos = self.look(|contents, layout| match layout {
             None => Err(Error::NotFound),
-            Some(Layout::Pair) => self.list_pair(contents),
+            Some(Layout::Pair) => self.list_pair(),
             Some(Layout::Numbered) => self.list_numbered(contents),
         });
         match infos {
@@ -253,9 +251,9 @@ impl<D: Dir> Store<D> {
         }
     }
 
-    fn list_pair(&self, contents: &Contents) -> Result<Option<Vec<Info>>> {
+    fn list_pair(&self) -> Result<Option<Vec<Info>>> {
         match pair::read::examine(&self.dir, State::Sum) {
-            Ok(Ok(found)) => self.sound_pair(contents, found).map(|found| Some(vec![found.info])),
+            Ok(Ok(found)) => self.sound_pair(found).map(|found| Some(vec![found.info])),
             // A number that can be trusted still tells which snapshot it was.
             Ok(Err(Damage { problem, entry, seq: Some(seq) })) => {
                 Ok(Some(vec![unsound(Layout::Pair, seq, entry, Soundness::Damaged(problem))]))
@@ -303,7 +301,7 @@ impl<D: Dir> Store<D> {
             None if infos.is_empty() => Err(no_sound_generation(&[], contents)),
             None => Ok(Some(infos)),
             Some(newest) => {
-                self.settle_for_reading(contents, newest.soundness == Soundness::Verified)?;
+                self.settle_for_reading(newest.soundness == Soundness::Verified)?;
                 Ok(Some(infos))
             }
         }
@@ -319,7 +317,7 @@ impl<D: Dir> Store<D> {
         self.look(|contents, layout| match layout {
             None => Err(Error::NotFound),
             Some(Layout::Pair) => {
-                let found = self.find_pair(contents, None, State::Sum)?;
+                let found = self.find_pair(None, State::Sum)?;
                 Ok(found.map(|found| found.info.seq))
             }
             Some(Layout::Numbered) => {
@@ -366,7 +364,7 @@ impl<D: Dir> Store<D> {
     fn find(&self, seq: Option<u64>, wanted: State) -> Result<Found<D::Reader>> {
         self.look(|contents, layout| match layout {
             None => Err(Error::NotFound),
-            Some(Layout::Pair) => self.find_pair(contents, seq, wanted),
+            Some(Layout::Pair) => self.find_pair(seq, wanted),
             Some(Layout::Numbered) => self.find_numbered(contents, seq, wanted),
         })
     }
@@ -383,8 +381,6 @@ impl<D: Dir> Store<D> {
                 Ok(Some(found)) => return Ok(found),
                 // What was listed is not there, and still listed: an empty `snapshot.commit/`, say.
                 Ok(None) if is_same => return Err(Error::NotFound),
-                // Files that were being removed, since the snapshot is in the other layout now.
-                Err(Error::Corrupt(_)) if !is_same => {}
                 Ok(None) => {}
                 Err(error) => return Err(error),
             }
@@ -394,12 +390,7 @@ impl<D: Dir> Store<D> {
     }
 
     /// Reads the snapshot of the pair layout, or `None` if it has gone away.
-    fn find_pair(
-        &self,
-        contents: &Contents,
-        seq: Option<u64>,
-        wanted: State,
-    ) -> Result<Option<Found<D::Reader>>> {
+    fn find_pair(&self, seq: Option<u64>, wanted: State) -> Result<Option<Found<D::Reader>>> {
         let found = match pair::read::snapshot(&self.dir, wanted) {
             Err(Error::NotFound) => return Ok(None),
             found => found?,
@@ -407,11 +398,11 @@ impl<D: Dir> Store<D> {
         if seq.is_some_and(|seq| seq != found.seq) {
             return Err(Error::NotFound);
         }
-        self.sound_pair(contents, found).map(Some)
+        self.sound_pair(found).map(Some)
     }
 
-    fn sound_pair<R>(&self, contents: &Contents, found: pair::read::Found<R>) -> Result<Found<R>> {
-        self.settle_for_reading(contents, found.verified)?;
+    fn sound_pair<R>(&self, found: pair::read::Found<R>) -> Result<Found<R>> {
+        self.settle_for_reading(found.verified)?;
         let info = Info {
             seq: found.seq,
             size: found.state.size,
@@ -442,7 +433,7 @@ impl<D: Dir> Store<D> {
         for &candidate in candidates {
             match numbered::read::read(&self.dir, candidate, wanted)? {
                 Generation::Sound(found) => {
-                    self.settle_for_reading(contents, found.verified)?;
+                    self.settle_for_reading(found.verified)?;
                     return Ok(Some(Found { skipped, ..self.sound(found) }));
                 }
                 Generation::Damaged(damage) => {
@@ -490,12 +481,11 @@ impl<D: Dir> Store<D> {
         Found { info, skipped: Vec::new(), state: found.state, body: found.body }
     }
 
-    /// Makes durable what was read of the numbered layout, or in the middle of a migration, where its writer may not
-    /// have: of another program's files, nothing tells.
-    fn settle_for_reading(&self, contents: &Contents, is_ours: bool) -> Result<()> {
+    /// Makes durable what was read, where its writer may not have: of another program's files, nothing tells.
+    fn settle_for_reading(&self, is_ours: bool) -> Result<()> {
         // Looked at after what was read was found: if it is gone, the directory has been synced since.
         let pending = Place::look(&self.dir, PENDING)?;
-        if !is_ours || !contents.migrating.is_empty() || !pending.is_empty() {
+        if !is_ours || !pending.is_empty() {
             files::make_durable(&self.dir)?;
         }
         Ok(())

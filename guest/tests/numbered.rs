@@ -15,6 +15,17 @@ use minisnap_component::store::{Layout, Settings, Soundness, Store};
 use seam::{Fault, FaultyDir, copy_of};
 use tempfile::tempdir;
 
+/// The level of indentation that the file adds does not count.
+#[test]
+fn what_fits_the_limit_as_it_is_restored_is_restored() {
+    let dir = tempdir().unwrap();
+    store(dir.path()).create(&format!("[{}1]", "1,".repeat(90)), 1).unwrap();
+    let limited = store(dir.path()).with_settings(Settings { max_state: 500, ..settings(3) });
+    let info = limited.info().unwrap();
+    assert!(info.size > 450 && fs::metadata(dir.path().join(name(1))).unwrap().len() > 600);
+    assert_eq!(limited.restore().unwrap().state.len() as u64, info.size);
+}
+
 #[test]
 fn a_generation_is_what_serde_json_prints_and_its_sum() {
     let dir = tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Power cuts: every state of the disk that the syncs of a create or a migration leave possible is recovered, in both
-//! layouts, and none is a mixed pair.
+//! Power cuts: every state of the disk that the syncs of a create leave possible is recovered, in both layouts, and none
+//! is a mixed pair.
 //!
 //! The directory is a model in memory, which knows what is durable and what is not: an edit of a directory until that
 //! directory is synced, the contents of a file until the file is. After every operation, every subset of what need not
@@ -38,21 +38,12 @@ fn restore<D: Dir>(store: &Store<D>) -> Result<Pair, Error> {
     }
 }
 
-/// What is done to a directory while the power is cut.
-#[derive(Debug, Clone, Copy)]
-enum Act {
-    /// Makes the snapshot 2.
-    Create,
-    Migrate(Layout),
-}
-
-/// A directory, and what is done to it.
+/// A directory in which the snapshot 2 is made while the power is cut.
 #[derive(Clone)]
 struct Scenario {
     name: String,
     layout: Layout,
     disk: Disk,
-    act: Act,
 }
 
 impl Scenario {
@@ -67,22 +58,6 @@ impl Scenario {
 
     fn restore(&self, disk: &Disk) -> Result<Pair, Error> {
         restore(&self.store(ModelDir::plain(disk)))
-    }
-
-    /// Does it, and returns what is to be restored afterwards.
-    fn act(&self, store: &Store<ModelDir>) -> Result<(), Error> {
-        match self.act {
-            Act::Create => store.create("\"new\"", 2),
-            Act::Migrate(to) => store.migrate(to).map(|_| ()),
-        }
-    }
-
-    /// What is restored after it, where `before` was restored before.
-    fn after(&self, before: &Possible) -> Possible {
-        match self.act {
-            Act::Create => vec![pair("\"new\"", 2)],
-            Act::Migrate(_) => before.clone(),
-        }
     }
 }
 
@@ -136,8 +111,8 @@ impl Findings {
     }
 }
 
-/// Does what the scenario says on `machine`, where `before` is restored, and cuts the power after every operation.
-fn act_with_power_cuts(
+/// Makes the snapshot 2 on `machine`, where `before` is restored, and cuts the power after every operation.
+fn create_with_power_cuts(
     scenario: &Scenario,
     machine: &Machine,
     before: &Possible,
@@ -145,7 +120,7 @@ fn act_with_power_cuts(
     twice: bool,
 ) -> Findings {
     let findings = Rc::new(Findings::default());
-    let after = scenario.after(before);
+    let after = vec![pair("\"new\"", 2)];
     let possible = [before.clone(), after.clone()].concat();
     let (look, looks_at) = (findings.clone(), scenario.clone());
     let mut dir = ModelDir::new(
@@ -153,7 +128,7 @@ fn act_with_power_cuts(
         Rc::new(move |now| look.cut_power(&looks_at, now, &possible, false, twice)),
     );
     dir.without_sync = without_sync;
-    scenario.act(&scenario.store(dir.clone())).unwrap();
+    scenario.store(dir.clone()).create("\"new\"", 2).unwrap();
     findings.cut_power(scenario, &dir.machine.borrow(), &after, true, twice);
     drop(dir);
     Rc::try_unwrap(findings).unwrap_or_else(|_| panic!("nobody looks any more"))
@@ -192,25 +167,20 @@ fn scenarios() -> Vec<Scenario> {
     .concat();
 
     [
-        ("nothing", Pair, Disk::with(&[]), Act::Create),
-        ("ours", Pair, ours.clone(), Act::Create),
-        ("native", Pair, Disk::with(&native), Act::Create),
-        ("native, killed between its renames", Pair, Disk::with(&native_killed), Act::Create),
-        ("native, killed before its renames", Pair, Disk::with(&native_early), Act::Create),
-        ("nothing, numbered", Numbered, Disk::with(&[]), Act::Create),
-        ("a generation", Numbered, generation.clone(), Act::Create),
-        ("as many generations as are kept", Numbered, generations.clone(), Act::Create),
-        ("a generation of the same number", Numbered, same_number, Act::Create),
-        ("a damaged generation of the same number", Numbered, damaged, Act::Create),
-        ("native, numbered", Numbered, Disk::with(&native_numbered), Act::Create),
-        ("what a numbered create left", Numbered, Disk::with(&leftovers), Act::Create),
-        ("ours, to numbered", Pair, ours, Act::Migrate(Numbered)),
-        ("native, to numbered", Pair, Disk::with(&native), Act::Migrate(Numbered)),
-        ("a generation, to pair", Numbered, generation, Act::Migrate(Pair)),
-        ("generations, to pair", Numbered, generations, Act::Migrate(Pair)),
-        ("native, to pair", Numbered, Disk::with(&native_numbered), Act::Migrate(Pair)),
+        ("nothing", Pair, Disk::with(&[])),
+        ("ours", Pair, ours),
+        ("native", Pair, Disk::with(&native)),
+        ("native, killed between its renames", Pair, Disk::with(&native_killed)),
+        ("native, killed before its renames", Pair, Disk::with(&native_early)),
+        ("nothing, numbered", Numbered, Disk::with(&[])),
+        ("a generation", Numbered, generation),
+        ("as many generations as are kept", Numbered, generations),
+        ("a generation of the same number", Numbered, same_number),
+        ("a damaged generation of the same number", Numbered, damaged),
+        ("native, numbered", Numbered, Disk::with(&native_numbered)),
+        ("what a numbered create left", Numbered, Disk::with(&leftovers)),
     ]
-    .map(|(name, layout, disk, act)| Scenario { name: name.to_owned(), layout, disk, act })
+    .map(|(name, layout, disk)| Scenario { name: name.to_owned(), layout, disk })
     .into()
 }
 
@@ -223,7 +193,7 @@ fn a_power_cut_at_any_operation_leaves_the_old_or_the_new_snapshot() {
     for scenario in scenarios() {
         let before = vec![scenario.restore(&scenario.disk).unwrap()];
         let machine = Machine::new(scenario.disk.clone());
-        let findings = act_with_power_cuts(&scenario, &machine, &before, None, true);
+        let findings = create_with_power_cuts(&scenario, &machine, &before, None, true);
         let disks = findings.disks.borrow().len();
         assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{}", scenario.name);
         assert!(disks >= 10, "{}: only {disks} disks were tried", scenario.name);
@@ -241,19 +211,13 @@ fn a_power_cut_after_a_kill_leaves_what_was_read_since_or_a_snapshot_that_was_cr
         for killed_at in 0.. {
             let mut dir = ModelDir::new(Machine::new(scenario.disk.clone()), Rc::new(|_| {}));
             dir.killed_at = Some(killed_at);
-            let was_killed = match scenario.act {
-                Act::Create => scenario.store(dir.clone()).create("\"killed\"", 2).is_err(),
-                Act::Migrate(_) => scenario.act(&scenario.store(dir.clone())).is_err(),
-            };
+            let was_killed = scenario.store(dir.clone()).create("\"killed\"", 2).is_err();
             // What comes after the commit is tried again by the next create, and not reported.
             if !was_killed && dir.changes.get() <= killed_at {
                 break;
             }
             let machine = dir.machine.borrow().clone();
-            let mut possible = before.clone();
-            if matches!(scenario.act, Act::Create) {
-                possible.push(pair("\"killed\"", 2));
-            }
+            let possible = [before.clone(), vec![pair("\"killed\"", 2)]].concat();
             let name = format!("{}, killed at {killed_at}", scenario.name);
             machines.push((Scenario { name, ..scenario.clone() }, machine, possible));
         }
@@ -268,22 +232,18 @@ fn a_power_cut_after_a_kill_leaves_what_was_read_since_or_a_snapshot_that_was_cr
     machines.push((killed_just_now, native.machine.borrow().clone(), possible));
 
     for (scenario, machine, possible) in machines {
-        // The next process makes a snapshot, whatever the one before was about.
-        for act in [Act::Create, scenario.act] {
-            let scenario = Scenario { act, ..scenario.clone() };
-            let killed = &scenario.name;
-            let findings = act_with_power_cuts(&scenario, &machine, &possible, None, false);
-            assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{killed}");
+        let killed = &scenario.name;
+        let findings = create_with_power_cuts(&scenario, &machine, &possible, None, false);
+        assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{killed}");
 
-            let dir = ModelDir::new(machine.clone(), Rc::new(|_| {}));
-            let read = restore(&scenario.store(dir.clone())).unwrap();
-            let machine = dir.machine.borrow().clone();
-            let at_once = Rc::new(Findings::default());
-            at_once.cut_power(&scenario, &machine, &vec![read.clone()], false, false);
-            let later = act_with_power_cuts(&scenario, &machine, &vec![read], None, false);
-            for violations in [&at_once.violations, &later.violations] {
-                assert_eq!(*violations.borrow(), Vec::<String>::new(), "{killed}, and read since");
-            }
+        let dir = ModelDir::new(machine.clone(), Rc::new(|_| {}));
+        let read = restore(&scenario.store(dir.clone())).unwrap();
+        let machine = dir.machine.borrow().clone();
+        let at_once = Rc::new(Findings::default());
+        at_once.cut_power(&scenario, &machine, &vec![read.clone()], false, false);
+        let later = create_with_power_cuts(&scenario, &machine, &vec![read], None, false);
+        for violations in [&at_once.violations, &later.violations] {
+            assert_eq!(*violations.borrow(), Vec::<String>::new(), "{killed}, and read since");
         }
     }
 }
@@ -295,29 +255,11 @@ fn without_any_one_of_its_syncs_a_create_loses_or_mixes_a_snapshot() {
         let before = vec![scenario.restore(&scenario.disk).unwrap()];
         let machine = Machine::new(scenario.disk.clone());
         for sync in 0..syncs {
-            let findings = act_with_power_cuts(&scenario, &machine, &before, Some(sync), false);
+            let findings = create_with_power_cuts(&scenario, &machine, &before, Some(sync), false);
             assert!(!findings.violations.borrow().is_empty(), "{name}: sync {sync} can be left out");
         }
-        let findings = act_with_power_cuts(&scenario, &machine, &before, Some(syncs), false);
+        let findings = create_with_power_cuts(&scenario, &machine, &before, Some(syncs), false);
         assert!(findings.violations.borrow().is_empty(), "{name}: there are more than {syncs} syncs");
-    }
-}
-
-/// Of the syncs at the end of the commit and before the old layout is removed, one is enough here: the others are for a
-/// commit that another process was killed in. The last one is for what another program puts there later.
-#[test]
-fn without_any_one_of_its_syncs_a_migration_loses_a_snapshot() {
-    for (name, syncs, needed) in
-        [("ours, to numbered", 7, &[0, 1, 5][..]), ("generations, to pair", 10, &[0, 1, 2, 3, 4, 5, 6, 8])]
-    {
-        let scenario = scenario(name);
-        let before = vec![scenario.restore(&scenario.disk).unwrap()];
-        let machine = Machine::new(scenario.disk.clone());
-        let is_needed = |sync: &usize| {
-            let findings = act_with_power_cuts(&scenario, &machine, &before, Some(*sync), false);
-            !findings.violations.into_inner().is_empty()
-        };
-        assert_eq!((0..=syncs).filter(is_needed).collect::<Vec<_>>(), needed, "{name}");
     }
 }
 
@@ -335,9 +277,9 @@ fn without_its_first_sync_a_settling_mixes_a_snapshot() {
         })
         .unwrap();
     let possible = vec![pair("\"old\"", 1), pair("\"killed\"", 2)];
-    let with = act_with_power_cuts(&scenario, &machine, &possible, None, false);
+    let with = create_with_power_cuts(&scenario, &machine, &possible, None, false);
     assert!(with.violations.borrow().is_empty());
-    let without = act_with_power_cuts(&scenario, &machine, &possible, Some(0), false);
+    let without = create_with_power_cuts(&scenario, &machine, &possible, Some(0), false);
     let violations = without.violations.borrow();
     assert!(
         violations.iter().any(|v| v.contains("(\"\\\"killed\\\"\", 1)")),

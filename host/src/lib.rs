@@ -86,6 +86,6 @@ pub use folder::{Folder, FolderError};
 pub use grant::{Access, Grant};
 pub use linker::add_to_linker;
 pub use linker_async::add_to_linker_async;
-pub use snapshot::{Info, Layout, Migration, Skipped, Snapshot, Soundness};
+pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness};
 pub use store::Store;
 pub use stream::{Reader, Writer};

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::linker::wit as import;
-use crate::store::{maintenance, wit as export};
+use crate::store::wit as export;
 
 /// One committed pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,19 +24,6 @@ pub struct Skipped {
     pub seq: u64,
     /// What is wrong, with the name of the file.
     pub problem: String,
-}
-
-/// What a migration did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migration {
-    /// The number of the snapshot.
-    pub seq: u64,
-    /// The layout that the directory had.
-    pub from: Layout,
-    /// How many older generations were removed, or set aside if they were damaged.
-    pub removed: u64,
-    /// The newer generations that are damaged, newest first, and were set aside.
-    pub skipped: Vec<Skipped>,
 }
 
 /// What is known of a snapshot without its state.
@@ -103,27 +90,11 @@ impl From<export::SnapshotInfo> for Info {
     }
 }
 
-impl From<maintenance::Migration> for Migration {
-    fn from(maintenance::Migration { seq, before, removed, skipped }: maintenance::Migration) -> Self {
-        let skipped = skipped.into_iter().map(Into::into).collect();
-        Migration { seq, from: before.into(), removed, skipped }
-    }
-}
-
 impl From<export::Layout> for Layout {
     fn from(layout: export::Layout) -> Self {
         match layout {
             export::Layout::Pair => Layout::Pair,
             export::Layout::Numbered => Layout::Numbered,
-        }
-    }
-}
-
-impl From<Layout> for export::Layout {
-    fn from(layout: Layout) -> Self {
-        match layout {
-            Layout::Pair => export::Layout::Pair,
-            Layout::Numbered => export::Layout::Numbered,
         }
     }
 }

@@ -17,9 +17,8 @@ use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
 use crate::instance::{Guest, Instance};
 use crate::instances::Slot;
-use crate::snapshot::{Info, Layout, Migration, Skipped, Snapshot};
+use crate::snapshot::{Info, Skipped, Snapshot};
 use crate::stream::{Handle, Reader, Writer};
-pub(crate) use bindings::exports::arcella::minisnap::snapshot_maintenance as maintenance;
 pub(crate) use bindings::exports::arcella::minisnap::snapshot_store as wit;
 
 pub(crate) mod bindings {
@@ -243,27 +242,6 @@ impl Store {
     /// [`Error::NotFound`] if there is none, and as [`open_reader`](Self::open_reader).
     pub fn open_reader_at(&mut self, seq: u64) -> Result<Reader<'_>> {
         Reader::open(self, Some(seq))
-    }
-
-    /// Rewrites the newest sound snapshot in another layout, with no moment in which a crash loses it. Older generations
-    /// have no place in the pair layout, and are removed.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::InvalidState`] if the state is
-    /// nested too deep, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`],
-    /// [`Error::Component`].
-    pub fn migrate(&mut self, to: Layout) -> Result<Migration> {
-        self.check_access()?;
-        let _span = debug_span!("migrate", dir = %self.grant.dir().display(), ?to).entered();
-        self.in_one_turn(|store| {
-            store.settle_first()?;
-            let result = store.with_instance("migrate", |instance| {
-                let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
-                maintenance.call_migrate(&mut instance.store, to.into())
-            });
-            Ok(store.explain(result)?.into())
-        })
     }
 
     /// Finishes or removes what an earlier crash left, as whatever writes does first, and returns how many names

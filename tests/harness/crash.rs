@@ -34,8 +34,6 @@ pub enum Act {
     Create,
     /// Makes it by the command line, which streams.
     Stream,
-    /// Puts the snapshot into the other layout.
-    Migrate,
 }
 
 /// How many syncs a create makes in its directory, in the layouts of [`OURS`](crate::subject::OURS).
@@ -66,9 +64,6 @@ pub fn scenarios(subject: Subject) -> Vec<Scenario> {
                 (Act::Stream, &[]),
                 // The oldest generation is pruned.
                 (Act::Stream, &[0, 1]),
-                (Act::Migrate, &[1]),
-                // The older generation goes with the layout, or has no place in the new one.
-                (Act::Migrate, &[0, 1]),
             ] {
                 scenarios.push(Scenario { who, act, before: before.to_vec(), size });
             }
@@ -104,22 +99,14 @@ impl Scenario {
         Some((state(seq, self.size), seq))
     }
 
-    /// What is to be restored once it is done.
-    fn after(&self) -> Pair {
-        match self.act {
-            Act::Create | Act::Stream => self.pair(2),
-            Act::Migrate => self.pair(*self.before.last().expect("a snapshot to migrate")),
-        }
-    }
-
     /// The command that does it, in the store's directory below `root`, and its input.
-    fn command(&self, act: Act, seq: u64, root: &Path) -> (Command, String) {
+    fn command(&self, seq: u64, root: &Path) -> (Command, String) {
         let dir = root.join(STORE);
         let subject = self.subject();
         let ours = subject.layout_name();
         let seq_text = seq.to_string();
         let mut command = Command::new(program("act"));
-        match (self.who, act) {
+        match (self.who, self.act) {
             (Who::Unsynced(_, sync), _) => {
                 command.arg("unsynced").arg(dir).args([&seq_text, ours, &sync.to_string()]);
             }
@@ -127,9 +114,6 @@ impl Scenario {
                 command.arg("create").arg(dir).args([&seq_text, ours]);
             }
             (Who::Whole(_), Act::Create | Act::Stream) => command = subject.create(&dir, seq),
-            (Who::Whole(_), Act::Migrate) => {
-                command.arg("migrate").arg(dir).arg(if ours == "pair" { "numbered" } else { "pair" });
-            }
         }
         (command, state(seq, self.size))
     }
@@ -142,13 +126,12 @@ impl Scenario {
     pub fn record(&self) -> Recorded<'_> {
         let root = scratch();
         for &seq in &self.before {
-            let act = if self.act == Act::Migrate { Act::Create } else { self.act };
-            let (mut command, input) = self.command(act, seq, root.path());
+            let (mut command, input) = self.command(seq, root.path());
             let done = run(&mut command, &input);
             assert_eq!(done.code, Some(0), "{done:?}");
         }
         let before = read(root.path());
-        let (command, input) = self.command(self.act, 2, root.path());
+        let (command, input) = self.command(2, root.path());
         let (done, calls) = trace(&command, root.path(), &input);
         assert_eq!(done.code, Some(0), "{done:?}");
         let mut machine = Machine::new(before.clone());
@@ -170,7 +153,7 @@ impl Recorded<'_> {
     /// What may be restored before it has returned: the old and the new snapshot.
     fn possible(&self) -> Vec<Pair> {
         let old = self.scenario.before.last().and_then(|&seq| self.scenario.pair(seq));
-        vec![old, self.scenario.after()]
+        vec![old, self.scenario.pair(2)]
     }
 
     /// Crashes it after every call, and recovers each disk that may be left then.

@@ -1,6 +1,6 @@
 //! What the crash tests trace: a store that does one thing, without the command line around it.
 //!
-//! - `act create DIR SEQ LAYOUT`, `act migrate DIR LAYOUT`: by the component in its host
+//! - `act create DIR SEQ LAYOUT`: by the component in its host
 //! - `act create-in-each FOLDER NAME SEQ LAYOUT`: the same in the directory `NAME` of each folder in `FOLDER`
 //! - `act unsynced DIR SEQ LAYOUT N`: by the store's sources, built natively, without the sync of this number
 //!
@@ -28,10 +28,6 @@ fn main() {
     io::stdin().read_to_string(&mut state).expect("a state on standard input");
     match args[..] {
         ["create", dir, seq, layout] => create(minisnap(), Path::new(dir), seq, layout, &state),
-        ["migrate", dir, to] => {
-            let mut store = minisnap().open(Grant::new(dir)).expect("the directory opens");
-            store.migrate(self::layout(to)).expect("it migrates");
-        }
         ["create-in-each", folder, name, seq, layout] => {
             let minisnap = minisnap();
             let mut folders: Vec<PathBuf> = fs::read_dir(folder)

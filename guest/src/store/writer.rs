@@ -41,7 +41,7 @@ pub struct Writer<D: Dir> {
 
 /// What the directory held when the writer was opened.
 #[derive(Debug, Default)]
-pub(super) struct Before {
+struct Before {
     /// The numbers of the generations, newest first.
     generations: Vec<u64>,
     /// Those that were set aside.
@@ -52,7 +52,7 @@ pub(super) struct Before {
 }
 
 /// A snapshot in either layout.
-pub(super) enum Draft<D: Dir> {
+enum Draft<D: Dir> {
     Pair(pair::Draft<D>),
     Numbered(numbered::Draft<D>),
 }
@@ -156,12 +156,8 @@ impl<D: Dir> Store<D> {
     }
 
     /// Finishes or removes what an earlier crash left, and says what the directory holds then.
-    pub(super) fn settle(&self) -> Result<Contents> {
-        let mut contents = Contents::look_alone(&self.dir)?;
-        if !contents.migrating.is_empty() {
-            self.settle_migration(&contents)?;
-            contents = Contents::look_alone(&self.dir)?;
-        }
+    fn settle(&self) -> Result<Contents> {
+        let contents = Contents::look_alone(&self.dir)?;
         self.shared.known.retain(&contents);
         let layout = contents.layout()?.unwrap_or(self.settings.layout);
         numbered::settle(&self.dir, &contents)?;
@@ -199,7 +195,7 @@ impl<D: Dir> Store<D> {
     }
 
     /// How many bytes a new snapshot may add, if older generations make room for it afterwards.
-    pub(super) fn room(&self, contents: &Contents) -> Result<u64> {
+    fn room(&self, contents: &Contents) -> Result<u64> {
         if self.settings.max_total == u64::MAX {
             return Ok(u64::MAX);
         }
@@ -258,10 +254,10 @@ impl<D: Dir> Write for Draft<D> {
 }
 
 /// The right to write, which one has at a time.
-pub(super) struct Alone(Rc<Shared>);
+struct Alone(Rc<Shared>);
 
 impl Alone {
-    pub(super) fn new(shared: &Rc<Shared>) -> Result<Self> {
+    fn new(shared: &Rc<Shared>) -> Result<Self> {
         if shared.writing.replace(true) {
             return Err(Error::Busy);
         }

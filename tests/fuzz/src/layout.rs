@@ -1,6 +1,6 @@
 //! Any directory: whole snapshots of both layouts, pieces of them and any other bytes under any of their names. Reading
-//! never fails in a way that is not an error, changes nothing, and agrees with itself; a create or a migration makes a
-//! snapshot or leaves what was there.
+//! never fails in a way that is not an error, changes nothing, and agrees with itself; a create makes a snapshot or leaves
+//! what was there.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ use model::{Disk, Machine, ModelDir};
 mod model;
 
 /// Names that a layout or a crash knows, and some that look like those.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 22] = [
     "snapshot.json",
     "snapshot.seq",
     "snapshot.sum",
@@ -28,8 +28,6 @@ const NAMES: [&str; 24] = [
     "snapshot.commit/snapshot.sum",
     "snapshot.commit/notes",
     "snapshot.pending",
-    "snapshot.to-pair",
-    "snapshot.to-numbered",
     "snapshot_00000000000000000007.json",
     "snapshot_00000000000000000008.json",
     "snapshot_00000000000000000009.json",
@@ -85,20 +83,6 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
             assert!(*newest > seq && before.seq == *newest);
             same(&restored, &after);
         }
-        (Err(_), _) => same(&restored, &after),
-    }
-
-    let to = if layout == Layout::Pair { Layout::Numbered } else { Layout::Pair };
-    let (store, dir) = open(&disk);
-    let migrated = store.migrate(to);
-    let after = open(&dir.machine.borrow().now).0.restore();
-    match (&migrated, &restored) {
-        (Ok(_), Ok(before)) => {
-            let Ok(after) = after else { panic!("{after:?} after a migration") };
-            // What another program wrote is laid out anew.
-            assert_eq!((compact(&after.state), after.seq), (compact(&before.state), before.seq));
-        }
-        (Ok(_), Err(before)) => panic!("migrated what answered {before:?}"),
         (Err(_), _) => same(&restored, &after),
     }
     Ok(())

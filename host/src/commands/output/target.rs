@@ -272,7 +272,7 @@ fn holds_files_of_a_store(folder: &OwnedFd) -> io::Result<bool> {
 
 /// Whether a store uses this name, for temporary and damaged files too.
 fn is_of_a_store(name: &OsStr) -> bool {
-    const PAIR: [&str; 10] = [
+    const PAIR: [&str; 8] = [
         "snapshot.json",
         "snapshot.json.tmp",
         "snapshot.seq",
@@ -282,8 +282,6 @@ fn is_of_a_store(name: &OsStr) -> bool {
         "snapshot.tmp",
         "snapshot.commit",
         "snapshot.pending",
-        "snapshot.to-numbered",
-        "snapshot.to-pair",
     ];
     let numbered = name.as_bytes().strip_prefix(b"snapshot_").and_then(|rest| rest.split_at_checked(20));
     let is_generation = numbered
