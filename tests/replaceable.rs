@@ -27,7 +27,7 @@ fn create(dir: &Path, seq: &str) {
 #[track_caller]
 fn assert_refused(done: &Done, dir: &Path, name: &str, why: &str) {
     assert_eq!(done.code, Some(10), "{done:?}");
-    let problem = format!("error: `{}`: cannot replace `{name}`, since {why}", dir.display());
+    let problem = format!("error: `{}`: cannot rename or replace `{name}`, since {why}", dir.display());
     assert!(done.stderr.contains(&problem) && done.stderr.contains("nothing was changed"), "{done:?}");
     let mut left: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
@@ -86,8 +86,37 @@ fn a_create_in_another_users_sticky_directory_is_refused_and_its_owner_goes_on()
     let by_a_link = as_another("65534", &link, "2");
     assert!(by_a_link.code == Some(10) && by_a_link.stderr.contains(why), "{by_a_link:?}");
     let refused = as_another("65534", dir.path(), "2");
+
+    // What a stranger's create left cannot be removed there.
+    let new = dir.path().join("snapshot.seq.new");
+    fs::write(&new, "").unwrap();
+    let by_its_owner = as_another("65533", dir.path(), "1");
+    let theirs = "`snapshot.seq.new`, since it belongs to the user 0";
+    assert!(by_its_owner.code == Some(10) && by_its_owner.stderr.contains(theirs), "{by_its_owner:?}");
+    fs::remove_file(new).unwrap();
+
     assert_eq!(as_another("65533", dir.path(), "1").code, Some(0));
     assert_refused(&refused, dir.path(), "snapshot.json", why);
+}
+
+/// What nobody could read again, nobody could replace either.
+#[test]
+fn under_a_umask_that_takes_ones_own_rights_a_create_is_refused_and_leaves_nothing() {
+    let empty = tempdir().unwrap();
+    for (dir, umask) in [(empty.path().join("made"), "0777"), (dir().keep(), "0477"), (dir().keep(), "0277")]
+    {
+        let before = fs::read_dir(&dir).map_or(0, Iterator::count);
+        let script = format!("umask {umask}; echo 2 | \"$0\" create \"$1\" --seq 2");
+        let done = run(Command::new("sh").args(["-c", &script]).arg(cli().get_program()).arg(&dir), "");
+        assert_eq!(done.code, Some(10), "{done:?}");
+        assert!(
+            done.stderr.contains(&format!("the umask {umask} takes this process the rights")),
+            "{done:?}"
+        );
+        assert_eq!(fs::read_dir(&dir).map_or(0, Iterator::count), before);
+        create(&dir, "3");
+        fs::remove_dir_all(dir).unwrap();
+    }
 }
 
 #[cfg_attr(

@@ -179,6 +179,8 @@ impl Grant {
             Access::ReadWrite => {
                 // Which refuses one that is missing and must exist.
                 self.identity()?;
+                #[cfg(target_os = "linux")]
+                crate::replaceable::check_umask()?;
                 make_durably(&self.dir)?;
                 let held = Held::new(&self.dir)?;
                 self.check_writable()?;

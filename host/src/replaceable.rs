@@ -10,8 +10,33 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::error::{Error, Result};
 
-/// What a create renames its files to.
-const NAMES: [&str; 3] = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
+/// What a create renames, and what it renames that to.
+const NAMES: [&str; 6] = [
+    "snapshot.json",
+    "snapshot.seq",
+    "snapshot.sum",
+    "snapshot.json.new",
+    "snapshot.seq.new",
+    "snapshot.sum.new",
+];
+
+/// Checks that this process can read the files that it makes. One that cannot would make a snapshot that nobody can
+/// restore, and that no later create gets past.
+///
+/// # Errors
+///
+/// [`Error::Io`], with what to do.
+pub(crate) fn check_umask() -> Result<()> {
+    // Every other way to ask for it sets it, for all threads.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    match umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok()) {
+        Some(umask) if umask & 0o700 != 0 => Err(Error::Io(format!(
+            "the umask {umask:04o} takes this process the rights to what it makes: set it to 0077 or 0022"
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// Checks that the system lets this process replace the files of a pair in a directory.
 ///
@@ -52,7 +77,9 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
         } else {
             continue;
         };
-        return Err(Error::Io(format!("cannot replace `{name}`, since {problem}; nothing was changed")));
+        return Err(Error::Io(format!(
+            "cannot rename or replace `{name}`, since {problem}; nothing was changed"
+        )));
     }
     Ok(())
 }
