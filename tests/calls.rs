@@ -47,7 +47,7 @@ fn is_given_up(ended: &Ended) -> bool {
 /// What a create or a writer of the snapshot `seq` has made and not committed.
 fn unfinished(dir: &Path, layout: Layout, seq: u64) -> PathBuf {
     match layout {
-        Layout::Pair => dir.join("snapshot.tmp"),
+        Layout::Pair => dir.join("snapshot.json.new"),
         Layout::Numbered => dir.join(format!("snapshot_{seq:020}.json.tmp")),
     }
 }

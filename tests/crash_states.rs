@@ -58,14 +58,14 @@ fn crash_states_of_native_minisnap_are_wrong() {
 fn without_any_one_of_its_syncs_a_crash_state_of_this_store_is_wrong() {
     for (subject, syncs) in OURS.into_iter().zip(SYNCS) {
         let layout = subject.layout();
-        for sync in 0..=syncs {
+        for sync in 1..=syncs + 1 {
             let who = Who::Unsynced(layout, sync);
-            let scenario = Scenario { who, act: Act::Create, before: vec![1], size: 60 };
+            let scenario = Scenario { who, act: Act::Create, before: vec![(subject, 1, 1)], size: 60 };
             let recorded = scenario.record();
             let violations: usize = MODELS.iter().map(|&model| recorded.crash(model).violations.len()).sum();
             assert_eq!(
                 violations > 0,
-                sync < syncs,
+                sync <= syncs,
                 "{layout:?}, without sync {sync}: {violations} violations"
             );
         }

@@ -5,8 +5,10 @@ use std::sync::OnceLock;
 
 use exports::arcella::minisnap::snapshot_store::Error;
 use tempfile::tempdir;
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Engine, Store as WasmStore};
+use wasmtime::component::{Component, Linker, Resource, ResourceTable};
+use wasmtime::{Engine, Store as WasmStore, StoreContextMut};
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 wasmtime::component::bindgen!({ path: "../wit", world: "store", additional_derives: [PartialEq] });
@@ -49,6 +51,37 @@ fn restore(settings: impl FnOnce(&mut WasiCtxBuilder)) -> Result<(String, u64), 
 
 fn preopen(wasi: &mut WasiCtxBuilder, dir: &Path, name: &str, perms: FsPerms) {
     wasi.preopened_dir(dir, name, perms).unwrap();
+}
+
+/// A share may have no sync of directories, and says that it is an invalid call.
+#[test]
+fn where_no_directory_can_be_synced_a_snapshot_is_restored_and_a_create_refused() {
+    let dir = tempdir().unwrap();
+    let settings = |wasi: &mut WasiCtxBuilder| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadWrite);
+    create(settings, "1", 7).unwrap();
+
+    let engine = Engine::default();
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync::<Ctx>(&mut linker).unwrap();
+    linker.allow_shadowing(true);
+    let mut types = linker.instance("wasi:filesystem/types@0.2.12").unwrap();
+    let invalid =
+        |_: StoreContextMut<'_, Ctx>, _: (Resource<Descriptor>,)| Ok((Err::<(), _>(ErrorCode::Invalid),));
+    types.func_wrap("[method]descriptor.sync", invalid).unwrap();
+    let component = Component::new(&engine, minisnap_host::COMPONENT).unwrap();
+    let mut wasi = WasiCtx::builder();
+    settings(&mut wasi);
+    let mut store = WasmStore::new(&engine, Ctx(wasi.build(), ResourceTable::new()));
+    let instance = Store::instantiate(&mut store, &component, &linker).unwrap();
+    let snapshots = instance.arcella_minisnap_snapshot_store();
+    let restored = snapshots.call_restore(&mut store).expect("no trap").unwrap();
+    assert_eq!((restored.state, restored.seq), ("1".to_owned(), 7));
+    let created = snapshots.call_create(&mut store, "2", 8).expect("no trap");
+    assert!(
+        matches!(&created, Err(Error::Io(problem)) if problem.contains("cannot sync `.`")),
+        "{created:?}"
+    );
+    assert_eq!(restore(settings).unwrap().1, 7);
 }
 
 #[test]

@@ -265,7 +265,6 @@ proptest! {
                 }
                 Step::Kill => {
                     fs::write(dir.path().join(format!("{}.tmp", name(index as u64))), "{\n").unwrap();
-                    fs::write(dir.path().join("snapshot.pending"), "").unwrap();
                 }
             }
 

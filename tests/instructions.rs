@@ -37,5 +37,5 @@ fn a_small_snapshot_takes_as_many_instructions_as_it_did() {
         let dir = tempdir().unwrap();
         fuel_of_create(&dir.path().join(layout), layout, &text)
     });
-    assert_near(counted, [147_488, 159_682]);
+    assert_near(counted, [134_013, 159_005]);
 }

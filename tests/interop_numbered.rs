@@ -110,7 +110,6 @@ fn what_makes_native_0_1_3_fail_is_mended_by_the_next_create() {
     assert!(dir.path().join("snapshot_00000000000000000002.json.damaged").exists());
     // Neither does what a killed create leaves.
     fs::write(dir.path().join("snapshot_00000000000000000009.json.tmp"), "{").unwrap();
-    fs::write(dir.path().join("snapshot.pending"), "").unwrap();
     assert_eq!(native_restore(dir.path()), done("2 \"again\"\n"));
     assert_restores(dir.path(), 2, "verified", "\"again\"");
 }

@@ -38,7 +38,7 @@ fn kills_of_native_0_1_2_mix_pairs() {
 
 #[test]
 fn two_hundred_random_kills_never_leave_a_mixed_or_unreadable_store() {
-    kill("pair", "snapshot.tmp");
+    kill("pair", "snapshot.json.new");
 }
 
 #[test]

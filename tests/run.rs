@@ -76,9 +76,11 @@ fn errors_reach_the_component_as_the_same_cases() {
             .starts_with("corrupt: `snapshot.seq` is a directory, not a regular file")
     );
     let blocked = tempdir().unwrap();
-    fs::write(blocked.path().join("snapshot.tmp"), "").unwrap();
+    for name in ["snapshot.json", "snapshot_00000000000000000001.json"] {
+        fs::write(blocked.path().join(name), "").unwrap();
+    }
     let io = consumer(blocked.path(), &[], &["create", "1", "1"], "").stdout;
-    assert!(io.starts_with("io: `snapshot.tmp` is not a directory"), "{io}");
+    assert!(io.starts_with("io: the directory holds snapshots in two layouts"), "{io}");
 }
 
 #[cfg(target_os = "linux")]

@@ -8,20 +8,25 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// One directory and what lies in it; a clone is the same directory. Names are relative to it, with at
-/// most one `/`; the empty name is the directory itself.
+/// One directory and what lies in it; a clone is the same directory. Names are relative to it.
 pub trait Dir: Clone {
     /// A file being read.
     type Reader: Read + Seek;
     /// A file being written.
     type Writer: Sync;
 
-    /// What lies under `name`, links not followed, or `None` if nothing does.
+    /// What lies under `name`, links not followed, or `None` if nothing does; the empty name is the directory itself.
     ///
     /// # Errors
     ///
     /// As the system reports it.
     fn entry(&self, name: &str) -> io::Result<Option<Entry>>;
+    /// Whether two names lead to one file, links not followed.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
+    fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool>;
     /// Opens a file to read it from its start.
     ///
     /// # Errors
@@ -34,12 +39,6 @@ pub trait Dir: Clone {
     ///
     /// As the system reports it, [`AlreadyExists`](io::ErrorKind::AlreadyExists) included.
     fn create(&self, name: &str) -> io::Result<Self::Writer>;
-    /// Makes a directory that did not exist.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`AlreadyExists`](io::ErrorKind::AlreadyExists) included.
-    fn make_dir(&self, name: &str) -> io::Result<()>;
     /// Gives the file or directory `from` the name `to`, atomically, in the place of a file that had it.
     ///
     /// # Errors
@@ -52,25 +51,19 @@ pub trait Dir: Clone {
     ///
     /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
     fn remove_file(&self, name: &str) -> io::Result<()>;
-    /// Removes an empty directory.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
-    fn remove_dir(&self, name: &str) -> io::Result<()>;
-    /// What a directory holds.
+    /// What the directory holds.
     ///
     /// # Errors
     ///
     /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included;
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if it changes faster than it can be listed.
-    fn list(&self, name: &str) -> io::Result<Listing>;
-    /// Makes the names in a directory durable.
+    fn list(&self) -> io::Result<Listing>;
+    /// Makes the names in the directory durable.
     ///
     /// # Errors
     ///
     /// As the system reports it; nothing may be taken for durable then.
-    fn sync(&self, name: &str) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A file that can be made durable.
@@ -152,16 +145,24 @@ impl Dir for OsDir {
         Ok(Some(Entry { kind, size: metadata.len(), modified: metadata.modified().ok() }))
     }
 
+    #[cfg(unix)]
+    fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |name| fs::symlink_metadata(self.path(name)).map(|file| (file.dev(), file.ino()));
+        Ok(identity(name)? == identity(other)?)
+    }
+
+    #[cfg(not(unix))]
+    fn is_same_file(&self, _: &str, _: &str) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn open(&self, name: &str) -> io::Result<File> {
         File::open(self.path(name))
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
         File::create_new(self.path(name))
-    }
-
-    fn make_dir(&self, name: &str) -> io::Result<()> {
-        fs::create_dir(self.path(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -172,18 +173,14 @@ impl Dir for OsDir {
         fs::remove_file(self.path(name))
     }
 
-    fn remove_dir(&self, name: &str) -> io::Result<()> {
-        fs::remove_dir(self.path(name))
-    }
-
-    fn list(&self, name: &str) -> io::Result<Listing> {
-        let entries = fs::read_dir(self.path(name))?;
+    fn list(&self) -> io::Result<Listing> {
+        let entries = fs::read_dir(&self.root)?;
         let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         Ok(Listing { names: names.collect::<io::Result<_>>()?, nameless: None })
     }
 
-    fn sync(&self, name: &str) -> io::Result<()> {
-        File::open(self.path(name))?.sync_all()
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.root)?.sync_all()
     }
 }
 

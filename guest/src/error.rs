@@ -41,6 +41,14 @@ impl Error {
             _ => Error::Io(format!("cannot {operation} `{name}`: {error}")),
         }
     }
+
+    /// The same after the commit point, from where nothing is undone.
+    #[cold]
+    pub(crate) fn after_commit(self) -> Error {
+        Error::Io(format!(
+            "{self}; the new snapshot is in place, but may not be durable until this is done again"
+        ))
+    }
 }
 
 impl fmt::Display for Error {

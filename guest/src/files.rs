@@ -12,21 +12,20 @@ pub const SEQ: &str = "snapshot.seq";
 /// The sums of the two.
 pub const SUMS: &str = "snapshot.sum";
 
-/// The files of a snapshot.
-pub const ALL: [&str; 3] = [STATE, SEQ, SUMS];
+/// Where the state is made.
+pub const NEW_STATE: &str = "snapshot.json.new";
+/// Where the number is made.
+pub const NEW_SEQ: &str = "snapshot.seq.new";
+/// Where the sums are made.
+pub const NEW_SUMS: &str = "snapshot.sum.new";
 
-/// Where a snapshot is made; what lies here was never committed.
-pub const TMP: &str = "snapshot.tmp";
-/// Where a committed snapshot waits to be moved into place.
-pub const COMMIT: &str = "snapshot.commit";
+/// The names under which the files of a snapshot are made, and those that a commit gives them, in its order.
+pub const NEW: [(&str, &str); 3] = [(NEW_SUMS, SUMS), (NEW_STATE, STATE), (NEW_SEQ, SEQ)];
 
 /// Where native minisnap 0.1.2 makes the state.
 pub const NATIVE_STATE_TMP: &str = "snapshot.json.tmp";
 /// Where native minisnap 0.1.2 makes the number.
 pub const NATIVE_SEQ_TMP: &str = "snapshot.seq.tmp";
-
-/// There while the rename of a commit may not be durable yet, in the numbered layout.
-pub const PENDING: &str = "snapshot.pending";
 
 /// How the directory itself is called in messages.
 pub const WHOLE: &str = ".";
@@ -58,22 +57,6 @@ impl Place {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.entry.is_none()
-    }
-
-    /// Whether there is a directory.
-    ///
-    /// # Errors
-    ///
-    /// [`Io`](Error::Io) if there is something else.
-    pub fn is_dir(&self) -> Result<bool> {
-        match self.entry {
-            None => Ok(false),
-            Some(Entry { kind: Kind::Dir, .. }) => Ok(true),
-            Some(_) => Err(Error::Io(format!(
-                "`{}` is not a directory, so it is not this store's: move it away",
-                self.name
-            ))),
-        }
     }
 
     /// Checks that there is a regular file, or nothing.
@@ -114,7 +97,8 @@ impl Place {
     /// As [`open`](Self::open).
     pub fn read_small<D: Dir>(&self, dir: &D) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.open(dir)? else { return Ok(None) };
-        let mut text = Vec::new();
+        // Without room for its end, it would be read in several pieces.
+        let mut text = Vec::with_capacity(SMALL + 1);
         file.take(SMALL as u64 + 1).read_to_end(&mut text).map_err(|e| Error::io("read", &self.name, &e))?;
         Ok(Some(text))
     }
@@ -160,17 +144,16 @@ pub fn write_error(name: &str, error: io::Error) -> io::Error {
 ///
 /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
 pub fn list<D: Dir>(dir: &D) -> Result<Listing> {
-    retry(|| dir.list("")).map_err(|e| Error::io("list", WHOLE, &e))
+    retry(|| dir.list()).map_err(|e| Error::io("list", WHOLE, &e))
 }
 
-/// Makes the names in a directory durable; the empty name is the store's own.
+/// Makes the names in the store's directory durable.
 ///
 /// # Errors
 ///
 /// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
-pub fn sync_dir<D: Dir>(dir: &D, name: &str) -> Result<()> {
-    let shown = if name.is_empty() { WHOLE } else { name };
-    dir.sync(name).map_err(|e| Error::io("sync", shown, &e))
+pub fn sync_dir<D: Dir>(dir: &D) -> Result<()> {
+    dir.sync().map_err(|e| Error::io("sync", WHOLE, &e))
 }
 
 /// Makes durable what was read, where its writer may not have: without this sync, a power cut could take back
@@ -178,10 +161,12 @@ pub fn sync_dir<D: Dir>(dir: &D, name: &str) -> Result<()> {
 ///
 /// # Errors
 ///
-/// As [`sync_dir`], but a file system that cannot be written has nothing that is pending.
+/// As [`sync_dir`], but a file system that cannot be written has nothing that is pending, and one that cannot sync a
+/// directory, as that of a share may be, has no creates of this store.
 pub fn make_durable<D: Dir>(dir: &D) -> Result<()> {
-    match dir.sync("") {
-        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+    use io::ErrorKind::{InvalidInput, ReadOnlyFilesystem, Unsupported};
+    match retry(|| dir.sync()) {
+        Err(error) if matches!(error.kind(), ReadOnlyFilesystem | InvalidInput | Unsupported) => Ok(()),
         result => result.map_err(|e| Error::io("sync", WHOLE, &e)),
     }
 }
@@ -190,14 +175,76 @@ pub fn make_durable<D: Dir>(dir: &D) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io), which says what to do if it is not a file.
+/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
 pub fn remove_file<D: Dir>(dir: &D, name: &str) -> Result<()> {
-    dir.remove_file(name).map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => {
-            Error::Io(format!("`{name}` is a directory, so it is not this store's: move it away"))
+    dir.remove_file(name).map_err(|e| Error::io("remove", name, &e))
+}
+
+/// Makes a file. A host may fail after it has made it, when it looks at what that is: then it is removed again.
+///
+/// # Errors
+///
+/// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+pub fn make<D: Dir>(dir: &D, name: &str) -> Result<D::Writer> {
+    dir.create(name).map_err(|error| {
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            let _ = dir.remove_file(name);
         }
-        _ => Error::io("remove", name, &error),
+        Error::io("make", name, &error)
     })
+}
+
+/// Removes what lies under the name of a temporary file. A directory there is nothing of this store's or native
+/// minisnap's, and gets another name.
+///
+/// # Errors
+///
+/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+pub fn remove_temporary<D: Dir>(dir: &D, name: &str) -> Result<()> {
+    let Err(error) = dir.remove_file(name) else { return Ok(()) };
+    match Place::look(dir, name)?.entry {
+        Some(Entry { kind: Kind::Dir, .. }) => rename_aside(dir, name, |count| match count {
+            1 => format!("aside.{name}"),
+            count => format!("aside-{count}.{name}"),
+        }),
+        _ => Err(Error::io("remove", name, &error)),
+    }
+}
+
+/// Gives a file the name that makes its snapshot the stored one. With an error comes whether that may have happened: a
+/// network file system may report a rename that it did as failed, and then the old name is gone.
+///
+/// # Errors
+///
+/// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+pub fn commit<D: Dir>(dir: &D, from: &str, to: &str) -> std::result::Result<(), (Error, bool)> {
+    dir.rename(from, to).map_err(|error| {
+        let error = Error::io("rename", from, &error);
+        match Place::look(dir, from) {
+            Ok(place) if !place.is_empty() => (error, false),
+            _ => (
+                Error::Io(format!(
+                    "{error}; whether the new snapshot is in place is not known: create it again"
+                )),
+                true,
+            ),
+        }
+    })
+}
+
+/// Gives what lies under `from` the first of the names `to(1)`, `to(2)`, ... that is free.
+///
+/// # Errors
+///
+/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+pub fn rename_aside<D: Dir>(dir: &D, from: &str, to: impl Fn(u64) -> String) -> Result<()> {
+    for count in 1.. {
+        let to = to(count);
+        if Place::look(dir, to.as_str())?.is_empty() {
+            return dir.rename(from, &to).map_err(|e| Error::io("set aside", from, &e));
+        }
+    }
+    Err(Error::Io(format!("cannot set aside `{from}`: every name for that is taken")))
 }
 
 /// Reads the contents of a number's file: decimal digits, with white space around them.
@@ -242,8 +289,8 @@ pub fn set_aside(seq: u64, count: u64) -> String {
 
 /// Whether a name is there only while something is being done, or after a crash in that.
 pub fn is_leftover(name: &str) -> bool {
-    let ours = [TMP, COMMIT, PENDING, NATIVE_STATE_TMP, NATIVE_SEQ_TMP];
-    ours.contains(&name) || Numbered::parse(name) == Some(Numbered::Temporary)
+    let of_pair = [NEW_STATE, NEW_SEQ, NEW_SUMS, NATIVE_STATE_TMP, NATIVE_SEQ_TMP];
+    of_pair.contains(&name) || Numbered::parse(name) == Some(Numbered::Temporary)
 }
 
 /// Whether a name that is none of this store's looks like a snapshot's: in other letters, with something behind it, as a

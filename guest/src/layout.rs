@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::files::{
-    self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Numbered, PENDING, SEQ, STATE, SUMS, TMP,
+    self, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, NEW_SEQ, NEW_STATE, NEW_SUMS, Numbered, SEQ, STATE, SUMS,
 };
 
 /// How often a directory that changes while it is read is read again.
@@ -33,14 +33,12 @@ pub struct Contents {
     pub nameless: Option<String>,
     /// What was being made and never committed, of the numbered layout.
     pub temporaries: Vec<String>,
-    /// Whether `snapshot.tmp/` is there, of the pair layout.
+    /// Whether there is what was being made, of the pair layout.
     pub pair_temporary: bool,
     /// Whether there is what native 0.1.2 was making, of the pair layout.
     pub native_temporary: bool,
     /// A name of the pair layout, if there is any: that of its state, if that is there.
     pub pair: Option<&'static str>,
-    /// Whether the last commit in the numbered layout may not be durable.
-    pub pending: bool,
 }
 
 impl Contents {
@@ -104,10 +102,8 @@ impl Contents {
                 STATE => contents.pair = Some(STATE),
                 SEQ => contents.pair = contents.pair.or(Some(SEQ)),
                 SUMS => contents.pair = contents.pair.or(Some(SUMS)),
-                COMMIT => contents.pair = contents.pair.or(Some(COMMIT)),
-                TMP => contents.pair_temporary = true,
+                NEW_STATE | NEW_SEQ | NEW_SUMS => contents.pair_temporary = true,
                 NATIVE_STATE_TMP | NATIVE_SEQ_TMP => contents.native_temporary = true,
-                PENDING => contents.pending = true,
                 name => match Numbered::parse(name) {
                     Some(Numbered::Generation(seq)) => generations.push((seq, 0)),
                     Some(Numbered::Temporary) => contents.temporaries.push(name.to_owned()),

@@ -11,10 +11,9 @@ pub mod read;
 use crate::body::State;
 use crate::dir::{Dir, Entry, Kind, Sync};
 use crate::error::{Error, Result};
-use crate::files::{self, Numbered, PENDING, Place, remove_file, sync_dir};
+use crate::files::{self, Numbered, Place, remove_file, sync_dir};
 use crate::layout::Contents;
 use crate::limits::Allowance;
-use crate::pair;
 use crate::sum::Summing;
 use read::Generation;
 
@@ -43,7 +42,7 @@ impl<D: Dir> Draft<D> {
     pub fn begin(dir: &D, seq: u64, allowance: Allowance) -> Result<Self> {
         let allowance = allowance.without(envelope::BESIDE_STATE)?;
         let name = files::temporary(seq);
-        let file = make(dir, &name)?;
+        let file = files::make(dir, &name)?;
         let undo = Undo { dir: dir.clone(), name, armed: true };
         let file = Summing::new(BufWriter::with_capacity(BUFFER, file));
         let head = envelope::head(seq).len() as u64;
@@ -67,28 +66,15 @@ impl<D: Dir> Draft<D> {
         }
         if damaged.contains(&self.seq) {
             // Without this sync, a power cut may keep the rename below and lose the one that set the old file aside.
-            sync_dir(&self.dir, "")?;
+            sync_dir(&self.dir)?;
         }
-        // As long as this name is there, whoever reads the new generation syncs the directory first.
-        drop(make(&self.dir, PENDING)?);
-
         // The commit point. It cannot be undone safely from here on: a generation of this number that was there before
         // is gone.
-        let (from, to) = (&self.undo.name, files::generation(self.seq));
-        if let Err(error) = self.dir.rename(from, &to) {
-            let _ = self.dir.remove_file(PENDING);
-            return Err(Error::io("rename", from, &error));
-        }
-        self.undo.armed = false;
+        let committed = files::commit(&self.dir, &self.undo.name, &files::generation(self.seq));
+        self.undo.armed = matches!(committed, Err((_, false)));
+        committed.map_err(|(error, _)| error)?;
         // Without this sync, a power cut may take the new generation back.
-        sync_dir(&self.dir, "").map_err(|error| {
-            Error::Io(format!(
-                "{error}; the new snapshot is in place, but may not be durable until this is done again"
-            ))
-        })?;
-        // The snapshot is durable: what cannot be removed now is removed by the next settling.
-        let _ = self.dir.remove_file(PENDING);
-        Ok(())
+        sync_dir(&self.dir).map_err(Error::after_commit)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -111,16 +97,6 @@ impl<D: Dir> Write for Draft<D> {
     }
 }
 
-/// Makes a file. A host may fail after it has made it, when it looks at what that is: then it is removed again.
-fn make<D: Dir>(dir: &D, name: &str) -> Result<D::Writer> {
-    dir.create(name).map_err(|error| {
-        if error.kind() != io::ErrorKind::AlreadyExists {
-            let _ = dir.remove_file(name);
-        }
-        Error::io("make", name, &error)
-    })
-}
-
 /// Removes the temporary file when a draft ends before its commit point.
 struct Undo<D: Dir> {
     dir: D,
@@ -137,24 +113,17 @@ impl<D: Dir> Drop for Undo<D> {
     }
 }
 
-/// Finishes or removes what an earlier crash left.
+/// Removes what an earlier crash left.
 ///
 /// # Errors
 ///
 /// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io); another attempt goes on
 /// where this one stopped.
 pub fn settle<D: Dir>(dir: &D, contents: &Contents) -> Result<()> {
-    if contents.pending {
-        // The process that made the newest generation may have been killed before its sync. What follows builds on it.
-        sync_dir(dir, "")?;
-        remove_file(dir, PENDING)?;
-    }
     for name in &contents.temporaries {
-        remove_file(dir, name)?;
+        files::remove_temporary(dir, name)?;
     }
-    // Beside `snapshot.commit/`, it may be another name of the same directory: then the other layout's settling comes
-    // first.
-    if contents.pair_temporary && contents.pair.is_none() { pair::remove_tmp(dir) } else { Ok(()) }
+    Ok(())
 }
 
 /// Gives a damaged generation a name under which it is kept, and is not taken for a generation.
@@ -163,14 +132,7 @@ pub fn settle<D: Dir>(dir: &D, contents: &Contents) -> Result<()> {
 ///
 /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
 pub fn set_aside<D: Dir>(dir: &D, seq: u64) -> Result<()> {
-    let from = files::generation(seq);
-    for count in 1.. {
-        let to = files::set_aside(seq, count);
-        if Place::look(dir, to.as_str())?.is_empty() {
-            return dir.rename(&from, &to).map_err(|e| Error::io("set aside", &from, &e));
-        }
-    }
-    Err(Error::Io(format!("cannot set aside `{from}`: every name for that is taken")))
+    files::rename_aside(dir, &files::generation(seq), |count| files::set_aside(seq, count))
 }
 
 /// The generations that were written or read whole, and were sound then. They are taken for sound as long as their

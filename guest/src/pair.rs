@@ -1,8 +1,7 @@
 //! The pair layout: its commit and its settle rule. `DESIGN.md` argues both, crash by crash.
 //!
-//! A directory is the transaction: the three files are made in `snapshot.tmp/`, which is renamed to
-//! `snapshot.commit/`, and that rename is the commit. What follows only moves files to where native
-//! minisnap looks for them.
+//! The sums are the record of the commit: the three files are made under new names and synced, and the rename of the
+//! sums is the commit. The other two renames only move files to where native minisnap looks for them.
 
 use std::io::{self, Write};
 
@@ -11,8 +10,10 @@ pub mod read;
 use crate::dir::{Dir, Sync};
 use crate::error::{Error, Result};
 use crate::files::{
-    self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Place, SEQ, STATE, SUMS, TMP, remove_file, sync_dir,
+    self, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, NEW, NEW_SEQ, NEW_STATE, NEW_SUMS, Place, SEQ, SUMS, remove_file,
+    remove_temporary, sync_dir,
 };
+use crate::layout::Contents;
 use crate::limits::Allowance;
 use crate::sum::{Sum, Summing, Sums};
 
@@ -22,7 +23,7 @@ pub struct Draft<D: Dir> {
     dir: D,
     state: Summing<D::Writer>,
     allowance: Allowance,
-    /// Whether `snapshot.tmp/` is still this draft's to remove.
+    /// Whether the new names are still this draft's to remove.
     undo: Undo<D>,
 }
 
@@ -37,10 +38,8 @@ impl<D: Dir> Draft<D> {
     /// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
     pub fn begin(dir: &D, allowance: Allowance) -> Result<Self> {
         let allowance = allowance.without(Self::BESIDE_STATE)?;
-        dir.make_dir(TMP).map_err(|e| Error::io("make", TMP, &e))?;
-        let undo = Undo { dir: dir.clone(), armed: true };
-        let state = create(dir, STATE)?;
-        Ok(Draft { dir: dir.clone(), state: Summing::new(state), allowance, undo })
+        let state = Summing::new(files::make(dir, NEW_STATE)?);
+        Ok(Draft { dir: dir.clone(), state, allowance, undo: Undo { dir: dir.clone(), armed: true } })
     }
 
     /// Makes the snapshot the stored one, with the number `seq`; it is durable when this returns `Ok`.
@@ -55,28 +54,31 @@ impl<D: Dir> Draft<D> {
         let sums = Sums { state: self.state.sum(), seq: Sum::of(seq.as_bytes()) };
 
         // Without the syncs of the three files, a committed file may be empty after a power cut.
-        sync(self.state.inner_mut(), STATE)?;
-        write_synced(&self.dir, SEQ, seq.as_bytes())?;
-        write_synced(&self.dir, SUMS, sums.to_text().as_bytes())?;
-        // Without this one, a committed directory may lack a file.
-        sync_dir(&self.dir, TMP)?;
+        self.state.inner_mut().sync().map_err(|e| Error::io("sync", NEW_STATE, &e))?;
+        write_synced(&self.dir, NEW_SEQ, seq.as_bytes())?;
+        write_synced(&self.dir, NEW_SUMS, sums.to_text().as_bytes())?;
+        // Without this one, a power cut may keep a rename and lose the new name of another file.
+        sync_dir(&self.dir)?;
 
-        // The commit point. It cannot be undone safely from here on: of the steps back, a power cut
-        // might keep the removal of a file and lose the rename.
-        self.dir.rename(TMP, COMMIT).map_err(|e| Error::io("rename", TMP, &e))?;
+        // The commit point. It cannot be undone safely from here on: of the steps back, a power cut may keep some.
+        let committed = files::commit(&self.dir, NEW_SUMS, SUMS);
         self.undo.armed = false;
-        move_into_place(&self.dir).map_err(|error| {
-            Error::Io(format!(
-                "{error}; the new snapshot is in place, but may not be durable until this is done again"
-            ))
-        })
+        if let Err((error, may_be_done)) = committed {
+            // What was not committed is undone: the record of it first, or nothing.
+            self.undo.armed =
+                !may_be_done && remove_file(&self.dir, NEW_SUMS).is_ok() && sync_dir(&self.dir).is_ok();
+            return Err(error);
+        }
+        move_into_place(&self.dir, &[NEW_STATE, NEW_SEQ]).map_err(Error::after_commit)?;
+        // Without this sync, a power cut may take the new snapshot back.
+        sync_dir(&self.dir).map_err(Error::after_commit)
     }
 }
 
 impl<D: Dir> Write for Draft<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.allowance.check(self.state.size() + bytes.len() as u64).map_err(io::Error::other)?;
-        self.state.write(bytes).map_err(|error| files::write_error(&format!("{TMP}/{STATE}"), error))
+        self.state.write(bytes).map_err(|error| files::write_error(NEW_STATE, error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -84,7 +86,7 @@ impl<D: Dir> Write for Draft<D> {
     }
 }
 
-/// Removes `snapshot.tmp/` when a draft ends before its commit point.
+/// Removes what a draft made when it ends before its commit point.
 struct Undo<D: Dir> {
     dir: D,
     armed: bool,
@@ -94,23 +96,28 @@ impl<D: Dir> Drop for Undo<D> {
     fn drop(&mut self) {
         if self.armed {
             // What cannot be removed now is removed by the next settling.
-            let _ = remove_tmp(&self.dir);
+            let _ = remove_new(&self.dir);
         }
     }
 }
 
-/// Finishes or removes what an earlier crash left, ours or native minisnap's.
+/// Finishes or removes what an earlier crash left, ours or native minisnap's, in a directory that was synced since.
 ///
 /// # Errors
 ///
 /// [`Corrupt`](Error::Corrupt), [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or
 /// [`Io`](Error::Io); another attempt goes on where this one stopped.
-pub fn settle<D: Dir>(dir: &D) -> Result<()> {
-    settle_native(dir)?;
-    if Place::look(dir, COMMIT)?.is_dir()? {
-        move_into_place(dir)?;
+pub fn settle<D: Dir>(dir: &D, contents: &Contents) -> Result<()> {
+    if contents.native_temporary {
+        settle_native(dir)?;
     }
-    remove_tmp(dir)
+    if contents.pair_temporary {
+        move_into_place(dir, &read::waiting(dir)?)?;
+        remove_new(dir)?;
+        // So that what follows builds on what is durable.
+        sync_dir(dir)?;
+    }
+    Ok(())
 }
 
 /// Native 0.1.2 renames its two temporaries one after the other. Where the first rename happened and
@@ -122,95 +129,61 @@ fn settle_native<D: Dir>(dir: &D) -> Result<()> {
     match (state.is_empty(), seq.is_empty()) {
         (true, true) => return Ok(()),
         (true, false) => {
-            // Native minisnap syncs no directory. Without this sync, its state's rename may still be lost, and the
-            // number's kept: a mixed pair.
-            sync_dir(dir, "")?;
-            if read::waiting_number_belongs(dir)? {
+            if read::native_number_belongs(dir)? {
                 dir.rename(NATIVE_SEQ_TMP, SEQ).map_err(|e| Error::io("rename", NATIVE_SEQ_TMP, &e))?;
             } else {
-                remove_file(dir, NATIVE_SEQ_TMP)?;
+                remove_temporary(dir, NATIVE_SEQ_TMP)?;
             }
         }
         (false, no_seq) => {
-            // The number goes first and durably, even if an earlier settling has removed it: alone, it would be taken
-            // for that of the state in place.
+            // The number goes first and durably: alone, it would be taken for that of the state in place.
             if !no_seq {
-                remove_file(dir, NATIVE_SEQ_TMP)?;
+                remove_temporary(dir, NATIVE_SEQ_TMP)?;
+                sync_dir(dir)?;
             }
-            sync_dir(dir, "")?;
-            remove_file(dir, NATIVE_STATE_TMP)?;
+            remove_temporary(dir, NATIVE_STATE_TMP)?;
         }
     }
     // So that what follows builds on what is durable.
-    sync_dir(dir, "")
+    sync_dir(dir)
 }
 
-/// Moves the files of `snapshot.commit/` that have not been moved yet, and removes it.
-fn move_into_place<D: Dir>(dir: &D) -> Result<()> {
-    // Without this sync, a file's move may be durable while the commit is not: a mixed pair. That holds for a
-    // commit that is found, too: the process that made it may have been killed before its sync.
-    sync_dir(dir, "")?;
-    for name in files::ALL {
-        match dir.rename(&format!("{COMMIT}/{name}"), name) {
-            // Moved before a crash.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            result => result.map_err(|e| Error::io("move into place", name, &e))?,
+/// Gives those files that are waiting under their new names the names under which native minisnap looks for them.
+fn move_into_place<D: Dir>(dir: &D, waiting: &[&str]) -> Result<()> {
+    for (from, to) in NEW {
+        if waiting.contains(&from) {
+            dir.rename(from, to).map_err(|e| Error::io("rename", from, &e))?;
         }
     }
-    // Without this sync, a program that does not know `snapshot.commit/` may read a mixed pair after a
-    // power cut, and the next commit would hide the files that still wait to be moved.
-    sync_dir(dir, "")?;
-    match dir.remove_dir(COMMIT) {
-        // A crash may leave both names of a file that was moved, and a rename between two names of one file does
-        // nothing. The file is in place, durably.
-        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
-            for name in files::ALL {
-                let name = format!("{COMMIT}/{name}");
-                if !Place::look(dir, &name)?.is_empty() {
-                    remove_file(dir, &name)?;
-                }
-            }
-            remove_dir(dir, COMMIT)
-        }
-        result => result.map_err(|e| Error::io("remove", COMMIT, &e)),
-    }
+    Ok(())
 }
 
-/// Removes `snapshot.tmp/` and what is in it, if it is there.
+/// Removes sums that native minisnap has written over, durably: they could vouch for a new snapshot before its commit.
 ///
 /// # Errors
 ///
 /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
-pub fn remove_tmp<D: Dir>(dir: &D) -> Result<()> {
-    if !Place::look(dir, TMP)?.is_dir()? {
-        return Ok(());
-    }
-    for name in dir.list(TMP).map_err(|e| Error::io("list", TMP, &e))?.names {
-        remove_file(dir, &format!("{TMP}/{name}"))?;
-    }
-    remove_dir(dir, TMP)
+pub fn remove_stale_sums<D: Dir>(dir: &D) -> Result<()> {
+    remove_file(dir, SUMS)?;
+    sync_dir(dir)
 }
 
-fn create<D: Dir>(dir: &D, name: &str) -> Result<D::Writer> {
-    let name = format!("{TMP}/{name}");
-    dir.create(&name).map_err(|e| Error::io("make", &name, &e))
+/// Removes what lies under the new names.
+fn remove_new<D: Dir>(dir: &D) -> Result<()> {
+    for (name, _) in NEW {
+        if !Place::look(dir, name)?.is_empty() {
+            remove_temporary(dir, name)?;
+            if name == NEW_SUMS {
+                // Without this sync, a power cut may leave the sums and take a file: as if that had been moved.
+                sync_dir(dir)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn write_synced<D: Dir>(dir: &D, name: &str, bytes: &[u8]) -> Result<()> {
-    let mut file = create(dir, name)?;
-    file.write_all(bytes).map_err(|e| Error::io("write", &format!("{TMP}/{name}"), &e))?;
-    sync(&mut file, name)
-}
-
-fn sync(file: &mut impl Sync, name: &str) -> Result<()> {
-    file.sync().map_err(|e| Error::io("sync", &format!("{TMP}/{name}"), &e))
-}
-
-fn remove_dir<D: Dir>(dir: &D, name: &str) -> Result<()> {
-    dir.remove_dir(name).map_err(|error| match error.kind() {
-        io::ErrorKind::DirectoryNotEmpty => {
-            Error::Io(format!("`{name}` holds what is not this store's: move that away"))
-        }
-        _ => Error::io("remove", name, &error),
-    })
+    let mut file = files::make(dir, name)?;
+    file.write_all(bytes).map_err(|e| Error::io("write", name, &e))?;
+    file.sync().map_err(|e| Error::io("sync", name, &e))
 }

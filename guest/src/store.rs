@@ -14,7 +14,7 @@ pub use writer::Writer;
 use crate::body::{Body, Scanned, State};
 use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
-use crate::files::{self, PENDING, Place, STATE};
+use crate::files::{self, STATE};
 use crate::json;
 use crate::layout::{ATTEMPTS, Contents};
 use crate::numbered::read::Generation;
@@ -81,6 +81,9 @@ impl Default for Settings {
 struct Shared {
     /// Whether there is a writer.
     writing: Cell<bool>,
+    /// Whether all that the directory holds is durable: nobody else writes there once this store has settled it. False
+    /// until then, and from when a writer is opened until its commit has ended well.
+    durable: Cell<bool>,
     /// The numbers of the generations that readers have open, one for each reader.
     reading: RefCell<Vec<u64>>,
     known: Known,
@@ -215,8 +218,7 @@ impl<D: Dir> Store<D> {
             Ok(exists.then_some(()))
         });
         match found {
-            // Who wrote it was not read, and may not have synced it.
-            Ok(()) => files::make_durable(&self.dir).map(|()| true),
+            Ok(()) => self.make_durable().map(|()| true),
             Err(Error::NotFound) => Ok(false),
             Err(error) => Err(error),
         }
@@ -261,8 +263,8 @@ impl<D: Dir> Store<D> {
             Ok(Err(Damage { problem, seq: None, .. })) => Err(Error::Corrupt(problem)),
             Err(Error::NotFound) => Ok(None),
             // It cannot be read now, and its number can.
-            Err(Error::Io(problem)) => match pair::read::newest_seq(&self.dir) {
-                Ok(Some(seq)) => {
+            Err(Error::Io(problem)) => match pair::read::newest(&self.dir) {
+                Ok(Some(pair::read::Newest { seq, .. })) => {
                     let entry = self.dir.entry(STATE).ok().flatten();
                     Ok(Some(vec![unsound(Layout::Pair, seq, entry, Soundness::Unreadable(problem))]))
                 }
@@ -300,8 +302,8 @@ impl<D: Dir> Store<D> {
         match infos.iter().find(is_sound) {
             None if infos.is_empty() => Err(no_sound_generation(&[], contents)),
             None => Ok(Some(infos)),
-            Some(newest) => {
-                self.settle_for_reading(newest.soundness == Soundness::Verified)?;
+            Some(_) => {
+                self.make_durable()?;
                 Ok(Some(infos))
             }
         }
@@ -379,7 +381,7 @@ impl<D: Dir> Store<D> {
             let is_same = before.as_ref().is_some_and(|before| contents.holds_the_same_as(before));
             match read(&contents, contents.layout()?) {
                 Ok(Some(found)) => return Ok(found),
-                // What was listed is not there, and still listed: an empty `snapshot.commit/`, say.
+                // What was listed is not there, and still listed.
                 Ok(None) if is_same => return Err(Error::NotFound),
                 Ok(None) => {}
                 Err(error) => return Err(error),
@@ -402,7 +404,7 @@ impl<D: Dir> Store<D> {
     }
 
     fn sound_pair<R>(&self, found: pair::read::Found<R>) -> Result<Found<R>> {
-        self.settle_for_reading(found.verified)?;
+        self.make_durable()?;
         let info = Info {
             seq: found.seq,
             size: found.state.size,
@@ -433,7 +435,7 @@ impl<D: Dir> Store<D> {
         for &candidate in candidates {
             match numbered::read::read(&self.dir, candidate, wanted)? {
                 Generation::Sound(found) => {
-                    self.settle_for_reading(found.verified)?;
+                    self.make_durable()?;
                     return Ok(Some(Found { skipped, ..self.sound(found) }));
                 }
                 Generation::Damaged(damage) => {
@@ -481,14 +483,9 @@ impl<D: Dir> Store<D> {
         Found { info, skipped: Vec::new(), state: found.state, body: found.body }
     }
 
-    /// Makes durable what was read, where its writer may not have: of another program's files, nothing tells.
-    fn settle_for_reading(&self, is_ours: bool) -> Result<()> {
-        // Looked at after what was read was found: if it is gone, the directory has been synced since.
-        let pending = Place::look(&self.dir, PENDING)?;
-        if !is_ours || !pending.is_empty() {
-            files::make_durable(&self.dir)?;
-        }
-        Ok(())
+    /// Makes durable what was read, where its writer may not have.
+    fn make_durable(&self) -> Result<()> {
+        if self.shared.durable.get() { Ok(()) } else { files::make_durable(&self.dir) }
     }
 
     /// A missing directory must not be taken for an empty one: a host that forgot to grant it would

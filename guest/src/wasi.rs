@@ -55,14 +55,9 @@ impl Preopen {
 }
 
 impl Preopen {
-    /// What a directory holds, or `None` if some of it went away while it was listed.
-    fn list_at_once(&self, name: &str) -> io::Result<Option<Listing>> {
-        let entries = if name.is_empty() {
-            self.0.read_directory()
-        } else {
-            self.open_at(name, OpenFlags::DIRECTORY, DescriptorFlags::READ)?.read_directory()
-        };
-        let entries = entries.map_err(to_io)?;
+    /// What the directory holds, or `None` if some of it went away while it was listed.
+    fn list_at_once(&self) -> io::Result<Option<Listing>> {
+        let entries = self.0.read_directory().map_err(to_io)?;
         let (mut listing, mut nameless) = (Listing::default(), 0);
         loop {
             match entries.read_directory_entry() {
@@ -94,6 +89,12 @@ impl Dir for Preopen {
         }
     }
 
+    fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool> {
+        let hash = |name| self.0.metadata_hash_at(PathFlags::empty(), name).map_err(to_io);
+        let (one, other) = (hash(name)?, hash(other)?);
+        Ok((one.lower, one.upper) == (other.lower, other.upper))
+    }
+
     fn open(&self, name: &str) -> io::Result<Reader> {
         let file = self.open_at(name, OpenFlags::empty(), DescriptorFlags::READ)?;
         Ok(Reader { file, at: 0 })
@@ -104,10 +105,6 @@ impl Dir for Preopen {
         Ok(Writer { file, at: 0 })
     }
 
-    fn make_dir(&self, name: &str) -> io::Result<()> {
-        self.0.create_directory_at(name).map_err(to_io)
-    }
-
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.0.rename_at(from, &self.0, to).map_err(to_io)
     }
@@ -116,26 +113,19 @@ impl Dir for Preopen {
         self.0.unlink_file_at(name).map_err(to_io)
     }
 
-    fn remove_dir(&self, name: &str) -> io::Result<()> {
-        self.0.remove_directory_at(name).map_err(to_io)
-    }
-
-    fn list(&self, name: &str) -> io::Result<Listing> {
+    fn list(&self) -> io::Result<Listing> {
         // Many a host looks at each entry after it has listed them. One that went away meanwhile may have got another name,
         // which is not in the list then: without it, a directory whose one snapshot was replaced looks empty.
         for _ in 0..ATTEMPTS {
-            if let Some(listing) = self.list_at_once(name)? {
+            if let Some(listing) = self.list_at_once()? {
                 return Ok(listing);
             }
         }
         Err(ErrorKind::ResourceBusy.into())
     }
 
-    fn sync(&self, name: &str) -> io::Result<()> {
-        if name.is_empty() {
-            return self.0.sync().map_err(to_io);
-        }
-        self.open_at(name, OpenFlags::DIRECTORY, DescriptorFlags::READ)?.sync().map_err(to_io)
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync().map_err(to_io)
     }
 }
 
@@ -212,6 +202,7 @@ fn to_io(error: ErrorCode) -> io::Error {
     let kind = match error {
         ErrorCode::Access | ErrorCode::NotPermitted => ErrorKind::PermissionDenied,
         ErrorCode::ReadOnly => ErrorKind::ReadOnlyFilesystem,
+        ErrorCode::Invalid => ErrorKind::InvalidInput,
         ErrorCode::InsufficientSpace => ErrorKind::StorageFull,
         ErrorCode::Quota => ErrorKind::QuotaExceeded,
         ErrorCode::Exist => ErrorKind::AlreadyExists,
@@ -230,7 +221,6 @@ fn to_io(error: ErrorCode) -> io::Error {
         | ErrorCode::Deadlock
         | ErrorCode::IllegalByteSequence
         | ErrorCode::InProgress
-        | ErrorCode::Invalid
         | ErrorCode::Io
         | ErrorCode::Loop
         | ErrorCode::TooManyLinks

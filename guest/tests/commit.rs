@@ -43,24 +43,21 @@ fn a_create_writes_syncs_and_renames_in_this_order() {
     assert_eq!(
         edits(&dir),
         [
-            "make snapshot.tmp/",
-            "create snapshot.tmp/snapshot.json",
-            "write snapshot.tmp/snapshot.json",
-            "sync snapshot.tmp/snapshot.json",
-            "create snapshot.tmp/snapshot.seq",
-            "write snapshot.tmp/snapshot.seq",
-            "sync snapshot.tmp/snapshot.seq",
-            "create snapshot.tmp/snapshot.sum",
-            "write snapshot.tmp/snapshot.sum",
-            "sync snapshot.tmp/snapshot.sum",
-            "sync snapshot.tmp/",
-            "rename snapshot.tmp snapshot.commit",
             "sync /",
-            "rename snapshot.commit/snapshot.json snapshot.json",
-            "rename snapshot.commit/snapshot.seq snapshot.seq",
-            "rename snapshot.commit/snapshot.sum snapshot.sum",
+            "create snapshot.json.new",
+            "write snapshot.json.new",
+            "sync snapshot.json.new",
+            "create snapshot.seq.new",
+            "write snapshot.seq.new",
+            "sync snapshot.seq.new",
+            "create snapshot.sum.new",
+            "write snapshot.sum.new",
+            "sync snapshot.sum.new",
             "sync /",
-            "remove snapshot.commit/",
+            "rename snapshot.sum.new snapshot.sum",
+            "rename snapshot.json.new snapshot.json",
+            "rename snapshot.seq.new snapshot.seq",
+            "sync /",
         ]
     );
     assert_eq!(names(tmp.path()), FILES.map(str::to_owned).into());
@@ -78,16 +75,32 @@ fn a_settling_syncs_what_it_finds_before_it_builds_on_it() {
     // A process that was killed after its commit point may not have synced it.
     let tmp = tempfile::tempdir().unwrap();
     store(tmp.path()).create("1", 7).unwrap();
-    fs::create_dir(tmp.path().join("snapshot.commit")).unwrap();
+    for name in ["snapshot.json", "snapshot.seq"] {
+        fs::rename(tmp.path().join(name), tmp.path().join(format!("{name}.new"))).unwrap();
+    }
     assert_eq!(
         settling(tmp.path()),
         [
             "sync /",
-            "rename snapshot.commit/snapshot.json snapshot.json",
-            "rename snapshot.commit/snapshot.seq snapshot.seq",
-            "rename snapshot.commit/snapshot.sum snapshot.sum",
+            "rename snapshot.json.new snapshot.json",
+            "rename snapshot.seq.new snapshot.seq",
+            "sync /"
+        ]
+    );
+
+    // And before it: without the sums first, the others' removal would look as if they had been moved.
+    for name in FILES {
+        fs::write(tmp.path().join(format!("{name}.new")), "8").unwrap();
+    }
+    assert_eq!(
+        settling(tmp.path()),
+        [
             "sync /",
-            "remove snapshot.commit/",
+            "remove snapshot.sum.new",
+            "sync /",
+            "remove snapshot.json.new",
+            "remove snapshot.seq.new",
+            "sync /"
         ]
     );
 
@@ -98,13 +111,13 @@ fn a_settling_syncs_what_it_finds_before_it_builds_on_it() {
     }
     assert_eq!(settling(tmp.path()), ["sync /", "rename snapshot.seq.tmp snapshot.seq", "sync /"]);
 
-    // And before them: alone, the number would be taken for that of the state in place.
+    // Or before them: alone, the number would be taken for that of the state in place.
     for name in ["snapshot.json.tmp", "snapshot.seq.tmp"] {
         fs::write(tmp.path().join(name), "3").unwrap();
     }
     assert_eq!(
         settling(tmp.path()),
-        ["remove snapshot.seq.tmp", "sync /", "remove snapshot.json.tmp", "sync /"]
+        ["sync /", "remove snapshot.seq.tmp", "sync /", "remove snapshot.json.tmp", "sync /"]
     );
 }
 
@@ -140,7 +153,7 @@ fn any_failed_operation(kind: ErrorKind, expected: Option<Error>) {
             let restored = store(path).restore().unwrap();
             if dir.has_failed() {
                 let operation = &dir.log()[at];
-                let committed = dir.log()[..at].contains(&"rename snapshot.tmp snapshot.commit".to_owned());
+                let committed = dir.log()[..at].contains(&"rename snapshot.sum.new snapshot.sum".to_owned());
                 match (result.clone().unwrap_err(), &expected) {
                     (Error::Io(problem), _) if committed => {
                         assert!(
@@ -225,7 +238,7 @@ fn the_kinds_of_failures_keep_their_names() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = FaultyDir::new(tmp.path(), Fault::None);
         Store::new(dir.clone()).create("1", 1).unwrap();
-        dir.log().iter().position(|line| line == "write snapshot.tmp/snapshot.json").unwrap()
+        dir.log().iter().position(|line| line == "write snapshot.json.new").unwrap()
     };
     for (kind, expected) in [
         (ErrorKind::StorageFull, Error::NoSpace),

@@ -30,6 +30,10 @@ impl<F: Fn() + Clone> Dir for Asking<F> {
         (self.ask)();
         self.dir.entry(name)
     }
+    fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool> {
+        (self.ask)();
+        self.dir.is_same_file(name, other)
+    }
     fn open(&self, name: &str) -> io::Result<fs::File> {
         (self.ask)();
         self.dir.open(name)
@@ -37,10 +41,6 @@ impl<F: Fn() + Clone> Dir for Asking<F> {
     fn create(&self, name: &str) -> io::Result<fs::File> {
         (self.ask)();
         self.dir.create(name)
-    }
-    fn make_dir(&self, name: &str) -> io::Result<()> {
-        (self.ask)();
-        self.dir.make_dir(name)
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         (self.ask)();
@@ -50,15 +50,11 @@ impl<F: Fn() + Clone> Dir for Asking<F> {
         (self.ask)();
         self.dir.remove_file(name)
     }
-    fn remove_dir(&self, name: &str) -> io::Result<()> {
+    fn list(&self) -> io::Result<Listing> {
         (self.ask)();
-        self.dir.remove_dir(name)
+        self.dir.list()
     }
-    fn list(&self, name: &str) -> io::Result<Listing> {
-        (self.ask)();
-        self.dir.list(name)
-    }
-    fn sync(&self, _: &str) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         (self.ask)();
         // No power is cut here.
         Ok(())
@@ -120,13 +116,18 @@ fn prepare(before: &str, path: &Path) {
                 fs::write(path.join("snapshot.seq.tmp"), "1").unwrap();
             }
         }
-        "ours, killed" => {
-            // After the first of its moves.
-            Store::new(OsDir::new(path)).create("\"older\"", 0).unwrap();
-            let commit = path.join("snapshot.commit");
-            fs::create_dir(&commit).unwrap();
-            Store::new(OsDir::new(&commit)).create("\"old\"", 1).unwrap();
-            fs::rename(commit.join("snapshot.json"), path.join("snapshot.json")).unwrap();
+        // After its commit, or before it.
+        "ours, killed" | "ours, killed early" => {
+            let (old, new) =
+                if before == "ours, killed" { ("\"older\"", "\"old\"") } else { ("\"old\"", "\"lost\"") };
+            Store::new(OsDir::new(path)).create(old, 1).unwrap();
+            let killed = tempfile::tempdir().unwrap();
+            Store::new(OsDir::new(killed.path())).create(new, 1).unwrap();
+            for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
+                let is_moved = before == "ours, killed" && name == "snapshot.sum";
+                let to = if is_moved { name.to_owned() } else { format!("{name}.new") };
+                fs::copy(killed.path().join(name), path.join(to)).unwrap();
+            }
         }
         other => panic!("{other}"),
     }
@@ -136,9 +137,16 @@ fn prepare(before: &str, path: &Path) {
 fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot_and_never_goes_back() {
     let old = Snapshot { state: "\"old\"".to_owned(), seq: 1, skipped: Vec::new() };
     let new = Snapshot { state: "\"new\"".to_owned(), seq: 2, skipped: Vec::new() };
-    for before in
-        ["nothing", "ours", "native", "native, killed", "ours, killed", "numbered", "native, numbered"]
-    {
+    for before in [
+        "nothing",
+        "ours",
+        "native",
+        "native, killed",
+        "ours, killed",
+        "ours, killed early",
+        "numbered",
+        "native, numbered",
+    ] {
         let template = tempfile::tempdir().unwrap();
         prepare(before, template.path());
         let mut interleavings = 0;

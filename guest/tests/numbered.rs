@@ -50,13 +50,12 @@ fn a_generation_is_written_synced_and_renamed_in_this_order() {
     assert_eq!(
         edits(&dir),
         [
+            "sync /",
             "create snapshot_00000000000000000004.json.tmp",
             "write snapshot_00000000000000000004.json.tmp",
             "sync snapshot_00000000000000000004.json.tmp",
-            "create snapshot.pending",
             "rename snapshot_00000000000000000004.json.tmp snapshot_00000000000000000004.json",
             "sync /",
-            "remove snapshot.pending",
             "remove snapshot_00000000000000000001.json",
         ]
     );
@@ -65,22 +64,83 @@ fn a_generation_is_written_synced_and_renamed_in_this_order() {
 #[test]
 fn what_a_killed_create_left_is_synced_before_it_is_read_or_built_on() {
     let tmp = dir_with([1]);
-    let left = ["snapshot.pending", "snapshot_00000000000000000009.json.tmp"];
-    for name in left {
-        fs::write(tmp.path().join(name), "").unwrap();
-    }
+    fs::write(tmp.path().join("snapshot_00000000000000000009.json.tmp"), "").unwrap();
     let dir = FaultyDir::new(tmp.path(), Fault::None);
     let store = Store::new(dir.clone()).with_settings(settings(3));
-    assert_eq!(store.restore(), Ok(snapshot("1", 1)));
+    // Whoever only reads does so beside a writer.
+    for reads in 1..3 {
+        assert_eq!(store.restore(), Ok(snapshot("1", 1)));
+        assert_eq!(syncs(&dir), reads);
+    }
     assert_eq!(edits(&dir), ["sync /"]);
+    for (seq, is_newer) in [(0, false), (2, true)] {
+        fs::write(tmp.path().join("snapshot_00000000000000000009.json.tmp"), "").unwrap();
+        let dir = FaultyDir::new(tmp.path(), Fault::None);
+        let created = Store::new(dir.clone()).with_settings(settings(3)).create("2", seq);
+        assert_eq!(created, if is_newer { Ok(()) } else { Err(Error::Stale(1)) });
+        assert_eq!(
+            edits(&dir)[..2],
+            ["sync /", "remove snapshot_00000000000000000009.json.tmp"].map(str::to_owned)
+        );
+    }
+    assert_eq!(names(tmp.path()), generations([1, 2]));
+}
+
+#[test]
+fn a_store_that_has_synced_its_directory_syncs_no_read_until_it_writes_again() {
+    let tmp = dir_with([1]);
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    let store = Store::new(dir.clone()).with_settings(settings(3));
+    store.create("2", 2).unwrap();
+    assert_eq!(syncs(&dir), 2);
+    store.restore().unwrap();
+    store.info().unwrap();
+    store.list().unwrap();
+    store.open_reader(None).unwrap();
+    assert_eq!(store.create("1", 1), Err(Error::Stale(2)));
+    assert_eq!(syncs(&dir), 2);
+    drop(store.open_writer(3).unwrap());
+    store.restore().unwrap();
+    assert_eq!(syncs(&dir), 3);
+    store.create("3", 3).unwrap();
+    assert_eq!(syncs(&dir), 5);
+}
+
+#[test]
+fn a_read_after_a_commit_whose_last_sync_failed_syncs_what_it_returns() {
+    let last_sync = |dir: &FaultyDir| dir.log().iter().rposition(|operation| operation == "sync /").unwrap();
+    let tmp = dir_with([1]);
     let dir = FaultyDir::new(tmp.path(), Fault::None);
     Store::new(dir.clone()).with_settings(settings(3)).create("2", 2).unwrap();
-    assert_eq!(
-        edits(&dir)[..3],
-        ["sync /", "remove snapshot.pending", "remove snapshot_00000000000000000009.json.tmp"]
-            .map(str::to_owned)
-    );
-    assert_eq!(names(tmp.path()), generations([1, 2]));
+
+    let tmp = dir_with([1]);
+    let dir = FaultyDir::new(tmp.path(), Fault::Once(last_sync(&dir), ErrorKind::Other));
+    let store = Store::new(dir.clone()).with_settings(settings(3));
+    assert!(store.create("2", 2).is_err());
+    let failed = last_sync(&dir);
+    assert_eq!(store.restore(), Ok(snapshot("2", 2)));
+    assert!(last_sync(&dir) > failed);
+}
+
+/// A share may have no sync of directories.
+#[test]
+fn where_no_directory_can_be_synced_a_read_is_answered_and_a_create_refused() {
+    let tmp = dir_with([1]);
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    Store::new(dir.clone()).restore().unwrap();
+    let sync = dir.log().iter().position(|operation| operation == "sync /").unwrap();
+    for (kind, is_read) in [
+        (ErrorKind::InvalidInput, true),
+        (ErrorKind::Unsupported, true),
+        (ErrorKind::ReadOnlyFilesystem, true),
+        (ErrorKind::Other, false),
+        (ErrorKind::PermissionDenied, false),
+    ] {
+        let store = |at| Store::new(FaultyDir::new(tmp.path(), Fault::Once(at, kind)));
+        assert_eq!(store(sync).restore().is_ok(), is_read, "{kind}");
+        assert!(store(1).create("2", 2).is_err(), "{kind}");
+        assert_eq!(names(tmp.path()), generations([1]), "{kind}");
+    }
 }
 
 /// A power cut could bring back a generation that was pruned, and its log records would be gone.
@@ -349,14 +409,12 @@ fn a_damaged_generation_that_is_replaced_is_set_aside_durably_first() {
     let dir = FaultyDir::new(tmp.path(), Fault::None);
     Store::new(dir.clone()).create("2", 2).unwrap();
     assert_eq!(
-        edits(&dir)[3..],
+        edits(&dir)[4..],
         [
             "rename snapshot_00000000000000000002.json snapshot_00000000000000000002.json.damaged",
             "sync /",
-            "create snapshot.pending",
             "rename snapshot_00000000000000000002.json.tmp snapshot_00000000000000000002.json",
             "sync /",
-            "remove snapshot.pending",
         ]
     );
 }
@@ -646,10 +704,15 @@ fn of_what_was_set_aside_the_newest_are_kept() {
 #[test]
 fn what_native_left_beside_generations_is_settled_and_counted_once() {
     let dir = dir_with([1]);
-    for name in ["snapshot.json.tmp", "snapshot.seq.tmp", "snapshot_00000000000000000009.json.tmp"] {
+    for name in [
+        "snapshot.json.tmp",
+        "snapshot.seq.tmp",
+        "snapshot.sum.new",
+        "snapshot_00000000000000000009.json.tmp",
+    ] {
         fs::write(dir.path().join(name), "9").unwrap();
     }
-    assert_eq!(store(dir.path()).settle_leftovers(), Ok(3));
+    assert_eq!(store(dir.path()).settle_leftovers(), Ok(4));
     assert_eq!(store(dir.path()).settle_leftovers(), Ok(0));
     assert_eq!(names(dir.path()), generations([1]));
 }
@@ -729,10 +792,9 @@ fn what_readers_have_open_counts_towards_the_limit_and_costs_no_newer_one() {
 
 #[test]
 fn an_error_of_a_large_write_names_the_file_that_was_written() {
-    for (layout, file) in [
-        (Layout::Pair, "snapshot.tmp/snapshot.json"),
-        (Layout::Numbered, "snapshot_00000000000000000001.json.tmp"),
-    ] {
+    for (layout, file) in
+        [(Layout::Pair, "snapshot.json.new"), (Layout::Numbered, "snapshot_00000000000000000001.json.tmp")]
+    {
         let state = format!("[{}0]", "1,".repeat(300_000));
         let settings = Settings { layout, ..settings(3) };
         let tmp = tempdir().unwrap();

@@ -120,7 +120,7 @@ fn create_with_power_cuts(
     twice: bool,
 ) -> Findings {
     let findings = Rc::new(Findings::default());
-    let after = vec![pair("\"new\"", 2)];
+    let after = vec![pair("\"new\"", 4)];
     let possible = [before.clone(), after.clone()].concat();
     let (look, looks_at) = (findings.clone(), scenario.clone());
     let mut dir = ModelDir::new(
@@ -128,7 +128,7 @@ fn create_with_power_cuts(
         Rc::new(move |now| look.cut_power(&looks_at, now, &possible, false, twice)),
     );
     dir.without_sync = without_sync;
-    scenario.store(dir.clone()).create("\"new\"", 2).unwrap();
+    scenario.store(dir.clone()).create("\"new\"", 4).unwrap();
     findings.cut_power(scenario, &dir.machine.borrow(), &after, true, twice);
     drop(dir);
     Rc::try_unwrap(findings).unwrap_or_else(|_| panic!("nobody looks any more"))
@@ -148,28 +148,46 @@ fn scenarios() -> Vec<Scenario> {
     use Layout::{Numbered, Pair};
 
     let ours = created(Pair, &[("\"old\"", 1)]);
+    let ours_of_same_state = created(Pair, &[("\"new\"", 1)]);
+    let ours_of_same_number = created(Pair, &[("\"old\"", 4)]);
     let native = [("snapshot.json", "\"old\""), ("snapshot.seq", "1")];
+    let native_of_same_state = [("snapshot.json", "\"new\""), ("snapshot.seq", "1")];
+    let native_of_same_number = [("snapshot.json", "\"old\""), ("snapshot.seq", "4")];
+    // Native minisnap wrote after this store, and goes back if it is told to.
+    let over = |ours: (&str, u64), native_seq: &str| {
+        let mut disk = created(Pair, &[ours]);
+        for (name, contents) in [("snapshot.json", "\"native\""), ("snapshot.seq", native_seq)] {
+            let node = 1 + disk.files.keys().max().unwrap();
+            disk.dirs.get_mut(&0).unwrap().insert(name.to_owned(), node);
+            disk.files.insert(node, Rc::new(contents.as_bytes().to_vec()));
+        }
+        disk
+    };
     let native_killed = [("snapshot.json", "\"old\""), ("snapshot.seq", "0"), ("snapshot.seq.tmp", "1")];
     let native_early = [&native[..], &[("snapshot.json.tmp", "\"x\""), ("snapshot.seq.tmp", "5")]].concat();
 
     let generation = created(Numbered, &[("\"old\"", 1)]);
     let generations = created(Numbered, &[("\"oldest\"", 0), ("\"old\"", 1)]);
-    let same_number = created(Numbered, &[("\"oldest\"", 0), ("\"old\"", 2)]);
-    let mut damaged = created(Numbered, &[("\"old\"", 1), ("\"lost\"", 2)]);
-    let newest = damaged.find("snapshot_00000000000000000002.json").unwrap();
+    let same_number = created(Numbered, &[("\"oldest\"", 0), ("\"old\"", 4)]);
+    let mut damaged = created(Numbered, &[("\"old\"", 1), ("\"lost\"", 4)]);
+    let newest = damaged.find("snapshot_00000000000000000004.json").unwrap();
     Rc::make_mut(damaged.files.get_mut(&newest).unwrap())[30] ^= 1;
     let native_numbered =
         [("snapshot_00000000000000000001.json", "{\n  \"seq\": 1,\n  \"state\": \"old\"\n}")];
-    let leftovers = [
-        &native_numbered[..],
-        &[("snapshot_00000000000000000005.json.tmp", "{\n"), ("snapshot.pending", "")],
-    ]
-    .concat();
+    let leftovers = [&native_numbered[..], &[("snapshot_00000000000000000005.json.tmp", "{\n")]].concat();
 
     [
         ("nothing", Pair, Disk::with(&[])),
         ("ours", Pair, ours),
+        ("ours, of the same state", Pair, ours_of_same_state),
+        ("ours, of the same number", Pair, ours_of_same_number),
         ("native", Pair, Disk::with(&native)),
+        ("native, of the same state", Pair, Disk::with(&native_of_same_state)),
+        ("native, of the same number", Pair, Disk::with(&native_of_same_number)),
+        ("native over ours", Pair, over(("\"old\"", 1), "2")),
+        ("native over what is created again", Pair, over(("\"new\"", 4), "2")),
+        ("native over the same number, which is created again", Pair, over(("\"new\"", 4), "4")),
+        ("native over another of the number that is created", Pair, over(("\"x\"", 4), "2")),
         ("native, killed between its renames", Pair, Disk::with(&native_killed)),
         ("native, killed before its renames", Pair, Disk::with(&native_early)),
         ("nothing, numbered", Numbered, Disk::with(&[])),
@@ -196,30 +214,40 @@ fn a_power_cut_at_any_operation_leaves_the_old_or_the_new_snapshot() {
         let findings = create_with_power_cuts(&scenario, &machine, &before, None, true);
         let disks = findings.disks.borrow().len();
         assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{}", scenario.name);
-        assert!(disks >= 10, "{}: only {disks} disks were tried", scenario.name);
+        assert!(disks >= 8, "{}: only {disks} disks were tried", scenario.name);
         println!("{}: {disks} disks", scenario.name);
     }
 }
 
-/// A kill leaves the machine running: what was not durable is not, when the next process builds on it. What a process
-/// was given to read since, a power cut must not take back.
-#[test]
-fn a_power_cut_after_a_kill_leaves_what_was_read_since_or_a_snapshot_that_was_created() {
+/// Creates that go wrong after `before`: of another snapshot, of the one that is created later, of the same number, of the
+/// same state.
+fn creates_to_fail(before: &Pair) -> Vec<(String, u64)> {
+    let mut creates = vec![("\"killed\"".to_owned(), 4), ("\"new\"".to_owned(), 4)];
+    if let Some((state, seq)) = before {
+        creates.extend([("\"killed\"".to_owned(), *seq), (state.clone(), 4)]);
+    }
+    creates
+}
+
+/// Machines on which a create was killed, after each of its changes, and what may be restored there.
+fn killed_machines() -> Vec<(Scenario, Machine, Possible)> {
     let mut machines = Vec::new();
     for scenario in scenarios() {
-        let before = vec![scenario.restore(&scenario.disk).unwrap()];
-        for killed_at in 0.. {
-            let mut dir = ModelDir::new(Machine::new(scenario.disk.clone()), Rc::new(|_| {}));
-            dir.killed_at = Some(killed_at);
-            let was_killed = scenario.store(dir.clone()).create("\"killed\"", 2).is_err();
-            // What comes after the commit is tried again by the next create, and not reported.
-            if !was_killed && dir.changes.get() <= killed_at {
-                break;
+        let before = scenario.restore(&scenario.disk).unwrap();
+        for (state, seq) in creates_to_fail(&before) {
+            let possible = vec![before.clone(), pair(&state, seq)];
+            for killed_at in 0.. {
+                let mut dir = ModelDir::new(Machine::new(scenario.disk.clone()), Rc::new(|_| {}));
+                dir.killed_at = Some(killed_at);
+                let was_killed = scenario.store(dir.clone()).create(&state, seq).is_err();
+                // What comes after the commit is tried again by the next create, and not reported.
+                if !was_killed && dir.changes.get() <= killed_at {
+                    break;
+                }
+                let name = format!("{}, {state} {seq} killed at {killed_at}", scenario.name);
+                let machine = dir.machine.borrow().clone();
+                machines.push((Scenario { name, ..scenario.clone() }, machine, possible.clone()));
             }
-            let machine = dir.machine.borrow().clone();
-            let possible = [before.clone(), vec![pair("\"killed\"", 2)]].concat();
-            let name = format!("{}, killed at {killed_at}", scenario.name);
-            machines.push((Scenario { name, ..scenario.clone() }, machine, possible));
         }
     }
     // Native minisnap renames and syncs no directory.
@@ -230,11 +258,26 @@ fn a_power_cut_after_a_kill_leaves_what_was_read_since_or_a_snapshot_that_was_cr
     let possible = vec![pair("\"older\"", 0), pair("\"old\"", 1)];
     let killed_just_now = Scenario { name: "native, killed just now".to_owned(), ..scenario("native") };
     machines.push((killed_just_now, native.machine.borrow().clone(), possible));
+    machines
+}
 
-    for (scenario, machine, possible) in machines {
+/// A kill leaves the machine running: what was not durable is not, when the next process builds on it. What a process
+/// was given to read since, a power cut must not take back.
+#[test]
+fn a_power_cut_after_a_kill_leaves_what_was_read_since_or_a_snapshot_that_was_created() {
+    for (scenario, machine, possible) in killed_machines() {
         let killed = &scenario.name;
         let findings = create_with_power_cuts(&scenario, &machine, &possible, None, false);
         assert_eq!(findings.violations.into_inner(), Vec::<String>::new(), "{killed}");
+
+        // A number that a refusal tells is one that was read.
+        let dir = ModelDir::new(machine.clone(), Rc::new(|_| {}));
+        if let Err(Error::Stale(seq)) = scenario.store(dir.clone()).create("0", 0) {
+            let told = possible.iter().filter(|pair| pair.as_ref().is_some_and(|pair| pair.1 == seq));
+            let (told, findings) = (told.cloned().collect(), Rc::new(Findings::default()));
+            findings.cut_power(&scenario, &dir.machine.borrow(), &told, false, false);
+            assert_eq!(*findings.violations.borrow(), Vec::<String>::new(), "{killed}, and told {seq}");
+        }
 
         let dir = ModelDir::new(machine.clone(), Rc::new(|_| {}));
         let read = restore(&scenario.store(dir.clone())).unwrap();
@@ -250,39 +293,110 @@ fn a_power_cut_after_a_kill_leaves_what_was_read_since_or_a_snapshot_that_was_cr
 
 #[test]
 fn without_any_one_of_its_syncs_a_create_loses_or_mixes_a_snapshot() {
-    for (name, syncs) in [("ours", 6), ("a generation", 2), ("as many generations as are kept", 2)] {
+    for (name, syncs) in
+        [("ours", 5), ("native", 5), ("a generation", 2), ("as many generations as are kept", 2)]
+    {
         let scenario = scenario(name);
         let before = vec![scenario.restore(&scenario.disk).unwrap()];
         let machine = Machine::new(scenario.disk.clone());
-        for sync in 0..syncs {
+        // The first one is for what a process left that was killed.
+        for sync in 1..=syncs {
             let findings = create_with_power_cuts(&scenario, &machine, &before, Some(sync), false);
             assert!(!findings.violations.borrow().is_empty(), "{name}: sync {sync} can be left out");
         }
-        let findings = create_with_power_cuts(&scenario, &machine, &before, Some(syncs), false);
+        let findings = create_with_power_cuts(&scenario, &machine, &before, Some(syncs + 1), false);
         assert!(findings.violations.borrow().is_empty(), "{name}: there are more than {syncs} syncs");
     }
 }
 
+/// Of what a process left that was killed, each sync of the settling is needed somewhere.
 #[test]
-fn without_its_first_sync_a_settling_mixes_a_snapshot() {
-    // Killed after its commit point and before its sync: on the machine, the commit is there.
-    let scenario = scenario("native");
-    let machine = (0..)
-        .find_map(|killed_at| {
-            let mut dir = ModelDir::new(Machine::new(scenario.disk.clone()), Rc::new(|_| {}));
-            dir.killed_at = Some(killed_at);
-            let _ = Store::new(dir.clone()).create("\"killed\"", 2);
-            let machine = dir.machine.borrow().clone();
-            machine.now.find("snapshot.commit").is_some().then_some(machine)
-        })
-        .unwrap();
-    let possible = vec![pair("\"old\"", 1), pair("\"killed\"", 2)];
-    let with = create_with_power_cuts(&scenario, &machine, &possible, None, false);
-    assert!(with.violations.borrow().is_empty());
-    let without = create_with_power_cuts(&scenario, &machine, &possible, Some(0), false);
-    let violations = without.violations.borrow();
-    assert!(
-        violations.iter().any(|v| v.contains("(\"\\\"killed\\\"\", 1)")),
-        "no mixed pair: {violations:?}"
-    );
+fn without_any_one_of_its_syncs_a_settling_loses_or_mixes_a_snapshot() {
+    let machines = killed_machines();
+    for (name, sync) in [
+        // Before anything: a rename of native minisnap's may be lost, and the one that follows it kept.
+        ("native, killed just now", 0),
+        // After the removal of native minisnap's waiting number.
+        ("native, killed before its renames, \"old\" 4 killed at 0", 1),
+        // After the removal of the new sums.
+        ("native, \"old\" 4 killed at 9", 1),
+        // After the renames.
+        ("ours, \"killed\" 4 killed at 12", 1),
+    ] {
+        let (scenario, machine, possible) = machines.iter().find(|machine| machine.0.name == name).unwrap();
+        // What is read now is not to change.
+        let read = restore(&scenario.store(ModelDir::new(machine.clone(), Rc::new(|_| {})))).unwrap();
+        let possible = if sync == 0 { possible.clone() } else { vec![read] };
+        let findings = |without| create_with_power_cuts(scenario, machine, &possible, without, false);
+        assert_eq!(findings(None).violations.into_inner(), Vec::<String>::new(), "{name}");
+        assert!(!findings(Some(sync)).violations.borrow().is_empty(), "{name}: sync {sync} can be left out");
+    }
+}
+
+/// Whoever may not write reads beside a writer, and a refused create does not change that.
+#[test]
+fn what_a_store_reads_that_has_written_nothing_no_power_cut_takes_back() {
+    for layout in [Layout::Pair, Layout::Numbered] {
+        let disk = created(layout, &[("\"old\"", 1)]);
+        for killed_at in 0..20 {
+            let scenario = Scenario { name: String::new(), layout, disk: disk.clone() };
+            let dir = ModelDir::plain(&disk);
+            let reader = scenario.store(dir.clone());
+            assert_eq!(reader.create("0", 0), Err(Error::Stale(1)));
+            let writer = ModelDir { killed_at: Some(killed_at), changes: Rc::default(), ..dir.clone() };
+            let _ = scenario.store(writer).create("\"new\"", 4);
+            let read = restore(&reader).unwrap();
+            for disk in dir.machine.borrow().after_power_cut() {
+                assert_eq!(scenario.restore(&disk).as_ref(), Ok(&read), "{layout:?}, killed at {killed_at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_create_that_failed_does_not_come_back_after_a_power_cut() {
+    for scenario in scenarios() {
+        let before = scenario.restore(&scenario.disk).unwrap();
+        for (state, seq) in creates_to_fail(&before) {
+            for fails in (0..).flat_map(|at| [(at, false), (at, true)]) {
+                let failed = pair(&state, seq);
+                let possible = Rc::new(RefCell::new(vec![before.clone(), failed.clone()]));
+                let findings = Rc::new(Findings::default());
+                let look = {
+                    let (findings, scenario, possible) =
+                        (findings.clone(), scenario.clone(), possible.clone());
+                    move |now: &Machine| findings.cut_power(&scenario, now, &possible.borrow(), false, false)
+                };
+                let mut dir = ModelDir::new(Machine::new(scenario.disk.clone()), Rc::new(look));
+                dir.fails = Some(fails);
+                let store = scenario.store(dir.clone());
+                let result = store.create(&state, seq);
+                if dir.changes.get() <= fails.0 {
+                    break;
+                }
+                match &result {
+                    Ok(()) => drop(possible.borrow_mut().remove(0)),
+                    Err(error) if error.to_string().contains("in place") => {}
+                    Err(_) => drop(possible.borrow_mut().pop()),
+                }
+                // What was seen before was not checked against what is possible now.
+                findings.disks.borrow_mut().clear();
+                findings.cut_power(&scenario, &dir.machine.borrow(), &possible.borrow(), false, false);
+
+                // The same process goes on.
+                let new = pair("\"new\"", 5);
+                possible.borrow_mut().push(new.clone());
+                store.create("\"new\"", 5).unwrap();
+                findings.disks.borrow_mut().clear();
+                findings.cut_power(&scenario, &dir.machine.borrow(), &vec![new], true, false);
+                let violations = findings.violations.borrow();
+                assert_eq!(
+                    *violations,
+                    Vec::<String>::new(),
+                    "{}, {state} {seq}, {fails:?}: {result:?}",
+                    scenario.name
+                );
+            }
+        }
+    }
 }

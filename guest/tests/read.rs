@@ -179,7 +179,7 @@ fn a_missing_file_is_corrupt_and_named() {
 fn what_a_crash_left_is_settled_and_counted() {
     let dir = dir_with_snapshot();
     assert_eq!(store(dir.path()).settle_leftovers(), Ok(0));
-    fs::create_dir(dir.path().join("snapshot.tmp")).unwrap();
+    fs::write(dir.path().join("snapshot.seq.new"), "").unwrap();
     fs::write(dir.path().join("snapshot.json.tmp"), "").unwrap();
     fs::write(dir.path().join("notes"), "").unwrap();
     assert_eq!(store(dir.path()).settle_leftovers(), Ok(2));
@@ -190,12 +190,16 @@ fn what_a_crash_left_is_settled_and_counted() {
 }
 
 #[test]
-fn an_empty_directory_of_a_commit_is_no_snapshot() {
-    let dir = dir();
-    fs::create_dir(dir.path().join("snapshot.commit")).unwrap();
-    assert_eq!(store(dir.path()).restore(), Err(Error::NotFound));
-    assert_eq!(store(dir.path()).exists(), Ok(false));
-    assert_eq!(store(dir.path()).list(), Ok(Vec::new()));
+fn what_was_made_and_never_committed_is_no_snapshot() {
+    let (whole, dir) = (dir_with_snapshot(), dir());
+    for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
+        fs::rename(whole.path().join(name), dir.path().join(format!("{name}.new"))).unwrap();
+        assert_eq!(store(dir.path()).restore(), Err(Error::NotFound));
+        assert_eq!(store(dir.path()).exists(), Ok(false));
+        assert_eq!(store(dir.path()).list(), Ok(Vec::new()));
+    }
+    store(dir.path()).create("2", 0).unwrap();
+    assert_eq!(contents(dir.path()).len(), 3);
 }
 
 #[test]
@@ -351,19 +355,24 @@ fn a_commit_that_was_cut_short_is_read_as_it_will_be_finished() {
         for moved in 0..8 {
             let files = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
             let dir = dir();
-            let commit = dir.path().join("snapshot.commit");
-            fs::create_dir(&commit).unwrap();
             for (bit, name) in files.into_iter().enumerate() {
+                let (new, to) = (new.path().join(name), dir.path().join(name));
                 if has_old {
-                    fs::copy(old.path().join(name), dir.path().join(name)).unwrap();
+                    fs::copy(old.path().join(name), &to).unwrap();
                 }
-                let place = if moved >> bit & 1 == 1 { dir.path() } else { &commit };
-                fs::copy(new.path().join(name), place.join(name)).unwrap();
+                let to = if moved >> bit & 1 == 1 { to } else { dir.path().join(format!("{name}.new")) };
+                fs::copy(new, to).unwrap();
             }
+            // Nothing was moved, so it was not committed.
+            let expected = match (moved, has_old) {
+                (0, true) => snapshot("[\n  \"old\"\n]", 1),
+                (0, false) => continue,
+                _ => expected.clone(),
+            };
             assert_eq!(store(dir.path()).restore(), Ok(expected.clone()), "{moved:b}");
             assert_eq!(store(dir.path()).exists(), Ok(true));
-            assert_eq!(store(dir.path()).create("3", 1), Err(Error::Stale(2)));
-            assert!(!commit.exists(), "a create settles first");
+            assert_eq!(store(dir.path()).create("3", 0), Err(Error::Stale(expected.seq)));
+            assert_eq!(contents(dir.path()).len(), 3, "a create settles first");
             assert_eq!(store(dir.path()).restore(), Ok(expected.clone()), "{moved:b}, settled");
         }
     }
@@ -374,9 +383,8 @@ fn a_commit_that_was_cut_short_is_read_as_it_will_be_finished() {
 #[test]
 fn a_moved_file_that_kept_its_old_name_does_not_stop_a_create() {
     let dir = dir_with_snapshot();
-    fs::create_dir(dir.path().join("snapshot.commit")).unwrap();
     for name in ["snapshot.json", "snapshot.seq"] {
-        fs::hard_link(dir.path().join(name), dir.path().join("snapshot.commit").join(name)).unwrap();
+        fs::hard_link(dir.path().join(name), dir.path().join(format!("{name}.new"))).unwrap();
     }
     assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
     store(dir.path()).create("2", 2).unwrap();
@@ -385,27 +393,104 @@ fn a_moved_file_that_kept_its_old_name_does_not_stop_a_create() {
 }
 
 #[test]
-fn what_a_reader_found_unsettled_it_makes_durable() {
+fn what_was_never_committed_is_ignored_and_removed() {
     let dir = dir_with_snapshot();
-    let syncs = |dir: &Path| {
-        let faulty = FaultyDir::new(dir, Fault::None);
-        Store::new(faulty.clone()).restore().unwrap();
-        faulty.log().iter().filter(|line| line.starts_with("sync")).count()
-    };
-    assert_eq!(syncs(dir.path()), 0);
-    fs::create_dir(dir.path().join("snapshot.commit")).unwrap();
-    assert_eq!(syncs(dir.path()), 1);
+    for name in ["snapshot.json.new", "snapshot.seq.new", "snapshot.sum.new"] {
+        fs::write(dir.path().join(name), "{\"long\": \"and never committed\"}").unwrap();
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
+    }
+    store(dir.path()).create("2", 2).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
+    assert_eq!(contents(dir.path()).len(), 3);
+}
+
+/// Its sums were renamed, so the one before is superseded, and what is left of it is no snapshot.
+#[test]
+fn a_committed_snapshot_that_is_damaged_before_it_is_moved_is_corrupt_and_what_is_left_of_it_is_kept() {
+    for (damaged, is_moved, expected) in [
+        ("snapshot.json.new", false, "`snapshot.json.new` is not what was written with `snapshot.seq.new`"),
+        ("snapshot.json", true, "`snapshot.json` is not what was written with `snapshot.seq.new`"),
+        ("snapshot.seq.new", false, "`snapshot.seq.new` is not what was written with `snapshot.json.new`"),
+    ] {
+        let (dir, new) = (dir_with_snapshot(), dir());
+        store(new.path()).create("2", 2).unwrap();
+        let state = if is_moved { "snapshot.json" } else { "snapshot.json.new" };
+        for (name, to) in
+            [("snapshot.json", state), ("snapshot.seq", "snapshot.seq.new"), ("snapshot.sum", "snapshot.sum")]
+        {
+            fs::rename(new.path().join(name), dir.path().join(to)).unwrap();
+        }
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
+        rot(dir.path().join(damaged), "3");
+        assert_corrupt(dir.path(), expected);
+        let Err(Error::Corrupt(problem)) = store(dir.path()).restore() else { panic!() };
+        assert!(!problem.contains("accept"), "that would mix two snapshots: {problem}");
+
+        if damaged == "snapshot.seq.new" {
+            assert!(matches!(store(dir.path()).create("3", 3), Err(Error::Corrupt(_))));
+            assert_eq!(contents(dir.path()).len(), 3);
+            assert_corrupt(dir.path(), "`snapshot.seq` is not what was written with `snapshot.json`");
+            fs::write(dir.path().join("snapshot.seq"), "2").unwrap();
+            assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
+        } else {
+            assert_eq!(store(dir.path()).list().unwrap()[0].seq, 2);
+            assert_eq!(store(dir.path()).create("1", 1), Err(Error::Stale(2)));
+            assert_corrupt(dir.path(), "`snapshot.json` is not what was written with `snapshot.seq`");
+        }
+        store(dir.path()).create("3", 3).unwrap();
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("3", 3)));
+    }
+}
+
+/// A file system without times does not show who wrote last.
+#[test]
+fn what_native_minisnap_may_have_written_last_is_never_replaced_by_what_was_not_committed() {
+    let (dir, new) = (dir_with_snapshot(), dir());
+    store(new.path()).create("\"killed\"", 1).unwrap();
+    for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
+        fs::rename(new.path().join(name), dir.path().join(format!("{name}.new"))).unwrap();
+    }
+    rot(dir.path().join("snapshot.json"), "\"native\"");
+    rot(dir.path().join("snapshot.seq"), "2");
+    assert_corrupt(dir.path(), "remove `snapshot.sum` to accept the two as they are");
+    assert!(matches!(store(dir.path()).create("3", 3), Err(Error::Corrupt(_))));
+    fs::remove_file(dir.path().join("snapshot.sum")).unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("\"native\"", 2)));
 }
 
 #[test]
-fn what_was_never_committed_is_ignored_and_removed() {
-    let dir = dir_with_snapshot();
-    fs::create_dir(dir.path().join("snapshot.tmp")).unwrap();
-    fs::write(dir.path().join("snapshot.tmp/snapshot.json"), "{\"long\": \"and never committed\"}").unwrap();
-    assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
-    store(dir.path()).create("2", 2).unwrap();
-    assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)));
-    assert!(!dir.path().join("snapshot.tmp").exists());
+fn a_committed_snapshot_is_read_without_the_state_that_it_replaces() {
+    let (dir, new) = (dir(), dir());
+    store(dir.path()).create("\"longer than the limit\"", 1).unwrap();
+    store(new.path()).create("2", 2).unwrap();
+    for (name, to) in [
+        ("snapshot.json", "snapshot.json.new"),
+        ("snapshot.seq", "snapshot.seq.new"),
+        ("snapshot.sum", "snapshot.sum"),
+    ] {
+        fs::rename(new.path().join(name), dir.path().join(to)).unwrap();
+    }
+    let limited = store(dir.path()).with_settings(Settings { max_state: 10, ..Settings::default() });
+    assert_eq!(limited.restore(), Ok(snapshot("2", 2)));
+}
+
+/// It should not do so before this store's next create; but if it does, it was acknowledged last.
+#[test]
+fn what_native_minisnap_writes_after_a_crash_of_this_store_is_kept() {
+    for (seq, left) in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)] {
+        let (dir, new) = (dir_with_snapshot(), dir());
+        store(new.path()).create("\"killed\"", seq).unwrap();
+        for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"].iter().take(left) {
+            fs::rename(new.path().join(name), dir.path().join(format!("{name}.new"))).unwrap();
+        }
+        write_native(dir.path(), "\"native\"", "2");
+        for _ in 0..2 {
+            assert_eq!(store(dir.path()).restore(), Ok(snapshot("\"native\"", 2)), "{seq}, {left}");
+            assert_eq!(store(dir.path()).create("0", 0), Err(Error::Stale(2)), "{seq}, {left}");
+        }
+        store(dir.path()).create("3", 3).unwrap();
+        assert_eq!(store(dir.path()).restore(), Ok(snapshot("3", 3)));
+    }
 }
 
 #[test]
@@ -510,9 +595,8 @@ fn a_directory_that_holds_both_layouts_is_an_error_that_names_them() {
     let name = "snapshot_00000000000000000007.json";
     let generation = (name, "{\n  \"seq\": 7,\n  \"state\": 1\n}");
     let leftover = ("snapshot_00000000000000000008.json.tmp", "{");
-    for file in ["snapshot.json", "snapshot.seq", "snapshot.sum", "snapshot.commit/snapshot.json"] {
+    for file in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
         let dir = dir_with(&[generation, leftover, (file, "1")]);
-        let (pair, _) = file.split_once('/').unwrap_or((file, ""));
         let before = contents(dir.path());
         let store = store(dir.path());
         let problems = [
@@ -529,7 +613,7 @@ fn a_directory_that_holds_both_layouts_is_an_error_that_names_them() {
             store.settle_leftovers().unwrap_err(),
         ];
         let expected = format!(
-            "the directory holds snapshots in two layouts, `{pair}` and `{name}`: move the files of one of them away"
+            "the directory holds snapshots in two layouts, `{file}` and `{name}`: move the files of one of them away"
         );
         for problem in problems {
             assert_eq!(problem, Error::Io(expected.clone()));
@@ -585,22 +669,24 @@ fn what_is_not_a_file_is_never_opened() {
             let Err(Error::Corrupt(problem)) = store(dir.path()).restore() else { panic!("{name}") };
             assert!(problem.contains(&format!("`{name}` is {what}")), "{problem}");
             assert!(matches!(store(dir.path()).create("2", 2), Err(Error::Corrupt(_))), "{name}");
-            assert!(
-                !dir.path().join("snapshot.commit").exists(),
-                "{name}: committed what cannot be put into place"
+            assert_eq!(
+                fs::read_dir(dir.path()).unwrap().count(),
+                3,
+                "{name}: made what cannot be put into place"
             );
         }
-        for name in ["snapshot.tmp", "snapshot.commit"] {
+        for name in [
+            "snapshot.json.new",
+            "snapshot.seq.new",
+            "snapshot.sum.new",
+            "snapshot.json.tmp",
+            "snapshot_00000000000000000009.json.tmp",
+        ] {
             let dir = dir_with_snapshot();
             plant(&dir.path().join(name));
             assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)), "{name}");
-            match store(dir.path()).create("2", 2) {
-                Ok(()) => assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2))),
-                Err(Error::Io(problem)) => {
-                    assert!(problem.contains(&format!("`{name}` is not a directory")), "{problem}")
-                }
-                other => panic!("{name}: {other:?}"),
-            }
+            store(dir.path()).create("2", 2).unwrap();
+            assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 2)), "{name}");
         }
     }
 }
@@ -631,23 +717,29 @@ fn a_hard_linked_copy_is_read_as_any_other_and_keeps_its_contents() {
     }
 }
 
+/// Whoever made it, its owner finds it again.
 #[test]
-fn what_is_not_ours_in_our_directories_is_named() {
-    for (left, expected) in [
-        ("snapshot.commit/notes", "`snapshot.commit` holds what is not this store's"),
-        (
-            "snapshot.tmp/notes/today",
-            "`snapshot.tmp/notes` is a directory, so it is not this store's: move it away",
-        ),
-        (
-            "snapshot.json.tmp/notes",
-            "`snapshot.json.tmp` is a directory, so it is not this store's: move it away",
-        ),
+fn a_directory_under_a_temporary_name_is_renamed_and_stops_no_create() {
+    for name in [
+        "snapshot.json.new",
+        "snapshot.seq.new",
+        "snapshot.sum.new",
+        "snapshot.json.tmp",
+        "snapshot.seq.tmp",
+        "snapshot_00000000000000000009.json.tmp",
     ] {
-        let dir = dir_with(&[(left, "mine")]);
-        let Err(Error::Io(problem)) = store(dir.path()).create("1", 1) else { panic!("{left}") };
-        assert!(problem.contains(expected), "{problem}");
-        assert!(dir.path().join(left).exists());
+        for layout in [Layout::Pair, Layout::Numbered] {
+            let dir = dir();
+            let open = || store(dir.path()).with_settings(Settings { layout, ..Settings::default() });
+            for (seq, renamed) in [(1, "aside"), (2, "aside-2"), (3, "aside-3")] {
+                fs::create_dir(dir.path().join(name)).unwrap();
+                fs::write(dir.path().join(name).join("notes"), "mine").unwrap();
+                open().create("1", seq).unwrap();
+                assert_eq!(open().restore(), Ok(snapshot("1", seq)), "{name}");
+                assert!(dir.path().join(format!("{renamed}.{name}/notes")).exists(), "{name}");
+                assert!(!dir.path().join(name).exists());
+            }
+        }
     }
 }
 

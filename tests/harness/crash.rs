@@ -23,7 +23,8 @@ const STORE: &str = "store";
 pub enum Who {
     /// A store as it is: of this one, the component in its host.
     Whole(Subject),
-    /// This store's sources, built natively, without the sync of this number, counted from 0.
+    /// This store's sources, built natively, without the sync of this number. The one before the first create of a
+    /// process is 0: it is for what another one left that was killed.
     Unsynced(Layout, usize),
 }
 
@@ -36,8 +37,11 @@ pub enum Act {
     Stream,
 }
 
-/// How many syncs a create makes in its directory, in the layouts of [`OURS`](crate::subject::OURS).
-pub const SYNCS: [usize; 2] = [6, 2];
+/// How many syncs a create makes in its directory, in the layouts of [`OURS`](crate::subject::OURS), after the first.
+pub const SYNCS: [usize; 2] = [5, 2];
+
+/// A snapshot that is there before: who made it, the snapshot of which number has its state, and its number.
+pub type Earlier = (Subject, u64, u64);
 
 /// A directory, and what is done to it while it is crashed.
 #[derive(Debug, Clone)]
@@ -46,8 +50,8 @@ pub struct Scenario {
     pub who: Who,
     /// What.
     pub act: Act,
-    /// The numbers of the snapshots that are there before; without any, the directory is not there either.
-    pub before: Vec<u64>,
+    /// The snapshots that are there before; without any, the directory is not there either.
+    pub before: Vec<Earlier>,
     /// The size of each state in bytes.
     pub size: usize,
 }
@@ -55,21 +59,27 @@ pub struct Scenario {
 /// What is done with a store: on a directory that is not there and on others, with a small and a large state.
 pub fn scenarios(subject: Subject) -> Vec<Scenario> {
     let who = Who::Whole(subject);
+    let one = (subject, 1, 1);
     let mut scenarios = Vec::new();
     if subject.is_ours() {
         for size in [60, 300_000] {
             for (act, before) in [
                 (Act::Create, &[][..]),
-                (Act::Create, &[1]),
+                (Act::Create, &[one]),
                 (Act::Stream, &[]),
                 // The oldest generation is pruned.
-                (Act::Stream, &[0, 1]),
+                (Act::Stream, &[(subject, 0, 0), one]),
             ] {
                 scenarios.push(Scenario { who, act, before: before.to_vec(), size });
             }
         }
+        // The same state under another number, and the same number: contents alone do not tell the old from the new.
+        let native = if subject.layout() == Layout::Pair { Subject::Native012 } else { Subject::Native013 };
+        for earlier in [(subject, 2, 1), (subject, 1, 2), (native, 1, 1), (native, 2, 1), (native, 1, 2)] {
+            scenarios.push(Scenario { who, act: Act::Create, before: vec![earlier], size: 60 });
+        }
     } else {
-        for before in [&[][..], &[1]] {
+        for before in [&[][..], &[one]] {
             scenarios.push(Scenario { who, act: Act::Create, before: before.to_vec(), size: 60 });
         }
     }
@@ -99,23 +109,21 @@ impl Scenario {
         Some((state(seq, self.size), seq))
     }
 
-    /// The command that does it, in the store's directory below `root`, and its input.
-    fn command(&self, seq: u64, root: &Path) -> (Command, String) {
+    /// The command that does it, in the store's directory below `root`.
+    fn command(&self, root: &Path) -> Command {
         let dir = root.join(STORE);
         let subject = self.subject();
-        let ours = subject.layout_name();
-        let seq_text = seq.to_string();
         let mut command = Command::new(program("act"));
         match (self.who, self.act) {
             (Who::Unsynced(_, sync), _) => {
-                command.arg("unsynced").arg(dir).args([&seq_text, ours, &sync.to_string()]);
+                command.arg("unsynced").arg(dir).args(["2", subject.layout_name(), &sync.to_string()]);
             }
             (Who::Whole(_), Act::Create) if subject.is_ours() => {
-                command.arg("create").arg(dir).args([&seq_text, ours]);
+                command.arg("create").arg(dir).args(["2", subject.layout_name()]);
             }
-            (Who::Whole(_), Act::Create | Act::Stream) => command = subject.create(&dir, seq),
+            (Who::Whole(_), Act::Create | Act::Stream) => command = subject.create(&dir, 2),
         }
-        (command, state(seq, self.size))
+        command
     }
 
     /// Does it, and traces that.
@@ -125,14 +133,16 @@ impl Scenario {
     /// If it fails, or if the model of the disk does not come to what is on the disk.
     pub fn record(&self) -> Recorded<'_> {
         let root = scratch();
-        for &seq in &self.before {
-            let (mut command, input) = self.command(seq, root.path());
-            let done = run(&mut command, &input);
+        for &(subject, of, seq) in &self.before {
+            let dir = root.path().join(STORE);
+            if !subject.is_ours() {
+                fs::create_dir_all(&dir).expect("the scratch folder can be written");
+            }
+            let done = run(&mut subject.create(&dir, seq), &state(of, self.size));
             assert_eq!(done.code, Some(0), "{done:?}");
         }
         let before = read(root.path());
-        let (command, input) = self.command(2, root.path());
-        let (done, calls) = trace(&command, root.path(), &input);
+        let (done, calls) = trace(&self.command(root.path()), root.path(), &state(2, self.size));
         assert_eq!(done.code, Some(0), "{done:?}");
         let mut machine = Machine::new(before.clone());
         calls.iter().for_each(|call| apply(&mut machine, call));
@@ -152,7 +162,7 @@ pub struct Recorded<'s> {
 impl Recorded<'_> {
     /// What may be restored before it has returned: the old and the new snapshot.
     fn possible(&self) -> Vec<Pair> {
-        let old = self.scenario.before.last().and_then(|&seq| self.scenario.pair(seq));
+        let old = self.scenario.before.last().map(|&(_, of, seq)| (state(of, self.scenario.size), seq));
         vec![old, self.scenario.pair(2)]
     }
 
@@ -230,7 +240,6 @@ impl<'s> Judge<'s> {
     /// Judges every disk that a power cut may leave now.
     fn all(&self, machine: &Machine, possible: &[Pair], has_returned: bool) {
         for disk in machine.after_power_cut() {
-            let disk = without_second_names_of_directories(disk);
             let visible = disk.visible();
             if !self.seen.borrow_mut().insert((visible, possible.to_vec())) {
                 continue;
@@ -407,29 +416,6 @@ fn read(folder: &Path) -> Disk {
     }
     let mut disk = Disk::with(&[]);
     add(&mut disk, 0, folder);
-    disk
-}
-
-/// Two names of a directory, which no system lets one make, become two directories with the same files.
-fn without_second_names_of_directories(mut disk: Disk) -> Disk {
-    let mut seen = BTreeSet::new();
-    let mut waiting = vec![0];
-    while let Some(dir) = waiting.pop() {
-        for (name, node) in disk.dirs[&dir].clone() {
-            if !disk.dirs.contains_key(&node) {
-                continue;
-            }
-            if seen.insert(node) {
-                waiting.push(node);
-                continue;
-            }
-            let copy = 1 + disk.dirs.keys().chain(disk.files.keys()).max().expect("there is a root");
-            disk.dirs.insert(copy, disk.dirs[&node].clone());
-            disk.dirs.get_mut(&dir).expect("it was just there").insert(name, copy);
-            seen.insert(copy);
-            waiting.push(copy);
-        }
-    }
     disk
 }
 

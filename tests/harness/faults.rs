@@ -232,7 +232,7 @@ fn judge(
         return Err(format!("restored {} after the next create", show(&restored)));
     }
     let left = names(dir);
-    let is_left = |name: &String| ["tmp", "commit", "pending"].iter().any(|part| name.contains(part));
+    let is_left = |name: &String| [".tmp", ".new"].iter().any(|part| name.contains(part));
     if subject.is_ours() && left.iter().any(is_left) {
         return Err(format!("left for ever: {left:?}"));
     }

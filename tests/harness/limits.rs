@@ -117,7 +117,7 @@ fn meet(subject: Subject, limit: &Limit) -> Result<(), String> {
     }
     fs::write(files.join("long"), format!("7{}", "9".repeat(1000))).expect("written");
     let temporaries = if subject.layout_name() == "pair" {
-        "snapshot.json.tmp snapshot.seq.tmp snapshot.tmp/snapshot.json snapshot.tmp/snapshot.seq".to_owned()
+        "snapshot.json.tmp snapshot.seq.tmp snapshot.json.new snapshot.seq.new snapshot.sum.new".to_owned()
     } else {
         format!("{}.tmp .tmpa1B2c3", subject.state_file(2))
     };

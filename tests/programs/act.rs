@@ -103,14 +103,14 @@ impl Dir for Unsynced {
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         self.dir.entry(name)
     }
+    fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool> {
+        self.dir.is_same_file(name, other)
+    }
     fn open(&self, name: &str) -> io::Result<File> {
         self.dir.open(name)
     }
     fn create(&self, name: &str) -> io::Result<UnsyncedFile> {
         Ok(UnsyncedFile { file: self.dir.create(name)?, dir: self.clone() })
-    }
-    fn make_dir(&self, name: &str) -> io::Result<()> {
-        self.dir.make_dir(name)
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.dir.rename(from, to)
@@ -118,14 +118,11 @@ impl Dir for Unsynced {
     fn remove_file(&self, name: &str) -> io::Result<()> {
         self.dir.remove_file(name)
     }
-    fn remove_dir(&self, name: &str) -> io::Result<()> {
-        self.dir.remove_dir(name)
+    fn list(&self) -> io::Result<Listing> {
+        self.dir.list()
     }
-    fn list(&self, name: &str) -> io::Result<Listing> {
-        self.dir.list(name)
-    }
-    fn sync(&self, name: &str) -> io::Result<()> {
-        Unsynced::sync(self, || self.dir.sync(name))
+    fn sync(&self) -> io::Result<()> {
+        Unsynced::sync(self, || self.dir.sync())
     }
 }
 

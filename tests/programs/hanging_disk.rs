@@ -74,7 +74,7 @@ async fn hang(consumer: &str, dir: &Path, hanging: &Path, hanging_stat: &Path) {
 }
 
 /// What an open writer has made.
-const UNFINISHED: &str = "snapshot.tmp";
+const UNFINISHED: &str = "snapshot.json.new";
 
 /// Has a writer opened after its deadline, of which nobody knows.
 async fn open_late(

@@ -138,9 +138,9 @@ fn all_failed_calls(subject: Subject) -> Tally {
 fn syncs_left_out() -> (usize, usize) {
     let (mut found, mut of) = (0, 0);
     for (subject, syncs) in OURS.into_iter().zip(crash::SYNCS) {
-        for sync in 0..syncs {
+        for sync in 1..=syncs {
             let who = Who::Unsynced(subject.layout(), sync);
-            let scenario = Scenario { who, act: Act::Create, before: vec![1], size: 60 };
+            let scenario = Scenario { who, act: Act::Create, before: vec![(subject, 1, 1)], size: 60 };
             let recorded = scenario.record();
             let is_found = MODELS.iter().any(|&model| !recorded.crash(model).violations.is_empty());
             found += usize::from(is_found);

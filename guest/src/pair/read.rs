@@ -11,7 +11,9 @@ use crate::body::{Body, Extent, Failure, Scanned, State};
 use crate::damage;
 use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
-use crate::files::{self, COMMIT, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, Place, SEQ, STATE, SUMS};
+use crate::files::{
+    self, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, NEW_SEQ, NEW_STATE, NEW_SUMS, Place, SEQ, STATE, SUMS,
+};
 use crate::json;
 use crate::layout::ATTEMPTS;
 use crate::sum::{Sum, Sums, Verdict};
@@ -59,207 +61,257 @@ pub struct Damage {
 /// As [`snapshot`], but [`Corrupt`](Error::Corrupt).
 pub fn examine<D: Dir>(dir: &D, wanted: State) -> Result<std::result::Result<Found<D::Reader>, Damage>> {
     for _ in 0..ATTEMPTS {
+        if let Some(found) = in_place(dir, wanted)? {
+            return Ok(Ok(found));
+        }
         let before = Stamp::take(dir)?;
-        let state = Text::read(dir, &before, wanted);
-        let verified = matches!(&state, Ok(Some(state)) if before.judge(state).1 == Verdict::Verified);
-        if verified || before == Stamp::take(dir)? {
-            if !before.places.anything() {
-                return Err(Error::NotFound);
-            }
-            let found = match state.and_then(|state| conclude(&before, state)) {
+        let found = find(dir, &before, wanted);
+        if before == Stamp::take(dir)? {
+            return match found {
+                _ if !before.anything() => Err(Error::NotFound),
                 Err(Error::Corrupt(problem)) => {
                     let problem = damage::explain(dir, problem);
-                    let seq = before.seq.as_deref().filter(|_| before.vouches());
-                    let seq = seq.and_then(|seq| files::parse_seq(seq, SEQ).ok());
-                    return Ok(Err(Damage { problem, seq, entry: before.places.state.entry }));
+                    let seq = before.vouched_seq().and_then(|seq| seq.parse().ok());
+                    Ok(Err(Damage { problem, seq, entry: before.state.entry }))
                 }
-                found => found?,
+                found => found.map(Ok),
             };
-            before.places.make_durable(dir)?;
-            return Ok(Ok(found));
         }
     }
     Err(Error::Busy)
 }
 
-/// Whether there is a snapshot, sound or not, beside any writer: a file that it moves is looked for where it comes from
-/// first. Syncs nothing: whoever relies on the answer does.
+/// Whether there is a snapshot, sound or not, beside any writer. Syncs nothing: whoever relies on the answer does.
 ///
 /// # Errors
 ///
 /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
 pub fn exists<D: Dir>(dir: &D) -> Result<bool> {
-    Ok(Places::look(dir)?.anything())
+    for name in [STATE, SEQ, SUMS] {
+        if !Place::look(dir, name)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-/// The number of the stored snapshot in a directory that is settled and that nobody else writes, or
-/// `None` if there is no snapshot.
+/// What a create must know of the snapshot that it replaces.
+#[derive(Debug)]
+pub struct Newest {
+    /// Its number.
+    pub seq: u64,
+    /// Whether native minisnap wrote it over a snapshot of this store, the sums of which are still there.
+    pub is_over_ours: bool,
+}
+
+/// The stored snapshot of a directory that is settled and that nobody else writes, or `None` if there is none.
 ///
-/// Does not read the state as long as the sums vouch for the number.
+/// Does not read the state.
 ///
 /// # Errors
 ///
 /// [`Corrupt`](Error::Corrupt) if there is a snapshot whose number cannot be trusted,
 /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
-pub fn newest_seq<D: Dir>(dir: &D) -> Result<Option<u64>> {
-    match trusted_seq(&Stamp::take(dir)?) {
+pub fn newest<D: Dir>(dir: &D) -> Result<Option<Newest>> {
+    let sums = Small::read(dir, Place::look(dir, SUMS)?)?;
+    let seq = Small::read(dir, Place::look(dir, SEQ)?)?;
+    match trusted(&Place::look(dir, STATE)?, seq.as_ref(), sums.as_ref()) {
         Err(Error::Corrupt(problem)) => Err(Error::Corrupt(damage::explain(dir, problem))),
-        seq => seq,
+        newest => newest,
     }
 }
 
-fn trusted_seq(stamp: &Stamp) -> Result<Option<u64>> {
-    let places = &stamp.places;
-    if !places.anything() {
+fn trusted(state: &Place, seq: Option<&Small>, sums: Option<&Small>) -> Result<Option<Newest>> {
+    if state.is_empty() && seq.is_none() && sums.is_none() {
         return Ok(None);
     }
     // What is not a file could not be replaced either.
-    places.state.check_file()?;
-    let Some(text) = &stamp.seq else { return Err(missing(SEQ)) };
-    if let Some(sums) = &stamp.sums {
-        let Some(written) = Sums::parse(sums) else { return Err(unreadable_sums(places)) };
-        if written.seq != Sum::of(text) && !places.are_newer_than_sums(&places.seq) {
-            return Err(differs(&places.seq, &places.state, places));
+    state.check_file()?;
+    let Some(seq) = seq else { return Err(missing(SEQ)) };
+    let mut is_over_ours = false;
+    if let Some(sums) = sums {
+        let Some(written) = Sums::parse(&sums.text) else { return Err(unreadable_sums()) };
+        is_over_ours = are_newer(&[state, &seq.place], &sums.place);
+        if written.seq != Sum::of(&seq.text) && !is_over_ours {
+            return Err(differs(SEQ, STATE));
         }
     }
-    files::parse_seq(text, &places.seq.name).map(Some)
+    Ok(Some(Newest { seq: seq.parse()?, is_over_ours }))
 }
 
 /// Whether the number that native minisnap left waiting belongs to the state in place: it does unless there is no
-/// state, or the sums vouch for the pair that is in place.
+/// state, or the sums vouch for a pair without it.
 ///
 /// # Errors
 ///
 /// [`Corrupt`](Error::Corrupt) if it does and cannot be read, [`AccessDenied`](Error::AccessDenied) or
 /// [`Io`](Error::Io).
-pub fn waiting_number_belongs<D: Dir>(dir: &D) -> Result<bool> {
+pub fn native_number_belongs<D: Dir>(dir: &D) -> Result<bool> {
     let stamp = Stamp::take(dir)?;
-    let (Some(state), Some(waiting)) = (Text::read(dir, &stamp, State::Sum)?, &stamp.waiting) else {
-        return Ok(false);
-    };
-    // They may vouch for the state with the waiting number.
-    if let (Some((_, place)), Verdict::Verified) = stamp.judge(&state)
-        && place.name != NATIVE_SEQ_TMP
-    {
-        return Ok(false);
-    }
-    files::parse_seq(waiting, NATIVE_SEQ_TMP).map(|_| true)
-}
-
-/// Where each file of the snapshot is to be read.
-#[derive(Debug, PartialEq, Eq)]
-struct Places {
-    state: Place,
-    seq: Place,
-    sums: Place,
-    /// The number that native minisnap left when it crashed between its renames.
-    waiting: Option<Place>,
-    /// Whether there is something to settle.
-    unsettled: bool,
-}
-
-impl Places {
-    fn look<D: Dir>(dir: &D) -> Result<Self> {
-        let committed = matches!(Place::look(dir, COMMIT)?.entry, Some(Entry { kind: Kind::Dir, .. }));
-        let waiting = match Place::look(dir, NATIVE_STATE_TMP)?.is_empty() {
-            true => Some(Place::look(dir, NATIVE_SEQ_TMP)?).filter(|waiting| !waiting.is_empty()),
-            false => None,
-        };
-        let place = |name: &str| {
-            if committed {
-                let waiting = Place::look(dir, format!("{COMMIT}/{name}"))?;
-                if !waiting.is_empty() {
-                    return Ok(waiting);
-                }
-            }
-            Place::look(dir, name)
-        };
-        let (state, seq, sums) = (place(STATE)?, place(SEQ)?, place(SUMS)?);
-        // A number of ours that waits to be moved into place will replace native minisnap's.
-        let waiting = waiting.filter(|_| seq.name == SEQ);
-        let unsettled = committed || waiting.is_some();
-        Ok(Places { state, seq, sums, waiting, unsettled })
-    }
-
-    fn make_durable<D: Dir>(&self, dir: &D) -> Result<()> {
-        if self.unsettled { files::make_durable(dir) } else { Ok(()) }
-    }
-
-    /// Whether the state, and the number that lies at `seq`, were written after the sums: native minisnap always writes
-    /// both, and never the sums. What a slow copy tore, or what is damaged, is as old as it was.
-    fn are_newer_than_sums(&self, seq: &Place) -> bool {
-        let written = |place: &Place| place.entry.and_then(|entry| entry.modified);
-        match (written(&self.state), written(seq), written(&self.sums)) {
-            (Some(state), Some(seq), Some(sums)) => state > sums && seq > sums,
-            _ => false,
+    match &stamp.native_seq {
+        Some(seq) if !stamp.state.is_empty() && verified(dir, &stamp, State::Sum)?.is_none() => {
+            seq.parse().map(|_| true)
         }
-    }
-
-    fn anything(&self) -> bool {
-        !(self.state.is_empty() && self.seq.is_empty() && self.sums.is_empty())
+        _ => Ok(false),
     }
 }
 
-/// The snapshot without its state: equal before and after something was read, it did not change meanwhile.
+/// Which of the [new names](files::NEW) are those of files of the stored snapshot, in a directory that nobody else
+/// writes.
+///
+/// # Errors
+///
+/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+pub fn waiting<D: Dir>(dir: &D) -> Result<Vec<&'static str>> {
+    let stamp = Stamp::take(dir)?;
+    let mut waiting = files::NEW.map(|(name, _)| name).to_vec();
+    if let Some((found, sums, seq)) = verified(dir, &stamp, State::Sum)? {
+        waiting.retain(|name| [found.place, &sums.place, &seq.place].iter().any(|place| place.name == *name));
+    } else if stamp.damaged_commit(dir)?.is_some() {
+        // What it replaces is older.
+        let is_there = [(NEW_STATE, !stamp.new_state.is_empty()), (NEW_SEQ, stamp.new_seq.is_some())];
+        waiting.retain(|name| is_there.contains(&(*name, true)));
+    } else {
+        waiting.clear();
+    }
+    Ok(waiting)
+}
+
+/// A short file that was read.
+#[derive(Debug, PartialEq, Eq)]
+struct Small {
+    place: Place,
+    text: Vec<u8>,
+}
+
+impl Small {
+    fn read<D: Dir>(dir: &D, place: Place) -> Result<Option<Self>> {
+        Ok(place.read_small(dir)?.map(|text| Small { place, text }))
+    }
+
+    fn parse(&self) -> Result<u64> {
+        files::parse_seq(&self.text, &self.place.name)
+    }
+}
+
+/// All that a directory holds of a snapshot but the states: equal before and after something was read, it did not change
+/// meanwhile.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
-    places: Places,
-    seq: Option<Vec<u8>>,
-    sums: Option<Vec<u8>>,
-    waiting: Option<Vec<u8>>,
+    state: Place,
+    seq: Option<Small>,
+    sums: Option<Small>,
+    new_state: Place,
+    new_seq: Option<Small>,
+    new_sums: Option<Small>,
+    /// The number that native minisnap left when it crashed between its renames.
+    native_seq: Option<Small>,
 }
 
 impl Stamp {
     fn take<D: Dir>(dir: &D) -> Result<Self> {
-        let places = Places::look(dir)?;
-        let seq = places.seq.read_small(dir)?;
-        let sums = places.sums.read_small(dir)?;
-        let waiting = match &places.waiting {
-            Some(waiting) => waiting.read_small(dir)?,
-            None => None,
+        // What is not a file is no leftover of this store or native minisnap.
+        let temporary = |name| -> Result<Place> {
+            let mut place = Place::look(dir, name)?;
+            place.entry = place.entry.filter(|entry| entry.kind == Kind::File);
+            Ok(place)
         };
-        Ok(Stamp { places, seq, sums, waiting })
+        let native_seq = match Place::look(dir, NATIVE_STATE_TMP)?.is_empty() {
+            true => Small::read(dir, temporary(NATIVE_SEQ_TMP)?)?,
+            false => None,
+        };
+        // What a commit renames is looked for where it comes from first.
+        let (new_state, new_seq) = (temporary(NEW_STATE)?, Small::read(dir, temporary(NEW_SEQ)?)?);
+        let new_sums = Small::read(dir, temporary(NEW_SUMS)?)?;
+        Ok(Stamp {
+            new_state,
+            new_seq,
+            new_sums,
+            native_seq,
+            state: Place::look(dir, STATE)?,
+            seq: Small::read(dir, Place::look(dir, SEQ)?)?,
+            sums: Small::read(dir, Place::look(dir, SUMS)?)?,
+        })
     }
 
-    /// The number that goes with `state`, where it lies, and what the sums say of the two.
-    fn judge<R>(&self, state: &Text<R>) -> (Option<(&[u8], &Place)>, Verdict) {
-        let judge = |seq: &[u8], place: &Place| {
-            let found = Sums { state: state.scanned.sum, seq: Sum::of(seq) };
-            Verdict::of(self.sums.as_deref(), self.places.are_newer_than_sums(place), found)
-        };
-        let in_place = self.seq.as_deref();
-        let in_place = in_place.map(|seq| ((seq, &self.places.seq), judge(seq, &self.places.seq)));
-        if let Some((seq, Verdict::Verified)) = in_place {
-            return (Some(seq), Verdict::Verified);
-        }
-        match (&self.waiting, &self.places.waiting) {
-            (Some(waiting), Some(place)) => (Some((waiting, place)), judge(waiting, place)),
-            _ => in_place.map_or((None, Verdict::Unverified), |(seq, verdict)| (Some(seq), verdict)),
-        }
+    fn anything(&self) -> bool {
+        !self.state.is_empty() || self.seq.is_some() || self.sums.is_some()
     }
 
-    /// Whether the sums vouch for the number, so that they will tell of the state too.
-    fn vouches(&self) -> bool {
-        let written = self.sums.as_deref().and_then(Sums::parse);
-        let seq = self.seq.as_deref().map(Sum::of);
-        self.waiting.is_none()
-            && written.map(|sums| sums.seq) == seq
-            && seq.is_some()
-            && !self.places.are_newer_than_sums(&self.places.seq)
+    /// The number that native minisnap wrote last.
+    fn in_place(&self) -> Option<&Small> {
+        self.native_seq.as_ref().or(self.seq.as_ref())
+    }
+
+    /// Whether native minisnap wrote the state in place, and the number `seq`, after the sums.
+    fn is_newer_than_sums(&self, seq: &Small) -> bool {
+        self.sums.as_ref().is_some_and(|sums| are_newer(&[&self.state, &seq.place], &sums.place))
+    }
+
+    /// The number for which these sums vouch.
+    fn seq_of(&self, sums: &Sums) -> Option<&Small> {
+        [&self.seq, &self.new_seq].into_iter().flatten().find(|seq| Sum::of(&seq.text) == sums.seq)
+    }
+
+    /// The number for which the sums in place vouch, so that they tell of the state, too.
+    fn vouched_seq(&self) -> Option<&Small> {
+        self.seq_of(&Sums::parse(&self.sums.as_ref()?.text)?)
+    }
+
+    /// What is damaged of a snapshot that was committed and not yet moved into place, and beside what it was written.
+    fn damaged_commit<D: Dir>(&self, dir: &D) -> Result<Option<(&'static str, &'static str)>> {
+        let Some(sums) = &self.sums else { return Ok(None) };
+        let Some(written) = Sums::parse(&sums.text) else { return Ok(None) };
+        // Before the commit, its sums have their new name, or are not made yet and others are in place: of what is in place
+        // as well, unless native minisnap wrote over that.
+        let is_renamed = self.new_sums.as_ref().is_none_or(|new| new.text == sums.text);
+        if !is_renamed || self.in_place().is_some_and(|seq| self.is_newer_than_sums(seq)) {
+            return Ok(None);
+        }
+        if self.seq_of(&written).is_some_and(|seq| seq.place.name == NEW_SEQ) {
+            return Ok(Some((if self.new_state.is_empty() { STATE } else { NEW_STATE }, NEW_SEQ)));
+        }
+        let state = Text::read(dir, &self.new_state, State::Sum, false)?;
+        let is_waiting = state.is_some_and(|text| text.scanned.sum == written.state);
+        let seq = if self.new_seq.is_some() { NEW_SEQ } else { SEQ };
+        Ok(is_waiting.then_some((seq, NEW_STATE)))
+    }
+
+    /// Whether a file in place, of those that the new sums vouch for, was renamed: then its new name is gone, or, as a
+    /// torn rename leaves it, leads to the same file. A file of the snapshot before may have the same contents.
+    fn shows_a_rename<D: Dir>(&self, dir: &D, state: &Place, seq: &Small) -> Result<bool> {
+        let is_same = |name, new| match dir.is_same_file(name, new) {
+            // One went away, which is seen when all is looked at again; or the host cannot tell, so that nothing shows.
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::Unsupported) => Ok(false),
+            is_same => is_same.map_err(|e| Error::io("look at", name, &e)),
+        };
+        Ok((state.name == STATE && (self.new_state.is_empty() || is_same(STATE, NEW_STATE)?))
+            || (seq.place.name == SEQ && (self.new_seq.is_none() || is_same(SEQ, NEW_SEQ)?)))
     }
 }
 
+/// Whether all of these were written after the sums. Native minisnap always writes state and number, and never the sums;
+/// what is damaged, or torn by a copy that keeps the times, is as old as it was.
+fn are_newer(places: &[&Place], sums: &Place) -> bool {
+    let written = |place: &Place| place.entry.and_then(|entry| entry.modified);
+    places.iter().all(|place| written(sums).is_some_and(|sums| written(place) > Some(sums)))
+}
+
 /// A state that was read.
-struct Text<R> {
+struct Text<'p, R> {
+    place: &'p Place,
     scanned: Scanned,
     body: Body<R>,
 }
 
-impl<R: io::Read + io::Seek> Text<R> {
-    /// Reads the state that belongs to `stamp`, or `None` if there is none; checks that it is JSON unless the sums show
-    /// what it is.
-    fn read<D: Dir<Reader = R>>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Option<Self>> {
-        let place = &stamp.places.state;
+impl<'p, R: io::Read + io::Seek> Text<'p, R> {
+    /// Reads a state, or `None` if there is none; checks that it is JSON if nothing else shows what it is.
+    fn read<D: Dir<Reader = R>>(
+        dir: &D,
+        place: &'p Place,
+        wanted: State,
+        check_json: bool,
+    ) -> Result<Option<Self>> {
         let Some(file) = place.open(dir)? else { return Ok(None) };
         let failed = |error: &io::Error| match Error::io("read", &place.name, error) {
             Error::Io(problem) => {
@@ -269,41 +321,93 @@ impl<R: io::Read + io::Seek> Text<R> {
         };
         let mut body = Body::new(file, Extent::WHOLE).map_err(|error| failed(&error))?;
         let expected = place.entry.map_or(0, |entry| entry.size);
-        match body.scan(wanted, expected, !stamp.vouches()) {
-            Ok(scanned) => Ok(Some(Text { scanned, body })),
+        match body.scan(wanted, expected, check_json) {
+            Ok(scanned) => Ok(Some(Text { place, scanned, body })),
             Err(Failure::Read(error)) => Err(failed(&error)),
             Err(Failure::Refused(error)) => Err(error),
         }
     }
+
+    fn found(self, seq: u64, verified: bool) -> Found<R> {
+        let modified = self.place.entry.and_then(|entry| entry.modified);
+        Found { seq, verified, modified, state: self.scanned, body: self.body }
+    }
 }
 
-/// Judges what was read while nothing changed, or what the sums vouch for.
-fn conclude<R>(stamp: &Stamp, state: Option<Text<R>>) -> Result<Found<R>> {
-    let places = &stamp.places;
-    let Some(state) = state else { return Err(missing(STATE)) };
-    let (seq, verdict) = stamp.judge(&state);
-    let Some((seq, seq_place)) = seq else { return Err(missing(SEQ)) };
-    let verified = match verdict {
+/// The sums in place, and the number, if they vouch for it.
+fn vouched_in_place<D: Dir>(dir: &D) -> Result<Option<(Sums, Small)>> {
+    let Some(sums) = Small::read(dir, Place::look(dir, SUMS)?)? else { return Ok(None) };
+    let Some(seq) = Small::read(dir, Place::look(dir, SEQ)?)? else { return Ok(None) };
+    let sums = Sums::parse(&sums.text).filter(|sums| sums.seq == Sum::of(&seq.text));
+    Ok(sums.map(|sums| (sums, seq)))
+}
+
+/// The snapshot in place, if its sums vouch for it: then nothing else matters.
+fn in_place<D: Dir>(dir: &D, wanted: State) -> Result<Option<Found<D::Reader>>> {
+    let Some((written, seq)) = vouched_in_place(dir)? else { return Ok(None) };
+    let state = Place::look(dir, STATE)?;
+    match Text::read(dir, &state, wanted, false)? {
+        Some(text) if text.scanned.sum == written.state => Ok(Some(text.found(seq.parse()?, true))),
+        _ => Ok(None),
+    }
+}
+
+/// A state, and the sums and the number that go with it.
+type Verified<'s, R> = (Text<'s, R>, &'s Small, &'s Small);
+
+/// The snapshot for which sums vouch: those in place, or new ones whose rename a power cut took and kept a later one.
+fn verified<'s, D: Dir>(dir: &D, stamp: &'s Stamp, wanted: State) -> Result<Option<Verified<'s, D::Reader>>> {
+    for sums in [&stamp.sums, &stamp.new_sums].into_iter().flatten() {
+        let Some(written) = Sums::parse(&sums.text) else { continue };
+        let Some(seq) = stamp.seq_of(&written) else { continue };
+        let mut states = [&stamp.state, &stamp.new_state];
+        if seq.place.name == NEW_SEQ {
+            // The number is renamed last: the state that goes with it may have its new name, and that in place be old.
+            states.reverse();
+        }
+        for state in states {
+            if sums.place.name == SUMS || stamp.shows_a_rename(dir, state, seq)? {
+                match Text::read(dir, state, wanted, false)? {
+                    Some(text) if text.scanned.sum == written.state => return Ok(Some((text, sums, seq))),
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Reads what is stored, and judges it.
+fn find<D: Dir>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Found<D::Reader>> {
+    if let Some((text, _, seq)) = verified(dir, stamp, wanted)? {
+        return Ok(text.found(seq.parse()?, true));
+    }
+    if let Some((damaged, other)) = stamp.damaged_commit(dir)? {
+        return Err(Error::Corrupt(format!(
+            "`{damaged}` is not what was written with `{other}`: take `{STATE}` and `{SEQ}` from one backup"
+        )));
+    }
+    let Some(text) = Text::read(dir, &stamp.state, wanted, true)? else { return Err(missing(STATE)) };
+    let Some(seq) = stamp.in_place() else { return Err(missing(SEQ)) };
+    let sums = stamp.sums.as_ref().map(|sums| &sums.text[..]);
+    let found = Sums { state: text.scanned.sum, seq: Sum::of(&seq.text) };
+    let verified = match Verdict::of(sums, stamp.is_newer_than_sums(seq), found) {
         Verdict::Verified => true,
         Verdict::Unverified => false,
-        Verdict::StateDiffers => return Err(differs(&places.state, seq_place, places)),
-        Verdict::SeqDiffers => return Err(differs(seq_place, &places.state, places)),
-        Verdict::BothDiffer => return Err(torn(seq_place, places)),
-        Verdict::Unreadable => return Err(unreadable_sums(places)),
+        Verdict::StateDiffers => return Err(differs(STATE, &seq.place.name)),
+        Verdict::SeqDiffers => return Err(differs(&seq.place.name, STATE)),
+        Verdict::BothDiffer => return Err(torn(&seq.place.name)),
+        Verdict::Unreadable => return Err(unreadable_sums()),
     };
-    let seq = files::parse_seq(seq, &seq_place.name)?;
+    let seq = seq.parse()?;
     // Without sums, that it can be read at all is all that shows damage.
-    if let (false, Err(error)) = (verified, &state.scanned.json) {
-        let name = &places.state.name;
-        return Err(match error {
-            json::Error::Invalid(invalid) => Error::Corrupt(format!(
-                "`{name}` is not valid JSON: {invalid}; take it and `{SEQ}` from one backup"
-            )),
-            json::Error::Write(error) => Error::io("check", name, error),
-        });
+    match &text.scanned.json {
+        Err(json::Error::Invalid(invalid)) if !verified => Err(Error::Corrupt(format!(
+            "`{STATE}` is not valid JSON: {invalid}; take it and `{SEQ}` from one backup"
+        ))),
+        Err(json::Error::Write(error)) if !verified => Err(Error::io("check", STATE, error)),
+        _ => Ok(text.found(seq, verified)),
     }
-    let modified = places.state.entry.and_then(|entry| entry.modified);
-    Ok(Found { seq, verified, modified, state: state.scanned, body: state.body })
 }
 
 fn missing(name: &str) -> Error {
@@ -313,25 +417,22 @@ fn missing(name: &str) -> Error {
     ))
 }
 
-fn differs(damaged: &Place, other: &Place, places: &Places) -> Error {
-    let (damaged, other, sums) = (&damaged.name, &other.name, &places.sums.name);
+fn differs(damaged: &str, other: &str) -> Error {
     Error::Corrupt(format!(
-        "`{damaged}` is not what was written with `{other}`: take both from one backup, \
-         or, if another program wrote it, remove `{sums}` to accept the two as they are"
+        "`{damaged}` is not what was written with `{other}`: take both from one backup, or, if another program wrote \
+         `{STATE}` and `{SEQ}`, remove `{SUMS}` to accept the two as they are"
     ))
 }
 
-fn torn(seq: &Place, places: &Places) -> Error {
-    let (state, seq, sums) = (&places.state.name, &seq.name, &places.sums.name);
+fn torn(seq: &str) -> Error {
     Error::Corrupt(format!(
-        "`{state}` and `{seq}` are not what was written with `{sums}`: take all from one backup, or, if another program \
-         wrote them, remove `{sums}` to accept the two as they are"
+        "`{STATE}` and `{seq}` are not what was written with `{SUMS}`: take all from one backup, or, if another program \
+         wrote them, remove `{SUMS}` to accept the two as they are"
     ))
 }
 
-fn unreadable_sums(places: &Places) -> Error {
-    let (state, seq, sums) = (&places.state.name, &places.seq.name, &places.sums.name);
+fn unreadable_sums() -> Error {
     Error::Corrupt(format!(
-        "`{sums}` does not hold two sums: remove it to accept `{state}` and `{seq}` unverified"
+        "`{SUMS}` does not hold two sums: remove it to accept `{STATE}` and `{SEQ}` unverified"
     ))
 }

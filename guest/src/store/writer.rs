@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::{Settings, Shared, Store};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
-use crate::files::{self, Numbered, Place};
+use crate::files::{self, Numbered, Place, sync_dir};
 use crate::json::{self, Formatter};
 use crate::layout::{Contents, Layout};
 use crate::limits::Allowance;
@@ -65,15 +65,20 @@ impl<D: Dir> Writer<D> {
         let allowance = Allowance { max_state: store.settings.max_state, room: store.room(&contents)? };
         let (formatter, before) = match contents.layout()?.unwrap_or(store.settings.layout) {
             Layout::Pair => {
-                match pair::read::newest_seq(&store.dir)? {
-                    Some(newest) if seq < newest => return Err(Error::Stale(newest)),
-                    _ => {}
+                let newest = pair::read::newest(&store.dir)?;
+                match newest {
+                    Some(newest) if seq < newest.seq => return Err(Error::Stale(newest.seq)),
+                    _ => store.shared.durable.set(false),
+                }
+                if newest.is_some_and(|newest| newest.is_over_ours) {
+                    pair::remove_stale_sums(&store.dir)?;
                 }
                 let draft = Draft::Pair(pair::Draft::begin(&store.dir, allowance)?);
                 (Formatter::new(draft), Before::default())
             }
             Layout::Numbered => {
                 let before = store.check_not_stale(contents, seq)?;
+                store.shared.durable.set(false);
                 let draft = numbered::Draft::begin(&store.dir, seq, allowance)?;
                 (
                     Formatter::new(Draft::Numbered(draft)).after(envelope::head(seq).as_bytes()).nested(1),
@@ -120,14 +125,15 @@ impl<D: Dir> Writer<D> {
     pub fn commit(self) -> Result<()> {
         let Writer { formatter, seq, before, store, _alone, .. } = self;
         match formatter.finish()? {
-            Draft::Pair(draft) => draft.commit(seq),
+            Draft::Pair(draft) => draft.commit(seq)?,
             Draft::Numbered(draft) => {
                 draft.commit(&before.damaged)?;
                 // It is durable, whether or not others can be removed.
                 store.prune(seq, before);
-                Ok(())
             }
         }
+        store.shared.durable.set(true);
+        Ok(())
     }
 }
 
@@ -155,15 +161,20 @@ impl<D: Dir> Store<D> {
         Ok(names.iter().filter(|name| files::is_leftover(name)).count() as u64)
     }
 
-    /// Finishes or removes what an earlier crash left, and says what the directory holds then.
+    /// Finishes or removes what an earlier crash left, and says what the directory holds then, durably.
     fn settle(&self) -> Result<Contents> {
+        let was_durable = self.shared.durable.replace(false);
+        if !was_durable {
+            // What follows builds on what a process left that may have been killed before its sync.
+            sync_dir(&self.dir)?;
+        }
         let contents = Contents::look_alone(&self.dir)?;
         self.shared.known.retain(&contents);
-        let layout = contents.layout()?.unwrap_or(self.settings.layout);
+        contents.layout()?;
         numbered::settle(&self.dir, &contents)?;
-        if layout == Layout::Pair || contents.native_temporary {
-            pair::settle(&self.dir)?;
-        }
+        pair::settle(&self.dir, &contents)?;
+        // Only a commit makes it true: whoever may not write has no right to rely on that nobody else does.
+        self.shared.durable.set(was_durable);
         Ok(contents)
     }
 

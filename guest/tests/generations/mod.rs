@@ -54,6 +54,11 @@ pub fn damage(dir: &Path, seq: u64) {
     fs::write(path, damaged).unwrap();
 }
 
+/// How often the directory was synced.
+pub fn syncs(dir: &FaultyDir) -> usize {
+    dir.log().iter().filter(|operation| *operation == "sync /").count()
+}
+
 /// What was done to the disk, in order.
 pub fn edits(dir: &FaultyDir) -> Vec<String> {
     let mut log = dir.log();

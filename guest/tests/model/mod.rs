@@ -25,6 +25,8 @@ pub struct ModelDir {
     /// The change of this number, and every later one, is not made: the program was killed.
     pub killed_at: Option<usize>,
     pub changes: Rc<Cell<usize>>,
+    /// The change of this number fails, and is made or not.
+    pub fails: Option<(usize, bool)>,
 }
 
 impl ModelDir {
@@ -37,6 +39,7 @@ impl ModelDir {
             syncs,
             killed_at: None,
             changes,
+            fails: None,
         }
     }
 
@@ -50,16 +53,19 @@ impl ModelDir {
         if self.killed_at.is_some_and(|at| at <= number) {
             return Err(io::Error::other("killed"));
         }
+        let fails = self.fails.filter(|(at, _)| *at == number);
+        if let Some((_, false)) = fails {
+            return Err(io::Error::other("failed"));
+        }
         let changed = change(&mut self.machine.borrow_mut());
         (self.look)(&self.machine.borrow());
-        changed
+        if fails.is_some() { Err(io::Error::other("failed, and was done")) } else { changed }
     }
 
-    fn sync_node(&self, node: impl FnOnce(&Machine) -> Option<Node>) -> io::Result<()> {
+    fn sync_node(&self, node: Node) -> io::Result<()> {
         let number = self.syncs.replace(self.syncs.get() + 1);
         self.change(|machine| {
             if self.without_sync != Some(number) {
-                let node = node(machine).ok_or(ErrorKind::NotFound)?;
                 machine.sync(node);
             }
             Ok(())
@@ -83,6 +89,11 @@ impl Dir for ModelDir {
         }))
     }
 
+    fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool> {
+        let disk = &self.machine.borrow().now;
+        Ok(disk.find(name).ok_or(ErrorKind::NotFound)? == disk.find(other).ok_or(ErrorKind::NotFound)?)
+    }
+
     fn open(&self, name: &str) -> io::Result<Self::Reader> {
         let disk = &self.machine.borrow().now;
         let contents = disk.find(name).and_then(|node| disk.files.get(&node)).ok_or(ErrorKind::NotFound)?;
@@ -94,10 +105,6 @@ impl Dir for ModelDir {
         Ok(ModelFile { node, written: 0, dir: self.clone() })
     }
 
-    fn make_dir(&self, name: &str) -> io::Result<()> {
-        self.change(|machine| machine.make_dir(name))
-    }
-
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.change(|machine| machine.rename(from, to))
     }
@@ -106,18 +113,13 @@ impl Dir for ModelDir {
         self.change(|machine| machine.remove(name))
     }
 
-    fn remove_dir(&self, name: &str) -> io::Result<()> {
-        self.remove_file(name)
-    }
-
-    fn list(&self, name: &str) -> io::Result<Listing> {
+    fn list(&self) -> io::Result<Listing> {
         let disk = &self.machine.borrow().now;
-        let entries = disk.find(name).and_then(|node| disk.dirs.get(&node)).ok_or(ErrorKind::NotFound)?;
-        Ok(Listing { names: entries.keys().cloned().collect(), nameless: None })
+        Ok(Listing { names: disk.dirs[&0].keys().cloned().collect(), nameless: None })
     }
 
-    fn sync(&self, name: &str) -> io::Result<()> {
-        self.sync_node(|machine| machine.now.find(name))
+    fn sync(&self) -> io::Result<()> {
+        self.sync_node(0)
     }
 }
 
@@ -144,6 +146,6 @@ impl Write for ModelFile {
 
 impl Sync for ModelFile {
     fn sync(&mut self) -> io::Result<()> {
-        self.dir.sync_node(|_| Some(self.node))
+        self.dir.sync_node(self.node)
     }
 }

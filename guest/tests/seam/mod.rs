@@ -83,6 +83,11 @@ impl Dir for FaultyDir {
         self.0.dir.entry(name)
     }
 
+    fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool> {
+        self.step(format!("look at {name}"))?;
+        self.0.dir.is_same_file(name, other)
+    }
+
     fn open(&self, name: &str) -> io::Result<FaultyFile> {
         self.step(format!("open {name}"))?;
         Ok(FaultyFile { file: self.0.dir.open(name)?, name: name.to_owned(), dir: self.clone() })
@@ -91,11 +96,6 @@ impl Dir for FaultyDir {
     fn create(&self, name: &str) -> io::Result<FaultyFile> {
         self.step(format!("create {name}"))?;
         Ok(FaultyFile { file: self.0.dir.create(name)?, name: name.to_owned(), dir: self.clone() })
-    }
-
-    fn make_dir(&self, name: &str) -> io::Result<()> {
-        self.step(format!("make {name}/"))?;
-        self.0.dir.make_dir(name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -108,14 +108,9 @@ impl Dir for FaultyDir {
         self.0.dir.remove_file(name)
     }
 
-    fn remove_dir(&self, name: &str) -> io::Result<()> {
-        self.step(format!("remove {name}/"))?;
-        self.0.dir.remove_dir(name)
-    }
-
-    fn list(&self, name: &str) -> io::Result<Listing> {
-        self.step(format!("list {name}/"))?;
-        let mut listing = self.0.dir.list(name)?;
+    fn list(&self) -> io::Result<Listing> {
+        self.step("list /".to_owned())?;
+        let mut listing = self.0.dir.list()?;
         if let Fault::Nameless(nameless) = self.0.fault
             && let Some(at) = listing.names.iter().position(|name| name == nameless)
         {
@@ -125,9 +120,9 @@ impl Dir for FaultyDir {
         Ok(listing)
     }
 
-    fn sync(&self, name: &str) -> io::Result<()> {
-        self.step(format!("sync {name}/"))?;
-        self.0.dir.sync(name)
+    fn sync(&self) -> io::Result<()> {
+        self.step("sync /".to_owned())?;
+        self.0.dir.sync()
     }
 }
 

@@ -80,12 +80,9 @@ impl Floor {
     /// Writes the file of a generation.
     pub fn numbered(&self, bytes: &[u8], seq: u64) {
         let path = |seq: u64, end: &str| self.dir.join(format!("snapshot_{seq:020}.json{end}"));
-        let pending = self.dir.join("snapshot.pending");
         write_synced(&path(seq, ".tmp"), bytes);
-        File::create(&pending).expect("made");
         fs::rename(path(seq, ".tmp"), path(seq, "")).expect("renamed");
         sync(&self.dir);
-        fs::remove_file(&pending).expect("removed");
         if let Some(oldest) = seq.checked_sub(KEEP as u64) {
             fs::remove_file(path(oldest, "")).ok();
         }
@@ -93,20 +90,15 @@ impl Floor {
 
     /// Writes the three files of a pair.
     pub fn pair(&self, bytes: &[u8], seq: u64) {
-        let (tmp, commit) = (self.dir.join("snapshot.tmp"), self.dir.join("snapshot.commit"));
-        let names = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
-        fs::create_dir(&tmp).expect("made");
-        write_synced(&tmp.join(names[0]), bytes);
-        write_synced(&tmp.join(names[1]), seq.to_string().as_bytes());
-        write_synced(&tmp.join(names[2]), &[b'0'; 158]);
-        sync(&tmp);
-        fs::rename(&tmp, &commit).expect("renamed");
+        let new = |name: &str| self.dir.join(format!("{name}.new"));
+        write_synced(&new("snapshot.json"), bytes);
+        write_synced(&new("snapshot.seq"), seq.to_string().as_bytes());
+        write_synced(&new("snapshot.sum"), &[b'0'; 95]);
         sync(&self.dir);
-        for name in names {
-            fs::rename(commit.join(name), self.dir.join(name)).expect("renamed");
+        for name in ["snapshot.sum", "snapshot.json", "snapshot.seq"] {
+            fs::rename(new(name), self.dir.join(name)).expect("renamed");
         }
         sync(&self.dir);
-        fs::remove_dir(&commit).expect("removed");
     }
 }
 

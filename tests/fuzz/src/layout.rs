@@ -15,19 +15,17 @@ use model::{Disk, Machine, ModelDir};
 mod model;
 
 /// Names that a layout or a crash knows, and some that look like those.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 18] = [
     "snapshot.json",
     "snapshot.seq",
     "snapshot.sum",
     "snapshot.json.tmp",
     "snapshot.seq.tmp",
-    "snapshot.tmp/snapshot.json",
-    "snapshot.tmp/snapshot.seq",
-    "snapshot.commit/snapshot.json",
-    "snapshot.commit/snapshot.seq",
-    "snapshot.commit/snapshot.sum",
-    "snapshot.commit/notes",
-    "snapshot.pending",
+    "snapshot.json.new",
+    "snapshot.seq.new",
+    "snapshot.sum.new",
+    "snapshot.json.new/notes",
+    "snapshot.json.tmp/notes",
     "snapshot_00000000000000000007.json",
     "snapshot_00000000000000000008.json",
     "snapshot_00000000000000000009.json",
@@ -36,8 +34,6 @@ const NAMES: [&str; 22] = [
     "snapshot_00000000000000000008.json.damaged",
     "snapshot_9.bak",
     ".tmpa1B2c3",
-    "snapshot.commit",
-    "snapshot.tmp",
 ];
 
 const STATES: [&str; 4] = ["{\"a\":[1,2]}", "7", "\"\u{e9}\\u00e9\"", "[[],{}]"];

@@ -279,9 +279,10 @@ fn is_of_a_store(name: &OsStr) -> bool {
         // After a crash of native minisnap, the number of a committed snapshot.
         "snapshot.seq.tmp",
         "snapshot.sum",
-        "snapshot.tmp",
-        "snapshot.commit",
-        "snapshot.pending",
+        // After a crash, files of a committed snapshot.
+        "snapshot.json.new",
+        "snapshot.seq.new",
+        "snapshot.sum.new",
     ];
     let numbered = name.as_bytes().strip_prefix(b"snapshot_").and_then(|rest| rest.split_at_checked(20));
     let is_generation = numbered
