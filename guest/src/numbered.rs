@@ -268,7 +268,7 @@ pub fn prune<D: Dir>(
         retention.max_total < u64::MAX && held(dir, &|_| true).is_ok_and(|held| held > retention.max_total);
     // Unless some must go, none is read.
     if is_over || generations.len() > retention.keep {
-        let (mut older, mut sound) = (generations.iter(), 0);
+        let (mut older, mut sound) = (generations.get(1..).unwrap_or_default().iter(), 1);
         while sound < retention.keep
             && let Some(&seq) = older.next()
         {

@@ -373,10 +373,9 @@ impl<D: Dir> Store<D> {
 
     /// Looks what the directory holds until `read` finds in it what was seen.
     fn look<T>(&self, read: impl Fn(&Contents, Option<Layout>) -> Result<Option<T>>) -> Result<T> {
-        self.check_dir()?;
         let mut before: Option<Contents> = None;
         for _ in 0..ATTEMPTS {
-            let contents = Contents::look(&self.dir)?;
+            let contents = self.in_dir(Contents::look(&self.dir))?;
             self.shared.known.retain(&contents);
             let is_same = before.as_ref().is_some_and(|before| contents.holds_the_same_as(before));
             match read(&contents, contents.layout()?) {
@@ -488,18 +487,17 @@ impl<D: Dir> Store<D> {
         if self.shared.durable.get() { Ok(()) } else { files::make_durable(&self.dir) }
     }
 
-    /// A missing directory must not be taken for an empty one: a host that forgot to grant it would
-    /// lose every snapshot silently.
-    fn check_dir(&self) -> Result<()> {
-        match files::retry(|| self.dir.entry("")) {
-            Ok(Some(entry)) if entry.kind == Kind::Dir => Ok(()),
-            Ok(_) => Err(Error::Io(
+    /// The same result, but of what failed for want of a directory, it says so.
+    fn in_dir<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| match files::retry(|| self.dir.entry("")) {
+            Ok(Some(entry)) if entry.kind == Kind::Dir => error,
+            Ok(_) => Error::Io(
                 "no directory is granted to the snapshot store: preopen one at `/snapshots`, \
                  or at the path that `MINISNAP_DIR` names"
                     .to_owned(),
-            )),
-            Err(error) => Err(Error::io("look at", files::WHOLE, &error)),
-        }
+            ),
+            Err(_) => error,
+        })
     }
 }
 

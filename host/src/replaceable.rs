@@ -10,15 +10,10 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::error::{Error, Result};
 
-/// What a create renames, and what it renames that to.
-const NAMES: [&str; 6] = [
-    "snapshot.json",
-    "snapshot.seq",
-    "snapshot.sum",
-    "snapshot.json.new",
-    "snapshot.seq.new",
-    "snapshot.sum.new",
-];
+/// What a create replaces.
+const NAMES: [&str; 3] = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
+/// What it makes first, and cannot make where another user's file cannot be removed.
+const NEW: [&str; 3] = ["snapshot.json.new", "snapshot.seq.new", "snapshot.sum.new"];
 
 /// Checks that this process can read the files that it makes. One that cannot would make a snapshot that nobody can
 /// restore, and that no later create gets past.
@@ -55,7 +50,7 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
     let only_own = Mode::from_raw_mode(folder.stx_mode.into()).contains(Mode::SVTX)
         && folder.stx_uid != user
         && !may_replace_all();
-    for name in NAMES {
+    for name in NAMES.into_iter().chain(NEW).take(if only_own { 6 } else { 3 }) {
         let file = match look(&dir.join(name), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(file) => file,
             Err(Errno::NOENT) => continue,

@@ -59,7 +59,6 @@ enum Draft<D: Dir> {
 
 impl<D: Dir> Writer<D> {
     pub(super) fn open(store: &Store<D>, seq: u64) -> Result<Self> {
-        store.check_dir()?;
         let alone = Alone::new(&store.shared)?;
         let contents = store.settle()?;
         let allowance = Allowance { max_state: store.settings.max_state, room: store.room(&contents)? };
@@ -146,7 +145,6 @@ impl<D: Dir> Store<D> {
     /// [`Corrupt`](Error::Corrupt), [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied),
     /// [`Busy`](Error::Busy) while there is a [`Writer`], or [`Io`](Error::Io).
     pub fn settle_leftovers(&self) -> Result<u64> {
-        self.check_dir()?;
         let _alone = Alone::new(&self.shared)?;
         let leftovers = self.count_leftovers()?;
         if leftovers == 0 {
@@ -157,7 +155,7 @@ impl<D: Dir> Store<D> {
     }
 
     fn count_leftovers(&self) -> Result<u64> {
-        let names = files::list(&self.dir)?.names;
+        let names = self.in_dir(files::list(&self.dir))?.names;
         Ok(names.iter().filter(|name| files::is_leftover(name)).count() as u64)
     }
 
@@ -166,9 +164,9 @@ impl<D: Dir> Store<D> {
         let was_durable = self.shared.durable.replace(false);
         if !was_durable {
             // What follows builds on what a process left that may have been killed before its sync.
-            sync_dir(&self.dir)?;
+            self.in_dir(sync_dir(&self.dir))?;
         }
-        let contents = Contents::look_alone(&self.dir)?;
+        let contents = self.in_dir(Contents::look_alone(&self.dir))?;
         self.shared.known.retain(&contents);
         contents.layout()?;
         numbered::settle(&self.dir, &contents)?;
