@@ -110,7 +110,7 @@ fn under_a_umask_that_takes_ones_own_rights_a_create_is_refused_and_leaves_nothi
         let done = run(Command::new("sh").args(["-c", &script]).arg(cli().get_program()).arg(&dir), "");
         assert_eq!(done.code, Some(10), "{done:?}");
         assert!(
-            done.stderr.contains(&format!("the umask {umask} takes this process the rights")),
+            done.stderr.contains(&format!("the umask {umask} denies this process access to its own files")),
             "{done:?}"
         );
         assert_eq!(fs::read_dir(&dir).map_or(0, Iterator::count), before);

@@ -81,8 +81,8 @@ impl Default for Settings {
 struct Shared {
     /// Whether there is a writer.
     writing: Cell<bool>,
-    /// Whether all that the directory holds is durable: nobody else writes there once this store has settled it. False
-    /// until then, and from when a writer is opened until its commit has ended well.
+    /// Whether all that the directory holds is durable: true from when a commit has ended well until the next writer is
+    /// opened. Before the first commit, another store may write there.
     durable: Cell<bool>,
     /// The numbers of the generations that readers have open, one for each reader.
     reading: RefCell<Vec<u64>>,

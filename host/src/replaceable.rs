@@ -27,7 +27,7 @@ pub(crate) fn check_umask() -> Result<()> {
     let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     match umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok()) {
         Some(umask) if umask & 0o700 != 0 => Err(Error::Io(format!(
-            "the umask {umask:04o} takes this process the rights to what it makes: set it to 0077 or 0022"
+            "the umask {umask:04o} denies this process access to its own files: set it to 0077 or 0022"
         ))),
         _ => Ok(()),
     }

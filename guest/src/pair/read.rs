@@ -106,7 +106,7 @@ pub struct Newest {
 
 /// The stored snapshot of a directory that is settled and that nobody else writes, or `None` if there is none.
 ///
-/// Does not read the state.
+/// Does not read the state, unless times say that it is newer than the sums.
 ///
 /// # Errors
 ///
@@ -117,6 +117,10 @@ pub fn newest<D: Dir>(dir: &D) -> Result<Option<Newest>> {
     let seq = Small::read(dir, Place::look(dir, SEQ)?)?;
     match trusted(&Place::look(dir, STATE)?, seq.as_ref(), sums.as_ref()) {
         Err(Error::Corrupt(problem)) => Err(Error::Corrupt(damage::explain(dir, problem))),
+        // Many a copy makes new times, and keeps what the sums vouch for.
+        Ok(Some(Newest { seq, is_over_ours: true })) => {
+            Ok(Some(Newest { seq, is_over_ours: in_place(dir, State::Sum)?.is_none() }))
+        }
         newest => newest,
     }
 }
@@ -161,20 +165,28 @@ pub fn native_number_belongs<D: Dir>(dir: &D) -> Result<bool> {
 ///
 /// # Errors
 ///
-/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+/// [`Corrupt`](Error::Corrupt) if a file of a snapshot that was committed is damaged, [`AccessDenied`](Error::AccessDenied)
+/// or [`Io`](Error::Io).
 pub fn waiting<D: Dir>(dir: &D) -> Result<Vec<&'static str>> {
     let stamp = Stamp::take(dir)?;
-    let mut waiting = files::NEW.map(|(name, _)| name).to_vec();
-    if let Some((found, sums, seq)) = verified(dir, &stamp, State::Sum)? {
-        waiting.retain(|name| [found.place, &sums.place, &seq.place].iter().any(|place| place.name == *name));
-    } else if stamp.damaged_commit(dir)?.is_some() {
-        // What it replaces is older.
-        let is_there = [(NEW_STATE, !stamp.new_state.is_empty()), (NEW_SEQ, stamp.new_seq.is_some())];
-        waiting.retain(|name| is_there.contains(&(*name, true)));
-    } else {
-        waiting.clear();
+    let is_in_place = |seq: &Small| seq.place.name == SEQ;
+    match verified(dir, &stamp, State::Sum) {
+        Ok(Some((found, sums, seq))) => {
+            let names = [&found.place.name, &sums.place.name, &seq.place.name];
+            Ok(files::NEW
+                .map(|(name, _)| name)
+                .into_iter()
+                .filter(|name| names.iter().any(|of| *of == name))
+                .collect())
+        }
+        // The number in place is the stored one, and no state that can be read goes with it: whatever is there may be replaced.
+        Ok(None) | Err(_) if stamp.vouched_seq().is_some_and(is_in_place) => Ok(Vec::new()),
+        Ok(None) => match stamp.check_commit(dir) {
+            Err(Error::Corrupt(problem)) => Err(Error::Corrupt(damage::explain(dir, problem))),
+            checked => checked.map(|()| Vec::new()),
+        },
+        Err(error) => Err(error),
     }
-    Ok(waiting)
 }
 
 /// A short file that was read.
@@ -262,8 +274,8 @@ impl Stamp {
     fn damaged_commit<D: Dir>(&self, dir: &D) -> Result<Option<(&'static str, &'static str)>> {
         let Some(sums) = &self.sums else { return Ok(None) };
         let Some(written) = Sums::parse(&sums.text) else { return Ok(None) };
-        // Before the commit, its sums have their new name, or are not made yet and others are in place: of what is in place
-        // as well, unless native minisnap wrote over that.
+        // Before its commit, a create's sums have their new name or are not made yet. Those in place match the pair in place
+        // then, unless another program wrote over it.
         let is_renamed = self.new_sums.as_ref().is_none_or(|new| new.text == sums.text);
         if !is_renamed || self.in_place().is_some_and(|seq| self.is_newer_than_sums(seq)) {
             return Ok(None);
@@ -271,10 +283,27 @@ impl Stamp {
         if self.seq_of(&written).is_some_and(|seq| seq.place.name == NEW_SEQ) {
             return Ok(Some((if self.new_state.is_empty() { STATE } else { NEW_STATE }, NEW_SEQ)));
         }
-        let state = Text::read(dir, &self.new_state, State::Sum, false)?;
-        let is_waiting = state.is_some_and(|text| text.scanned.sum == written.state);
+        let is_of_the_sums = |state| -> Result<bool> {
+            Ok(Text::read(dir, state, State::Sum, false)?
+                .is_some_and(|text| text.scanned.sum == written.state))
+        };
         let seq = if self.new_seq.is_some() { NEW_SEQ } else { SEQ };
-        Ok(is_waiting.then_some((seq, NEW_STATE)))
+        if is_of_the_sums(&self.new_state)? {
+            return Ok(Some((seq, NEW_STATE)));
+        }
+        Ok((seq == NEW_SEQ && is_of_the_sums(&self.state)?).then_some((seq, STATE)))
+    }
+
+    /// Refuses a snapshot that was committed, is not moved into place yet, and is damaged. Whatever is done then could cost
+    /// what is left of it.
+    fn check_commit<D: Dir>(&self, dir: &D) -> Result<()> {
+        match self.damaged_commit(dir)? {
+            None => Ok(()),
+            Some((damaged, other)) => Err(Error::Corrupt(format!(
+                "`{damaged}` is not what was written with `{other}`: take `{STATE}`, `{SEQ}` and `{SUMS}` from one backup, and \
+                 remove those with `.new` behind their names"
+            ))),
+        }
     }
 
     /// Whether a file in place, of those that the new sums vouch for, was renamed: then its new name is gone, or, as a
@@ -346,8 +375,9 @@ fn vouched_in_place<D: Dir>(dir: &D) -> Result<Option<(Sums, Small)>> {
 fn in_place<D: Dir>(dir: &D, wanted: State) -> Result<Option<Found<D::Reader>>> {
     let Some((written, seq)) = vouched_in_place(dir)? else { return Ok(None) };
     let state = Place::look(dir, STATE)?;
-    match Text::read(dir, &state, wanted, false)? {
-        Some(text) if text.scanned.sum == written.state => Ok(Some(text.found(seq.parse()?, true))),
+    match Text::read(dir, &state, wanted, false) {
+        Ok(Some(text)) if text.scanned.sum == written.state => Ok(Some(text.found(seq.parse()?, true))),
+        // Where it cannot be read, the one that is to replace it may be the stored one.
         _ => Ok(None),
     }
 }
@@ -355,8 +385,10 @@ fn in_place<D: Dir>(dir: &D, wanted: State) -> Result<Option<Found<D::Reader>>> 
 /// A state, and the sums and the number that go with it.
 type Verified<'s, R> = (Text<'s, R>, &'s Small, &'s Small);
 
-/// The snapshot for which sums vouch: those in place, or new ones whose rename a power cut took and kept a later one.
+/// The snapshot for which sums vouch: those in place, or the new ones, where a power cut lost their rename and kept a
+/// later one.
 fn verified<'s, D: Dir>(dir: &D, stamp: &'s Stamp, wanted: State) -> Result<Option<Verified<'s, D::Reader>>> {
+    let mut unread = Ok(None);
     for sums in [&stamp.sums, &stamp.new_sums].into_iter().flatten() {
         let Some(written) = Sums::parse(&sums.text) else { continue };
         let Some(seq) = stamp.seq_of(&written) else { continue };
@@ -367,14 +399,18 @@ fn verified<'s, D: Dir>(dir: &D, stamp: &'s Stamp, wanted: State) -> Result<Opti
         }
         for state in states {
             if sums.place.name == SUMS || stamp.shows_a_rename(dir, state, seq)? {
-                match Text::read(dir, state, wanted, false)? {
-                    Some(text) if text.scanned.sum == written.state => return Ok(Some((text, sums, seq))),
-                    _ => {}
+                match Text::read(dir, state, wanted, false) {
+                    Ok(Some(text)) if text.scanned.sum == written.state => {
+                        return Ok(Some((text, sums, seq)));
+                    }
+                    Ok(_) => {}
+                    // The other one may be the stored one.
+                    Err(error) => unread = Err(error),
                 }
             }
         }
     }
-    Ok(None)
+    unread
 }
 
 /// Reads what is stored, and judges it.
@@ -382,11 +418,7 @@ fn find<D: Dir>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Found<D::Reader
     if let Some((text, _, seq)) = verified(dir, stamp, wanted)? {
         return Ok(text.found(seq.parse()?, true));
     }
-    if let Some((damaged, other)) = stamp.damaged_commit(dir)? {
-        return Err(Error::Corrupt(format!(
-            "`{damaged}` is not what was written with `{other}`: take `{STATE}` and `{SEQ}` from one backup"
-        )));
-    }
+    stamp.check_commit(dir)?;
     let Some(text) = Text::read(dir, &stamp.state, wanted, true)? else { return Err(missing(STATE)) };
     let Some(seq) = stamp.in_place() else { return Err(missing(SEQ)) };
     let sums = stamp.sums.as_ref().map(|sums| &sums.text[..]);
