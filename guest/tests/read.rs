@@ -464,7 +464,11 @@ fn what_native_minisnap_may_have_written_last_is_never_replaced_by_what_was_not_
             assert_eq!(store(dir.path()).restore(), Ok(snapshot("1", 1)));
             continue;
         }
-        assert!(matches!(store(dir.path()).restore(), Err(Error::Corrupt(_))), "{state} {seq}, {left}");
+        // With its sums under their new name, nothing was committed, and what is in place is whole.
+        assert_corrupt(
+            dir.path(),
+            if left == 3 { "remove `snapshot.sum` to accept the two as they are" } else { "" },
+        );
         for refused in [0, 10] {
             assert!(matches!(store(dir.path()).create("3", refused), Err(Error::Corrupt(_))));
         }

@@ -392,12 +392,7 @@ fn verified<'s, D: Dir>(dir: &D, stamp: &'s Stamp, wanted: State) -> Result<Opti
     for sums in [&stamp.sums, &stamp.new_sums].into_iter().flatten() {
         let Some(written) = Sums::parse(&sums.text) else { continue };
         let Some(seq) = stamp.seq_of(&written) else { continue };
-        let mut states = [&stamp.state, &stamp.new_state];
-        if seq.place.name == NEW_SEQ {
-            // The number is renamed last: the state that goes with it may have its new name, and that in place be old.
-            states.reverse();
-        }
-        for state in states {
+        for state in [&stamp.state, &stamp.new_state] {
             if sums.place.name == SUMS || stamp.shows_a_rename(dir, state, seq)? {
                 match Text::read(dir, state, wanted, false) {
                     Ok(Some(text)) if text.scanned.sum == written.state => {
