@@ -480,6 +480,23 @@ fn what_native_minisnap_may_have_written_last_is_never_replaced_by_what_was_not_
     }
 }
 
+/// Each was killed before its second rename, native minisnap first; found by the fuzzer.
+#[test]
+fn a_waiting_native_number_goes_with_new_sums_whose_rename_was_lost_before_and_after_it_is_settled() {
+    let (dir, new) = (dir_with_snapshot(), dir());
+    store(new.path()).create("2", 9).unwrap();
+    for (name, to) in [
+        ("snapshot.json", "snapshot.json"),
+        ("snapshot.seq", "snapshot.seq.tmp"),
+        ("snapshot.sum", "snapshot.sum.new"),
+    ] {
+        fs::rename(new.path().join(name), dir.path().join(to)).unwrap();
+    }
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 9)));
+    assert_eq!(store(dir.path()).create("3", 3), Err(Error::Stale(9)));
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 9)));
+}
+
 /// Many a copy makes new times.
 #[test]
 fn a_refused_create_leaves_a_pair_verified_whatever_its_times_are() {

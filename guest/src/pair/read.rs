@@ -153,9 +153,10 @@ fn trusted(state: &Place, seq: Option<&Small>, sums: Option<&Small>) -> Result<O
 pub fn native_number_belongs<D: Dir>(dir: &D) -> Result<bool> {
     let stamp = Stamp::take(dir)?;
     match &stamp.native_seq {
-        Some(seq) if !stamp.state.is_empty() && verified(dir, &stamp, State::Sum)?.is_none() => {
-            seq.parse().map(|_| true)
-        }
+        Some(native) if !stamp.state.is_empty() => match verified(dir, &stamp, State::Sum)? {
+            Some((_, _, seq)) if seq.place.name != NATIVE_SEQ_TMP => Ok(false),
+            _ => native.parse().map(|_| true),
+        },
         _ => Ok(false),
     }
 }
@@ -262,7 +263,8 @@ impl Stamp {
 
     /// The number for which these sums vouch.
     fn seq_of(&self, sums: &Sums) -> Option<&Small> {
-        [&self.seq, &self.new_seq].into_iter().flatten().find(|seq| Sum::of(&seq.text) == sums.seq)
+        let mut numbers = [&self.seq, &self.new_seq, &self.native_seq].into_iter().flatten();
+        numbers.find(|seq| Sum::of(&seq.text) == sums.seq)
     }
 
     /// The number for which the sums in place vouch, so that they tell of the state, too.
