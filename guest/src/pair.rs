@@ -108,16 +108,14 @@ impl<D: Dir> Drop for Undo<D> {
 /// [`Corrupt`](Error::Corrupt), [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or
 /// [`Io`](Error::Io); another attempt goes on where this one stopped.
 pub fn settle<D: Dir>(dir: &D, contents: &Contents) -> Result<()> {
-    if contents.native_temporary {
-        settle_native(dir)?;
-    }
+    // First, since native minisnap's number in place of ours would look as if ours had been renamed.
     if contents.pair_temporary {
         move_into_place(dir, &read::waiting(dir)?)?;
         remove_new(dir)?;
         // So that what follows builds on what is durable.
         sync_dir(dir)?;
     }
-    Ok(())
+    if contents.native_temporary { settle_native(dir) } else { Ok(()) }
 }
 
 /// Native 0.1.2 renames its two temporaries one after the other. Where the first rename happened and

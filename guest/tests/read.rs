@@ -497,6 +497,21 @@ fn a_waiting_native_number_goes_with_new_sums_whose_rename_was_lost_before_and_a
     assert_eq!(store(dir.path()).restore(), Ok(snapshot("2", 9)));
 }
 
+/// A power cut lost the new name of the number; found by the fuzzer.
+#[test]
+fn a_waiting_native_number_in_place_is_no_rename_of_this_stores() {
+    let (dir, new) = (dir(), dir());
+    store(new.path()).create("2", 9).unwrap();
+    for name in ["snapshot.json", "snapshot.sum"] {
+        fs::rename(new.path().join(name), dir.path().join(format!("{name}.new"))).unwrap();
+    }
+    write_native(dir.path(), "\"native\"", "8");
+    fs::write(dir.path().join("snapshot.seq.tmp"), "9").unwrap();
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("\"native\"", 9)));
+    assert_eq!(store(dir.path()).create("3", 3), Err(Error::Stale(9)));
+    assert_eq!(store(dir.path()).restore(), Ok(snapshot("\"native\"", 9)));
+}
+
 /// Many a copy makes new times.
 #[test]
 fn a_refused_create_leaves_a_pair_verified_whatever_its_times_are() {
