@@ -512,6 +512,39 @@ fn a_waiting_native_number_in_place_is_no_rename_of_this_stores() {
     assert_eq!(store(dir.path()).restore(), Ok(snapshot("\"native\"", 9)));
 }
 
+/// A state that cannot be read now may be the stored one.
+#[test]
+fn any_failed_operation_of_a_settling_costs_no_snapshot() {
+    for (seq, moved) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+        let (template, new) = (dir_with_snapshot(), dir());
+        store(new.path()).create("2", seq).unwrap();
+        for (at, name) in ["snapshot.sum", "snapshot.json", "snapshot.seq"].into_iter().enumerate() {
+            let to = if at < moved { name.to_owned() } else { format!("{name}.new") };
+            fs::rename(new.path().join(name), template.path().join(to)).unwrap();
+        }
+        for at in 0.. {
+            let read =
+                Store::new(FaultyDir::new(template.path(), Fault::Once(at, ErrorKind::Other))).restore();
+            assert!(
+                read == Ok(snapshot("2", seq)) || matches!(read, Err(Error::Io(_))),
+                "{seq}, {moved}, {at}: {read:?}"
+            );
+            let dir = copy_of(template.path());
+            let faulty = FaultyDir::new(dir.path(), Fault::Once(at, ErrorKind::Other));
+            let refused = Store::new(faulty.clone()).create("0", 0);
+            assert!(refused.is_err());
+            assert_eq!(
+                store(dir.path()).restore(),
+                Ok(snapshot("2", seq)),
+                "{seq}, {moved}, {at}: {refused:?}"
+            );
+            if !faulty.has_failed() {
+                break;
+            }
+        }
+    }
+}
+
 /// Many a copy makes new times.
 #[test]
 fn a_refused_create_leaves_a_pair_verified_whatever_its_times_are() {

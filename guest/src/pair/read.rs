@@ -180,8 +180,16 @@ pub fn waiting<D: Dir>(dir: &D) -> Result<Vec<&'static str>> {
                 .filter(|name| names.iter().any(|of| *of == name))
                 .collect())
         }
-        // The number in place is the stored one, and no state that can be read goes with it: whatever is there may be replaced.
-        Ok(None) | Err(_) if stamp.vouched_seq().is_some_and(is_in_place) => Ok(Vec::new()),
+        // The number in place is the stored one, and its state is damaged or cannot be read: it may be replaced. But a new
+        // one that could not be read, and may now, may be the stored one.
+        Ok(None) if stamp.vouched_seq().is_some_and(is_in_place) => Ok(Vec::new()),
+        Err(error) if stamp.vouched_seq().is_some_and(is_in_place) => {
+            let sums = stamp.sums.as_ref().and_then(|sums| Sums::parse(&sums.text));
+            match Text::read(dir, &stamp.new_state, State::Sum, false)? {
+                Some(new) if sums.is_some_and(|sums| sums.state == new.scanned.sum) => Err(error),
+                _ => Ok(Vec::new()),
+            }
+        }
         Ok(None) => match stamp.check_commit(dir) {
             Err(Error::Corrupt(problem)) => Err(Error::Corrupt(damage::explain(dir, problem))),
             checked => checked.map(|()| Vec::new()),
