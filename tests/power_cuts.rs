@@ -28,6 +28,7 @@ fn two_hundred_power_cuts_on_xfs_lose_no_acknowledged_snapshot() {
 #[test]
 #[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run --test power_cuts -- --ignored"]
 fn power_cuts_of_native_0_1_2_on_ext4_lose_acknowledged_snapshots() {
-    let lost = power_cuts(Subject::Native012, FILE_SYSTEMS[0].1, 100).violations.len();
+    // Every fourth cut comes when the program has ended, so that what it lacks does not need a lucky moment to be seen.
+    let lost = power_cuts(Subject::Native012, FILE_SYSTEMS[0].1, 20).violations.len();
     assert!(lost > 0, "native 0.1.2 has mended this: adapt the test");
 }
