@@ -55,8 +55,9 @@ fn stop(
     let acknowledged = AtomicU64::new(first - 1);
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            for line in lines.map_while(Result::ok) {
-                acknowledged.store(line.parse().expect("a number"), Ordering::SeqCst);
+            // After the last number, it may say that it has ended.
+            for seq in lines.map_while(|line| line.ok()?.parse().ok()) {
+                acknowledged.store(seq, Ordering::SeqCst);
             }
         });
         loop {
