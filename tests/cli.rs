@@ -305,7 +305,7 @@ fn verbose_tells_what_happens_and_not_the_state() {
     let dir = dir_with_snapshot("\"secret\"", "1");
     let told = run(cli().arg("-v").arg("info").arg(dir.path()), "");
     assert_eq!(told.code, Some(0));
-    assert!(told.stderr.contains("minisnap_host") && told.stderr.contains("list"), "{}", told.stderr);
+    assert!(told.stderr.contains("minisnap_host") && told.stderr.contains("generations"), "{}", told.stderr);
     assert!(!told.stderr.contains("secret") && !told.stderr.contains('\x1b'));
 }
 
@@ -410,7 +410,7 @@ fn exit_code_7_the_disk_is_full() {
         let full = run_mounting(&script, dir.path(), &format!("\"{}\"", "x".repeat(1_000_000)));
         assert_eq!(full.code, Some(7), "{full:?}");
         assert!(
-            full.stderr.contains("error: ") && full.stderr.contains("the disk or a quota is full"),
+            full.stderr.contains("error: ") && full.stderr.contains("No space left on device"),
             "{full:?}"
         );
         // The snapshot before is there, and nothing else.
@@ -426,11 +426,7 @@ fn exit_code_7_the_directory_may_hold_no_more() {
         create.arg("create").arg(dir.path()).args(["--seq", "4", "--max-total", "4000"]);
         run(&mut create, &format!("\"{}\"", "x".repeat(size)))
     };
-    assert_fails(
-        &create(3000),
-        7,
-        "the directory is full: the new snapshot and what must stay beside it are more than",
-    );
+    assert_fails(&create(3000), 7, "the directory may hold 4000 bytes, of which ");
     assert_eq!(restore(dir.path()).stderr, "seq 3\n");
     assert_eq!(create(2000), done(0, "", ""));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "older ones made room");
@@ -462,7 +458,7 @@ fn no_permission_is_access_denied() {
         let script = format!("{protect}; {drop_power} $1 {verb}");
         let denied = run_mounting(&script, dir.path(), "2");
         run(Command::new("chmod").args(["-R", "u+rwX"]).arg(dir.path()), "");
-        assert_fails(&denied, 8, "access to the snapshot directory is denied");
+        assert_fails(&denied, 8, "Permission denied");
         assert_eq!(restore(dir.path()), done(0, "1", "seq 1\n"), "{protect}, {verb}");
     }
 }
@@ -485,7 +481,7 @@ fn exit_code_8_access_is_denied() {
                   $1 restore $2; $1 create $2 --seq 2";
     let denied = run_mounting(script, dir.path(), "2");
     assert_eq!((denied.code, denied.stdout.as_str()), (Some(8), "1"), "{denied:?}");
-    assert!(denied.stderr.contains("access to the snapshot directory is denied"), "{denied:?}");
+    assert!(denied.stderr.contains("Read-only file system"), "{denied:?}");
 }
 
 #[test]
@@ -493,7 +489,7 @@ fn exit_code_9_the_directory_is_in_use() {
     let dir = dir_with_snapshot("1", "1");
     let writer = minisnap().open(Grant::new(dir.path())).unwrap();
     let busy = create(dir.path(), "2", "2");
-    assert_fails(&busy, 9, "the snapshot directory is in use");
+    assert_fails(&busy, 9, "is in use");
     if cfg!(target_os = "linux") {
         assert!(busy.stderr.contains(&format!("process {}", std::process::id())), "{}", busy.stderr);
     }

@@ -80,6 +80,12 @@ fn the_readme_shows_the_example() {
 
 /// What a consumer does in this test, and what it prints.
 const SCRIPT: &[&str] = &[
+    "open",
+    "a.b",
+    "open",
+    "agent-7",
+    "names",
+    "newest-seq",
     "restore",
     "create",
     "10",
@@ -93,6 +99,7 @@ const SCRIPT: &[&str] = &[
     "[",
     "info",
     "exists",
+    "newest-seq",
     "list",
     "oldest-kept",
     "restore-at",
@@ -109,6 +116,8 @@ const SCRIPT: &[&str] = &[
     "read-in",
     "5",
     "abandon",
+    "14",
+    "discard",
     "14",
     "create-over",
     "13",
@@ -263,7 +272,7 @@ fn a_call_is_interrupted_at_its_deadline_and_costs_no_data() {
         let grant = Grant::new(root.path()).layout(layout);
         assert_interrupted_in_time(&grant, |store| store.create_text(&state, 1));
         // One call of the component, where that was many.
-        assert_interrupted_in_time(&grant, |store| store.list().map(drop));
+        assert_interrupted_in_time(&grant, |store| store.generations().map(drop));
         minisnap().open(grant.clone()).unwrap().create_text("2", 2).unwrap();
         let is_soon =
             |_| is_interrupted(&grant, Duration::from_millis(5), |store| store.create_text(&state, 3));

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use exports::arcella::minisnap::snapshot_store::Error;
+use exports::arcella::minisnap::snapshot_maintenance::Layout;
+use exports::arcella::minisnap::snapshot_store::{Error, Soundness};
 use tempfile::tempdir;
-use wasmtime::component::{Component, Linker, Resource, ResourceTable};
+use wasmtime::component::{Component, Linker, Resource, ResourceAny, ResourceTable};
 use wasmtime::{Engine, Store as WasmStore, StoreContextMut};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
@@ -38,14 +39,24 @@ fn instance(settings: impl FnOnce(&mut WasiCtxBuilder)) -> (WasmStore<Ctx>, Stor
     (store, instance)
 }
 
+/// The store of the empty name.
+fn open(store: &mut WasmStore<Ctx>, instance: &Store) -> Result<ResourceAny, Error> {
+    instance.arcella_minisnap_snapshot_store().call_open(store, "").expect("no trap")
+}
+
 fn create(settings: impl FnOnce(&mut WasiCtxBuilder), state: &str, seq: u64) -> Result<(), Error> {
     let (mut store, instance) = instance(settings);
-    instance.arcella_minisnap_snapshot_store().call_create(&mut store, state, seq).expect("no trap")
+    let opened = open(&mut store, &instance)?;
+    let stores = instance.arcella_minisnap_snapshot_store().store();
+    stores.call_create(&mut store, opened, state, seq).expect("no trap")
 }
 
 fn restore(settings: impl FnOnce(&mut WasiCtxBuilder)) -> Result<(String, u64), Error> {
     let (mut store, instance) = instance(settings);
-    let snapshot = instance.arcella_minisnap_snapshot_store().call_restore(&mut store).expect("no trap")?;
+    let opened = open(&mut store, &instance)?;
+    let stores = instance.arcella_minisnap_snapshot_store().store();
+    let snapshot = stores.call_restore(&mut store, opened).expect("no trap")?.expect("a snapshot");
+    assert_eq!(snapshot.soundness, Soundness::Verified);
     Ok((snapshot.state, snapshot.seq))
 }
 
@@ -73,10 +84,11 @@ fn where_no_directory_can_be_synced_a_snapshot_is_restored_and_a_create_refused(
     settings(&mut wasi);
     let mut store = WasmStore::new(&engine, Ctx(wasi.build(), ResourceTable::new()));
     let instance = Store::instantiate(&mut store, &component, &linker).unwrap();
-    let snapshots = instance.arcella_minisnap_snapshot_store();
-    let restored = snapshots.call_restore(&mut store).expect("no trap").unwrap();
+    let opened = open(&mut store, &instance).unwrap();
+    let stores = instance.arcella_minisnap_snapshot_store().store();
+    let restored = stores.call_restore(&mut store, opened).expect("no trap").unwrap().unwrap();
     assert_eq!((restored.state, restored.seq), ("1".to_owned(), 7));
-    let created = snapshots.call_create(&mut store, "2", 8).expect("no trap");
+    let created = stores.call_create(&mut store, opened, "2", 8).expect("no trap");
     assert!(
         matches!(&created, Err(Error::Io(problem)) if problem.contains("cannot sync `.`")),
         "{created:?}"
@@ -144,7 +156,7 @@ fn a_setting_with_dots_leads_nowhere() {
 fn a_preopen_that_is_read_only_is_access_denied() {
     let dir = tempdir().unwrap();
     let denied = create(|wasi| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadOnly), "1", 1);
-    assert!(matches!(denied, Err(Error::AccessDenied)), "{denied:?}");
+    assert!(matches!(denied, Err(Error::AccessDenied(_))), "{denied:?}");
 }
 
 #[test]
@@ -167,22 +179,29 @@ fn a_setting_limits_the_state_and_must_be_a_number() {
 fn a_state_streams_in_and_out() {
     let dir = tempdir().unwrap();
     let (mut store, instance) = instance(|wasi| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadWrite));
+    let opened = open(&mut store, &instance).unwrap();
     let snapshots = instance.arcella_minisnap_snapshot_store();
-    let writers = snapshots.snapshot_writer();
-    for commit in [false, true] {
-        let writer = snapshots.call_open_writer(&mut store, 1).unwrap().unwrap();
+    let (stores, writers) = (snapshots.store(), snapshots.snapshot_writer());
+    for end in ["drop", "discard", "commit"] {
+        let writer = stores.call_open_writer(&mut store, opened, 1).unwrap().unwrap();
         for chunk in [&b"[\"\xC3"[..], b"\xA9\"]"] {
             writers.call_write(&mut store, writer, chunk).unwrap().unwrap();
         }
-        assert_eq!(snapshots.call_open_writer(&mut store, 2).unwrap().map(drop), Err(Error::Busy));
-        if commit {
-            writers.call_commit(&mut store, writer).unwrap().unwrap();
-        } else {
-            writer.resource_drop(&mut store).unwrap();
-            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        // Another handle of the store shares its one writer.
+        let again = open(&mut store, &instance).unwrap();
+        let second = stores.call_open_writer(&mut store, again, 2).unwrap();
+        assert!(matches!(second, Err(Error::Busy(_))), "{second:?}");
+        match end {
+            "drop" => writer.resource_drop(&mut store).unwrap(),
+            "discard" => writers.call_discard(&mut store, writer).unwrap(),
+            _ => writers.call_commit(&mut store, writer).unwrap().unwrap(),
         }
+        let made = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(made, if end == "commit" { 3 } else { 0 }, "{end}");
     }
-    let reader = snapshots.call_open_reader(&mut store).unwrap().unwrap();
+    let reader = stores.call_open_reader(&mut store, opened).unwrap().unwrap().unwrap();
+    // A reader outlives the handle of the store that it came from.
+    opened.resource_drop(&mut store).unwrap();
     let readers = snapshots.snapshot_reader();
     assert_eq!(readers.call_info(&mut store, reader).unwrap().seq, 1);
     assert_eq!(readers.call_read(&mut store, reader, 99).unwrap().unwrap(), "[\n  \"é\"\n]".as_bytes());
@@ -211,7 +230,7 @@ fn settings_choose_the_layout_and_its_limits_and_must_be_ones() {
     };
     assert_eq!(names(), ["snapshot_00000000000000000004.json", "snapshot_00000000000000000005.json"]);
     let full = create(with(&[("MINISNAP_MAX_TOTAL", "200")]), "1", 6);
-    assert!(matches!(full, Err(Error::NoSpace)), "{full:?}");
+    assert!(matches!(full, Err(Error::NoSpace(_))), "{full:?}");
     for (name, value) in [("MINISNAP_LAYOUT", "triple"), ("MINISNAP_KEEP", "0"), ("MINISNAP_MAX_TOTAL", "-1")]
     {
         let settings = move |wasi: &mut WasiCtxBuilder| {
@@ -224,6 +243,43 @@ fn settings_choose_the_layout_and_its_limits_and_must_be_ones() {
     let (mut store, instance) = instance(with(&[]));
     let maintenance = instance.arcella_minisnap_snapshot_maintenance();
     std::fs::write(path.join("snapshot_00000000000000000006.json.tmp"), "{").unwrap();
-    assert_eq!(maintenance.call_settle(&mut store).unwrap(), Ok(1));
+    let opened = open(&mut store, &instance).unwrap();
+    assert_eq!(maintenance.call_settle(&mut store, opened).unwrap(), Ok(1));
+    assert_eq!(maintenance.call_layout_of(&mut store, opened).unwrap(), Ok(Some(Layout::Numbered)));
     assert_eq!(names(), ["snapshot_00000000000000000004.json", "snapshot_00000000000000000005.json"]);
+}
+
+#[test]
+fn a_name_that_is_no_stores_is_refused_and_touches_nothing() {
+    let dir = tempdir().unwrap();
+    let inner = dir.path().join("granted");
+    std::fs::create_dir(&inner).unwrap();
+    let (mut store, instance) = instance(|wasi| preopen(wasi, &inner, "/snapshots", FsPerms::ReadWrite));
+    let snapshots = instance.arcella_minisnap_snapshot_store();
+    let long = "x".repeat(129);
+    for name in [
+        ".",
+        "..",
+        "../other",
+        "a/b",
+        "/a",
+        "a\\b",
+        "a\0",
+        "a.b",
+        " ",
+        "\u{e9}",
+        "snapshot_7",
+        "SNAPSHOT_x",
+        &long,
+    ] {
+        let opened = snapshots.call_open(&mut store, name).unwrap();
+        assert!(matches!(&opened, Err(Error::InvalidName(_))), "{name:?}: {opened:?}");
+    }
+    for name in ["agent-7", "A_b", "0", "snapshot", &long[1..]] {
+        let opened = snapshots.call_open(&mut store, name).unwrap();
+        assert!(matches!(&opened, Err(Error::AccessDenied(_))), "{name:?}: {opened:?}");
+    }
+    assert_eq!(snapshots.call_names(&mut store).unwrap(), Ok(Vec::new()));
+    assert_eq!(std::fs::read_dir(&inner).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }

@@ -37,11 +37,10 @@ fn of_100_generations_the_newest_5_are_kept() {
         store.create_text(&format!("[{seq}]"), seq).unwrap();
     }
     assert_eq!(names(dir.path()), [95, 96, 97, 98, 99].map(name));
-    let list = store.list().unwrap();
+    let list = store.generations().unwrap();
     assert_eq!(list.iter().map(|info| info.seq).collect::<Vec<_>>(), [99, 98, 97, 96, 95]);
     for info in &list {
-        assert_eq!((info.size, info.layout), (8, Layout::Numbered));
-        assert_eq!(info.soundness, Soundness::Verified);
+        assert_eq!((info.size, &info.soundness), (8, &Soundness::Verified));
         let age = info.modified.unwrap().elapsed().unwrap();
         assert!(age.as_secs() < 3600, "{age:?}");
     }
@@ -57,12 +56,13 @@ fn only_the_exact_names_are_listed_and_where_none_is_sound_the_error_lists_them(
         fs::write(dir.path().join(name), "{\n  \"seq\": 7,\n  \"state\": 7\n}").unwrap();
     }
     let mut store = open(dir.path(), 5);
-    assert!(store.list().unwrap().is_empty() && !store.exists().unwrap());
+    assert!(store.generations().unwrap().is_empty() && !store.exists().unwrap());
     for seq in [0, 1, u64::MAX] {
         store.create_text("[]", seq).unwrap();
     }
     assert!(matches!(store.create_text("[]", 2), Err(Error::Stale(u64::MAX))));
-    let list = |store: &mut Store| store.list().unwrap().iter().map(|info| info.seq).collect::<Vec<_>>();
+    let list =
+        |store: &mut Store| store.generations().unwrap().iter().map(|info| info.seq).collect::<Vec<_>>();
     assert_eq!(list(&mut store), [u64::MAX, 1, 0]);
     // The one in the middle does not matter, as long as the newest is sound.
     fs::write(dir.path().join(name(1)), "").unwrap();
@@ -81,17 +81,21 @@ fn only_the_exact_names_are_listed_and_where_none_is_sound_the_error_lists_them(
 fn of_a_pair_the_one_generation_is_listed_and_restored() {
     let dir = tempdir().unwrap();
     let mut store = minisnap().open(Grant::new(dir.path())).unwrap();
-    assert!(store.list().unwrap().is_empty());
+    assert!(store.generations().unwrap().is_empty());
     assert!(matches!(store.oldest_kept(), Err(Error::NotFound)));
+    assert!(matches!(store.newest_seq(), Err(Error::NotFound)));
+    assert!(matches!(store.layout(), Err(Error::NotFound)));
+    assert!(!store.exists().unwrap());
     store.create_text("[1]", 7).unwrap();
-    let list = store.list().unwrap();
-    assert_eq!((list.len(), list[0].seq, list[0].layout), (1, 7, Layout::Pair));
+    let list = store.generations().unwrap();
+    assert_eq!((list.len(), list[0].seq, store.layout().unwrap()), (1, 7, Layout::Pair));
+    assert_eq!(store.newest_seq().unwrap(), 7);
     assert_eq!(store.oldest_kept().unwrap(), 7);
     assert_eq!(store.restore_text_at(7).unwrap().seq, 7);
     assert!(matches!(store.restore_text_at(6), Err(Error::NotFound)));
     // Its number is sound, its state is not.
     fs::write(dir.path().join("snapshot.json"), "[2]").unwrap();
-    let list = store.list().unwrap();
+    let list = store.generations().unwrap();
     assert!(matches!(&list[..], [info] if info.seq == 7 && matches!(info.soundness, Soundness::Damaged(_))));
 }
 
@@ -123,7 +127,7 @@ fn max_total_limits_what_the_directory_holds_in_both_layouts() {
         let before = names(dir.path());
         assert_eq!(before.len(), 3);
         // In one call, and in chunks.
-        assert!(matches!(store.create_text(&state(7000), 8), Err(Error::NoSpace)));
+        assert!(matches!(store.create_text(&state(7000), 8), Err(Error::NoSpace(_))));
         let mut writer = store.open_writer(8).unwrap();
         let refused = state(20_000).as_bytes().chunks(999).find_map(|chunk| writer.write_chunk(chunk).err());
         let refused = match refused {
@@ -133,7 +137,7 @@ fn max_total_limits_what_the_directory_holds_in_both_layouts() {
             }
             None => writer.commit().unwrap_err(),
         };
-        assert!(matches!(refused, Error::NoSpace), "{refused:?}");
+        assert!(matches!(refused, Error::NoSpace(_)), "{refused:?}");
         assert_eq!(names(dir.path()), before, "left behind");
         assert_eq!(store.restore_text().unwrap().seq, 7);
     }
@@ -276,7 +280,7 @@ proptest! {
 
             // What another process sees.
             let mut reader = minisnap().open(Grant::new(dir.path()).read_only()).unwrap();
-            let listed = reader.list();
+            let listed = reader.generations();
             let all_set_aside = model.is_empty() && !aside.is_empty();
             prop_assert_eq!(listed.is_err(), all_set_aside, "{:?}", listed);
             let found: Vec<_> = listed

@@ -79,7 +79,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn no_path_and_no_name_leads_to_another_components_snapshots() {
     let mut scene = Scene::new(Layout::Pair);
     let ended = scene.attack(scene.grant(), &["paths", "restore", "create", "1", "restore"]);
-    assert_eq!(ended.printed, "paths: 0 of 16\nrestore: not-found\ncreate: ok\nrestore: 1 \"mine\"\n");
+    assert_eq!(ended.printed, "paths: 0 of 16\nrestore: none\ncreate: ok\nrestore: 1 \"mine\"\n");
     drop(ended);
     // Nor from files of its own, with links that lead there.
     fs::create_dir(scene.path("data")).expect("made");
@@ -153,7 +153,7 @@ fn what_is_denied_reaches_nothing() {
     assert_eq!(ended.printed, denied);
     drop(ended);
     // What is granted can be done.
-    let granted = "restore: not-found\ncreate: ok\nstream: invalid-state\nreaders: 2 of 2, then nothing\n";
+    let granted = "restore: none\ncreate: ok\nstream: invalid-state\nreaders: 2 of 2, then nothing\n";
     assert_eq!(scene.attack(scene.grant(), &attacks).printed, granted);
     scene.assert_the_victim_goes_on();
 }

@@ -228,51 +228,48 @@ errors! {
              "`snapshot_00000000000000000002.json` is empty", "copy"),
         case("gzip n/*; $1 create n --seq 3 state.json", "`n`", ".json.gz` looks like one: unpack", "copy"),
     ];
-    Error::NoSpace = Error::NoSpace => 7, [
+    Error::NoSpace(_) = Error::NoSpace(String::new()) => 7, [
         case("$1 create s --seq 3 state.json --max-total 300", "`s`",
-             "the directory is full: ", "give a larger --max-total"),
+             "the directory may hold 300 bytes, of which", "free space on that disk: df -h s; or give a larger --max-total"),
         case("$1 create n --seq 3 state.json --max-total 176", "`n`",
-             "the directory is full: ", "give a larger --max-total"),
+             "the directory may hold 176 bytes, of which", "free space on that disk: df -h n; or give a larger --max-total"),
         mounting("yes 1, | head -c 900000 > x; (echo [; cat x; echo 1]) | $1 create mounted --seq 1", "`mounted`",
-                 "the disk or a quota is full", "free space on that disk: df -h mounted"),
-        mounting("yes 1, | head -c 900000 > x; (echo [; cat x; echo 1]) | $1 create mounted --seq 1 --max-total 1GiB",
-                 "`mounted`", "the disk or a quota is full", "free space on that disk: df -h mounted"),
-        // The disk has less room than the limit leaves, or more, or it depends on what can make room.
+                 "cannot write `snapshot.json.new`: No space left on device", "free space on that disk: df -h mounted"),
+        // The disk has less room than the limit leaves, or more.
         mounting(
             "head -c 200000 /dev/zero > mounted/x; yes 1, | head -c 900000 > x; (echo [; cat x; echo 1]) | \
-             $1 create mounted --seq 1 --max-total 650000",
-            "`mounted`", "the disk or a quota is full", "free space on that disk"),
+             $1 create mounted --seq 1 --max-total 750000",
+            "`mounted`", "cannot write `snapshot.json.new`: No space left on device",
+            "free space on that disk: df -h mounted; or give a larger --max-total"),
         mounting(
             "head -c 200000 /dev/zero > mounted/x; yes 1, | head -c 900000 > x; (echo [; cat x; echo 1]) | \
              $1 create mounted --seq 1 --max-total 500000",
-            "`mounted`", "the directory is full: ", "give a larger --max-total"),
-        mounting(
-            "yes 1, | head -c 60000 > x; (echo [; cat x; echo 1]) > y; $1 create mounted --seq 1 --layout numbered y; \
-             (echo [; cat x x x x x x x x; echo 1]) | $1 create mounted --seq 2 --max-total 500000",
-            "`mounted`", "the disk, a quota, or the directory is full, which may hold 500000 bytes",
-            "free space on that disk"),
+            "`mounted`", "the directory may hold 500000 bytes, of which 2",
+            "free space on that disk: df -h mounted; or give a larger --max-total, or move files away"),
     ];
-    Error::AccessDenied = Error::AccessDenied => 8, [
+    Error::AccessDenied(_) = Error::AccessDenied(String::new()) => 8, [
         mounting("chmod 0 s; POWERLESS restore s", "`s`",
-                 "this user may not list it", "see who may read and write: ls -la s"),
+                 "/s`: Permission denied", "see who may read and write: namei -l s; ls -la s"),
         mounting("chmod 0 s/snapshot.json; POWERLESS restore s", "`s`",
-                 "this user may not read `snapshot.json`", "see who"),
+                 "cannot open `snapshot.json`: Permission denied", "see who"),
         mounting("chmod 0 n/snapshot_00000000000000000002.json; POWERLESS create n --seq 2 state.json", "`n`",
-                 "this user may not read `snapshot_00000000000000000002.json`", "see who"),
+                 "cannot open `snapshot_00000000000000000002.json`: Permission denied", "see who"),
         mounting("chmod 500 s; POWERLESS create s --seq 3 state.json", "`s`",
-                 "this user may not write in it", "see who"),
+                 "/s`: Permission denied", "see who"),
         mounting("chmod 500 mounted; POWERLESS create mounted/a/b --seq 3 state.json", "`mounted/a/b`",
-                 "it would be made in `", "see who may: ls -ld "),
+                 "cannot make the directory `", "see who may read and write: namei -l mounted/a/b"),
         mounting("mkdir mounted/a; chmod 0 mounted; POWERLESS restore mounted/a", "`mounted/a`",
-                 "a folder above it may not be entered", "see who may enter which: namei -l mounted/a"),
+                 "/mounted/a`: Permission denied", "see who"),
         mounting("mount -o remount,ro mounted; $1 create mounted --seq 3 state.json", "`mounted`",
-                 "its file system is read-only", "see how it is mounted: findmnt -T mounted"),
+                 "/mounted`: Read-only file system", "see who"),
     ];
     // The test holds the directory.
-    Error::Busy { holder: _ } = Error::Busy { holder: None } => 9, [
+    Error::Busy(_) = Error::Busy(String::new()) => 9, [
         case("$1 create held --seq 3 state.json", "`held`",
-             "the snapshot directory is in use by process ", "wait for it"),
+             "/held` is in use by process ", "wait, or see which process it is: fuser -v held"),
     ];
+    // The command line opens directories, and no names.
+    Error::InvalidName(_) = Error::InvalidName(String::new()) => 2, [];
     Error::Io(_) = Error::Io(String::new()) => 10, [
         case("$1 restore state.json", "`state.json`", "is not a directory", "fix the cause"),
         case("$1 create none --must-exist --seq 3 state.json", "`none`",

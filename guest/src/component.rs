@@ -4,8 +4,12 @@ use std::cell::{OnceCell, RefCell};
 use std::num::NonZeroU32;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use wasip2::cli::environment::get_environment;
+
 use crate::error::Error;
-use crate::store::{Info, Layout, Reader, Settings, Skipped, Snapshot, Soundness, Store, Writer};
+use crate::store::{
+    Info, Layout, Reader, Settings, Skipped, Snapshot, Soundness, Store, Writer, is_valid_name,
+};
 use crate::wasi::Preopen;
 
 mod bindings {
@@ -21,57 +25,96 @@ use bindings::exports::arcella::minisnap::snapshot_store as wit;
 struct Component;
 
 impl wit::Guest for Component {
+    type Store = OpenStore;
     type SnapshotWriter = OpenWriter;
     type SnapshotReader = OpenReader;
 
-    fn create(state: String, seq: u64) -> Result<(), wit::Error> {
-        answer(|store| store.create(&state, seq))
+    fn open(name: String) -> Result<wit::Store, wit::Error> {
+        check_name(&name)?;
+        Ok(wit::Store::new(OpenStore(store()?)))
     }
 
-    fn restore() -> Result<wit::Snapshot, wit::Error> {
-        answer(|store| store.restore())
-    }
-
-    fn restore_at(seq: u64) -> Result<wit::Snapshot, wit::Error> {
-        answer(|store| store.restore_at(seq))
-    }
-
-    fn exists() -> Result<bool, wit::Error> {
-        answer(|store| store.exists())
-    }
-
-    fn info() -> Result<wit::SnapshotInfo, wit::Error> {
-        answer(|store| store.info())
-    }
-
-    fn list() -> Result<Vec<wit::SnapshotInfo>, wit::Error> {
-        answer(|store| Ok(store.list()?.into_iter().map(Into::into).collect::<Vec<_>>()))
-    }
-
-    fn oldest_kept() -> Result<u64, wit::Error> {
-        answer(|store| store.oldest_kept())
-    }
-
-    fn open_writer(seq: u64) -> Result<wit::SnapshotWriter, wit::Error> {
-        answer(|store| Ok(wit::SnapshotWriter::new(OpenWriter(RefCell::new(Ok(store.open_writer(seq)?))))))
-    }
-
-    fn open_reader() -> Result<wit::SnapshotReader, wit::Error> {
-        answer(|store| open_reader(store, None))
-    }
-
-    fn open_reader_at(seq: u64) -> Result<wit::SnapshotReader, wit::Error> {
-        answer(|store| open_reader(store, Some(seq)))
+    fn names() -> Result<Vec<String>, wit::Error> {
+        Ok(Vec::new())
     }
 }
 
-fn open_reader(store: &Store<Preopen>, seq: Option<u64>) -> Result<wit::SnapshotReader, Error> {
-    Ok(wit::SnapshotReader::new(OpenReader(RefCell::new(store.open_reader(seq)?))))
+fn check_name(name: &str) -> Result<(), wit::Error> {
+    if name.is_empty() {
+        Ok(())
+    } else if is_valid_name(name) {
+        Err(wit::Error::AccessDenied(format!(
+            "the grant allows no store `{name}`, but only that of the empty name"
+        )))
+    } else {
+        Err(wit::Error::InvalidName(format!(
+            "`{name}` is no store's name: a name has 1 to 128 letters, digits, `-` and `_`, and does not begin with \
+             `snapshot_`"
+        )))
+    }
+}
+
+/// A handle of the one store that there is.
+struct OpenStore(Store<Preopen>);
+
+impl wit::GuestStore for OpenStore {
+    fn create(&self, state: String, seq: u64) -> Result<(), wit::Error> {
+        Ok(self.0.create(&state, seq)?)
+    }
+
+    fn restore(&self) -> Result<Option<wit::Snapshot>, wit::Error> {
+        some(self.0.restore())
+    }
+
+    fn restore_at(&self, seq: u64) -> Result<Option<wit::Snapshot>, wit::Error> {
+        some(self.0.restore_at(seq))
+    }
+
+    fn newest_seq(&self) -> Result<Option<u64>, wit::Error> {
+        some(self.0.newest_seq())
+    }
+
+    fn info(&self) -> Result<Option<wit::SnapshotInfo>, wit::Error> {
+        some(self.0.info())
+    }
+
+    fn generations(&self) -> Result<Vec<wit::SnapshotInfo>, wit::Error> {
+        Ok(self.0.list()?.into_iter().map(Into::into).collect())
+    }
+
+    fn oldest_kept(&self) -> Result<Option<u64>, wit::Error> {
+        some(self.0.oldest_kept())
+    }
+
+    fn open_writer(&self, seq: u64) -> Result<wit::SnapshotWriter, wit::Error> {
+        Ok(wit::SnapshotWriter::new(OpenWriter(RefCell::new(Ok(self.0.open_writer(seq)?)))))
+    }
+
+    fn open_reader(&self) -> Result<Option<wit::SnapshotReader>, wit::Error> {
+        some(self.0.open_reader(None))
+    }
+
+    fn open_reader_at(&self, seq: u64) -> Result<Option<wit::SnapshotReader>, wit::Error> {
+        some(self.0.open_reader(Some(seq)))
+    }
 }
 
 impl maintenance::Guest for Component {
-    fn settle() -> Result<u64, wit::Error> {
-        answer(|store| store.settle_leftovers())
+    fn layout_of(store: wit::StoreBorrow<'_>) -> Result<Option<maintenance::Layout>, wit::Error> {
+        some(store.get::<OpenStore>().0.layout())
+    }
+
+    fn settle(store: wit::StoreBorrow<'_>) -> Result<u64, wit::Error> {
+        Ok(store.get::<OpenStore>().0.settle_leftovers()?)
+    }
+}
+
+/// An answer, or none where there is no snapshot.
+fn some<T, W: From<T>>(answer: Result<T, Error>) -> Result<Option<W>, wit::Error> {
+    match answer {
+        Ok(answer) => Ok(Some(answer.into())),
+        Err(Error::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -95,6 +138,10 @@ impl wit::GuestSnapshotWriter for OpenWriter {
         let OpenWriter(writer) = writer.into_inner();
         Ok(writer.into_inner()?.commit()?)
     }
+
+    fn discard(writer: wit::SnapshotWriter) {
+        drop(writer);
+    }
 }
 
 struct OpenReader(RefCell<Reader<Preopen>>);
@@ -113,14 +160,13 @@ impl wit::GuestSnapshotReader for OpenReader {
     }
 }
 
-/// What the store that the host's settings describe, the same for all calls, answers.
-fn answer<T, W: From<T>>(call: impl FnOnce(&Store<Preopen>) -> Result<T, Error>) -> Result<W, wit::Error> {
-    match store().and_then(|store| call(&store)) {
-        Ok(answer) => Ok(answer.into()),
-        Err(error) => Err(error.into()),
+impl From<Reader<Preopen>> for wit::SnapshotReader {
+    fn from(reader: Reader<Preopen>) -> Self {
+        wit::SnapshotReader::new(OpenReader(RefCell::new(reader)))
     }
 }
 
+/// The store that the host's settings describe, the same for all handles.
 fn store() -> Result<Store<Preopen>, Error> {
     thread_local! {
         static STORE: OnceCell<Store<Preopen>> = const { OnceCell::new() };
@@ -135,9 +181,9 @@ fn store() -> Result<Store<Preopen>, Error> {
 }
 
 fn open() -> Result<Store<Preopen>, Error> {
-    let dir = setting("MINISNAP_DIR")?.unwrap_or_else(|| "/snapshots".to_owned());
+    let environment = Environment(get_environment());
     let default = Settings::default();
-    let layout = match setting("MINISNAP_LAYOUT")?.as_deref() {
+    let layout = match environment.get("MINISNAP_LAYOUT") {
         None => default.layout,
         Some("pair") => Layout::Pair,
         Some("numbered") => Layout::Numbered,
@@ -147,30 +193,33 @@ fn open() -> Result<Store<Preopen>, Error> {
     };
     let settings = Settings {
         layout,
-        keep: number("MINISNAP_KEEP", 1, KEEP)?
+        keep: environment
+            .number("MINISNAP_KEEP", 1, KEEP)?
             .and_then(|keep| NonZeroU32::new(u32::try_from(keep).unwrap_or(u32::MAX))),
-        max_state: number("MINISNAP_MAX_STATE", 0, BYTES)?.unwrap_or(default.max_state),
-        max_total: number("MINISNAP_MAX_TOTAL", 0, BYTES)?.unwrap_or(default.max_total),
+        max_state: environment.number("MINISNAP_MAX_STATE", 0, BYTES)?.unwrap_or(default.max_state),
+        max_total: environment.number("MINISNAP_MAX_TOTAL", 0, BYTES)?.unwrap_or(default.max_total),
     };
-    Ok(Store::new(Preopen::open(&dir)?).with_settings(settings))
+    let dir = environment.get("MINISNAP_DIR").unwrap_or("/snapshots");
+    Ok(Store::new(Preopen::open(dir)?).with_settings(settings))
 }
 
 const KEEP: &str = "a number of generations, 1 at least";
 const BYTES: &str = "a number of bytes";
 
-fn number(name: &str, least: u64, what: &str) -> Result<Option<u64>, Error> {
-    let Some(text) = setting(name)? else { return Ok(None) };
-    match text.parse() {
-        Ok(number) if number >= least => Ok(Some(number)),
-        _ => Err(Error::Io(format!("`{name}` is `{text}`: set it to {what}, or not at all"))),
-    }
-}
+/// What the host has set.
+struct Environment(Vec<(String, String)>);
 
-fn setting(name: &str) -> Result<Option<String>, Error> {
-    match std::env::var(name) {
-        Ok(value) => Ok(Some(value)),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Error::Io(format!("`{name}` is not UTF-8"))),
+impl Environment {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    fn number(&self, name: &str, least: u64, what: &str) -> Result<Option<u64>, Error> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match text.parse() {
+            Ok(number) if number >= least => Ok(Some(number)),
+            _ => Err(Error::Io(format!("`{name}` is `{text}`: set it to {what}, or not at all"))),
+        }
     }
 }
 
@@ -179,14 +228,15 @@ impl From<Error> for wit::Error {
     #[cold]
     fn from(error: Error) -> Self {
         match error {
-            Error::NotFound => wit::Error::NotFound,
+            // Which every function answers in another way.
+            Error::NotFound => wit::Error::Io(error.to_string()),
             Error::InvalidState(what) => wit::Error::InvalidState(what),
             Error::Stale(newest) => wit::Error::Stale(newest),
             Error::TooLarge(limit) => wit::Error::TooLarge(limit),
             Error::Corrupt(what) => wit::Error::Corrupt(what),
-            Error::NoSpace => wit::Error::NoSpace,
-            Error::AccessDenied => wit::Error::AccessDenied,
-            Error::Busy => wit::Error::Busy,
+            Error::NoSpace(what) => wit::Error::NoSpace(what),
+            Error::AccessDenied(what) => wit::Error::AccessDenied(what),
+            Error::Busy(what) => wit::Error::Busy(what),
             Error::Io(what) => wit::Error::Io(what),
         }
     }
@@ -199,31 +249,41 @@ impl From<Skipped> for wit::SkippedSnapshot {
 }
 
 impl From<Snapshot> for wit::Snapshot {
-    fn from(Snapshot { state, seq, skipped }: Snapshot) -> Self {
-        wit::Snapshot { state, seq, skipped: skipped.into_iter().map(Into::into).collect() }
+    fn from(Snapshot { state, seq, soundness, skipped }: Snapshot) -> Self {
+        let skipped = skipped.into_iter().map(Into::into).collect();
+        wit::Snapshot { state, seq, soundness: soundness.into(), skipped }
     }
 }
 
-impl From<Layout> for wit::Layout {
+impl From<Soundness> for wit::Soundness {
+    fn from(soundness: Soundness) -> Self {
+        match soundness {
+            Soundness::Verified => wit::Soundness::Verified,
+            Soundness::Unverified => wit::Soundness::Unverified,
+            Soundness::Damaged(problem) => wit::Soundness::Damaged(problem),
+            Soundness::Unreadable(problem) => wit::Soundness::Unreadable(problem),
+        }
+    }
+}
+
+impl From<Layout> for maintenance::Layout {
     fn from(layout: Layout) -> Self {
         match layout {
-            Layout::Pair => wit::Layout::Pair,
-            Layout::Numbered => wit::Layout::Numbered,
+            Layout::Pair => maintenance::Layout::Pair,
+            Layout::Numbered => maintenance::Layout::Numbered,
         }
     }
 }
 
 impl From<Info> for wit::SnapshotInfo {
     #[inline(never)]
-    fn from(Info { seq, size, modified, layout, soundness }: Info) -> Self {
-        let layout = layout.into();
-        let soundness = match soundness {
-            Soundness::Verified => wit::Soundness::Verified,
-            Soundness::Unverified => wit::Soundness::Unverified,
-            Soundness::Damaged(problem) => wit::Soundness::Damaged(problem),
-            Soundness::Unreadable(problem) => wit::Soundness::Unreadable(problem),
-        };
-        wit::SnapshotInfo { seq, size, modified: modified.and_then(milliseconds), layout, soundness }
+    fn from(Info { seq, size, modified, soundness, .. }: Info) -> Self {
+        wit::SnapshotInfo {
+            seq,
+            size,
+            modified: modified.and_then(milliseconds),
+            soundness: soundness.into(),
+        }
     }
 }
 

@@ -16,13 +16,13 @@ pub enum Error {
     TooLarge(u64),
     /// What is on the disk is damaged; names the file, what is wrong, and what to do.
     Corrupt(String),
-    /// The disk or a quota is full.
-    NoSpace,
-    /// Writing, or any access, is not allowed.
-    AccessDenied,
+    /// The disk, a quota, or what the directory may hold is full; says which.
+    NoSpace(String),
+    /// Writing, or any access, is not allowed; names the operation and the file.
+    AccessDenied(String),
     /// A writer of this store is open, or too many readers are, or the snapshot was rewritten faster than it could be
-    /// read.
-    Busy,
+    /// read; says which.
+    Busy(String),
     /// Anything else the system said; names the operation and the file.
     Io(String),
 }
@@ -34,12 +34,19 @@ impl Error {
     /// What the system answered to `operation` on `name`.
     #[cold]
     pub(crate) fn io(operation: &str, name: &str, error: &io::Error) -> Error {
+        let what = format!("cannot {operation} `{name}`: {error}");
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::AccessDenied,
-            io::ErrorKind::ResourceBusy => Error::Busy,
-            _ => Error::Io(format!("cannot {operation} `{name}`: {error}")),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace(what),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::AccessDenied(what),
+            io::ErrorKind::ResourceBusy => Error::rewritten(),
+            _ => Error::Io(what),
         }
+    }
+
+    /// The directory changed again and again while it was read.
+    #[cold]
+    pub(crate) fn rewritten() -> Error {
+        Error::Busy("the snapshot was rewritten faster than it could be read: try again".to_owned())
     }
 
     /// The same after the commit point, from where nothing is undone.
@@ -61,10 +68,9 @@ impl fmt::Display for Error {
             }
             Error::TooLarge(limit) => write!(f, "the state is larger than the limit of {limit} bytes"),
             Error::Corrupt(what) => write!(f, "the snapshot is damaged: {what}"),
-            Error::NoSpace => f.write_str("the disk or a quota is full"),
-            Error::AccessDenied => f.write_str("access to the snapshot directory is denied"),
-            Error::Busy => f.write_str("the snapshot directory is in use"),
-            Error::Io(what) => f.write_str(what),
+            Error::NoSpace(what) | Error::AccessDenied(what) | Error::Busy(what) | Error::Io(what) => {
+                f.write_str(what)
+            }
         }
     }
 }

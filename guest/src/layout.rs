@@ -60,7 +60,7 @@ impl Contents {
             }
             before = Some(contents);
         }
-        Err(Error::Busy)
+        Err(Error::rewritten())
     }
 
     /// Whether there is a generation of this number.

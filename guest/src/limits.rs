@@ -7,13 +7,15 @@ use crate::error::{Error, Result};
 pub struct Allowance {
     /// The largest state, as stored.
     pub max_state: u64,
-    /// The most that all of the snapshot may add to the directory.
+    /// The most that the directory may hold.
+    pub max_total: u64,
+    /// The most that all of the snapshot may add to it.
     pub room: u64,
 }
 
 impl Allowance {
     /// Whatever fits onto the disk.
-    pub const ALL: Allowance = Allowance { max_state: u64::MAX, room: u64::MAX };
+    pub const ALL: Allowance = Allowance { max_state: u64::MAX, max_total: u64::MAX, room: u64::MAX };
 
     /// What is left for the state when `bytes` are needed beside it.
     ///
@@ -23,8 +25,17 @@ impl Allowance {
     pub fn without(self, bytes: u64) -> Result<Self> {
         match self.room.checked_sub(bytes) {
             Some(room) if room > 0 => Ok(Allowance { room, ..self }),
-            _ => Err(Error::NoSpace),
+            _ => Err(self.full()),
         }
+    }
+
+    #[cold]
+    fn full(self) -> Error {
+        let Allowance { max_total, room, .. } = self;
+        Error::NoSpace(format!(
+            "the directory may hold {max_total} bytes, of which {room} are left beside the newest snapshot and what is not \
+             the store's: the new snapshot needs more"
+        ))
     }
 
     /// Whether a state of `size` bytes may be stored.
@@ -36,7 +47,7 @@ impl Allowance {
         if size > self.max_state {
             Err(Error::TooLarge(self.max_state))
         } else if size > self.room {
-            Err(Error::NoSpace)
+            Err(self.full())
         } else {
             Ok(())
         }

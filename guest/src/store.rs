@@ -96,6 +96,8 @@ pub struct Snapshot {
     pub state: String,
     /// The number of the last log record that the state contains.
     pub seq: u64,
+    /// What its sums said.
+    pub soundness: Soundness,
     /// The newer generations that are damaged, newest first.
     pub skipped: Vec<Skipped>,
 }
@@ -200,7 +202,7 @@ impl<D: Dir> Store<D> {
             };
             Error::Corrupt(format!("`{name}` is not UTF-8: {}", error.utf8_error()))
         })?;
-        Ok(Snapshot { state, seq: info.seq, skipped })
+        Ok(Snapshot { state, seq: info.seq, soundness: info.soundness, skipped })
     }
 
     /// Whether there is a snapshot, sound or not.
@@ -222,6 +224,42 @@ impl<D: Dir> Store<D> {
             Err(Error::NotFound) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The number of the newest snapshot, sound or not, of which the state is not read unless nothing else vouches for the
+    /// number.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt), [`AccessDenied`](Error::AccessDenied),
+    /// [`Busy`](Error::Busy) or [`Io`](Error::Io).
+    pub fn newest_seq(&self) -> Result<u64> {
+        let seq = self.look(|contents, layout| match layout {
+            None => Err(Error::NotFound),
+            Some(Layout::Pair) => match pair::read::newest_seq(&self.dir, contents) {
+                Err(Error::NotFound) => Ok(None),
+                seq => seq.map(Some),
+            },
+            Some(Layout::Numbered) => {
+                contents.check_named()?;
+                match contents.generations.first() {
+                    Some(&seq) => Ok(Some(seq)),
+                    None => Err(no_sound_generation(&[], contents)),
+                }
+            }
+        })?;
+        self.make_durable()?;
+        Ok(seq)
+    }
+
+    /// The layout of the snapshots that the directory holds.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt), [`AccessDenied`](Error::AccessDenied),
+    /// [`Busy`](Error::Busy) or [`Io`](Error::Io).
+    pub fn layout(&self) -> Result<Layout> {
+        self.look(|_, layout| layout.map(Some).ok_or(Error::NotFound))
     }
 
     /// Reads the snapshot that [`restore`](Self::restore) returns and says what is known of it; of the state, only a
@@ -387,7 +425,7 @@ impl<D: Dir> Store<D> {
             }
             before = Some(contents);
         }
-        Err(Error::Busy)
+        Err(Error::rewritten())
     }
 
     /// Reads the snapshot of the pair layout, or `None` if it has gone away.
@@ -499,6 +537,14 @@ impl<D: Dir> Store<D> {
             Err(_) => error,
         })
     }
+}
+
+/// Whether a store can have this name, which is that of its directory: as a component's, and none that looks like a file of
+/// a store.
+pub fn is_valid_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let is_ours = |name: &[u8]| name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"snapshot_"));
+    (1..=128).contains(&name.len()) && name.bytes().all(is_allowed) && !is_ours(name.as_bytes())
 }
 
 /// A snapshot of which nothing is known but its file.

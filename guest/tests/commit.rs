@@ -9,7 +9,7 @@ use std::path::Path;
 
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
-use minisnap_component::store::{Settings, Snapshot, Store};
+use minisnap_component::store::{Settings, Snapshot, Soundness, Store};
 use proptest::prelude::*;
 use seam::{Fault, FaultyDir, copy_of};
 
@@ -18,7 +18,7 @@ fn store(dir: &Path) -> Store<OsDir> {
 }
 
 fn snapshot(state: &str, seq: u64) -> Snapshot {
-    Snapshot { state: state.to_owned(), seq, skipped: Vec::new() }
+    Snapshot { state: state.to_owned(), seq, soundness: Soundness::Verified, skipped: Vec::new() }
 }
 
 fn names(dir: &Path) -> BTreeSet<String> {
@@ -137,16 +137,16 @@ const NEW: &str = "{\n  \"new\": true\n}";
 #[test]
 fn any_failed_operation_is_reported_and_costs_no_data() {
     for (kind, expected) in [
-        (ErrorKind::Other, None),
-        (ErrorKind::StorageFull, Some(Error::NoSpace)),
-        (ErrorKind::PermissionDenied, Some(Error::AccessDenied)),
+        (ErrorKind::Other, Error::Io as fn(String) -> Error),
+        (ErrorKind::StorageFull, Error::NoSpace),
+        (ErrorKind::PermissionDenied, Error::AccessDenied),
     ] {
         any_failed_operation(kind, expected);
     }
 }
 
 /// Fails each operation in turn. `expected` is what the failure is called before the commit point.
-fn any_failed_operation(kind: ErrorKind, expected: Option<Error>) {
+fn any_failed_operation(kind: ErrorKind, expected: fn(String) -> Error) {
     let mut at = 0;
     loop {
         let met = with_fault(Fault::Once(at, kind), |path, dir, result| {
@@ -154,17 +154,14 @@ fn any_failed_operation(kind: ErrorKind, expected: Option<Error>) {
             if dir.has_failed() {
                 let operation = &dir.log()[at];
                 let committed = dir.log()[..at].contains(&"rename snapshot.sum.new snapshot.sum".to_owned());
-                match (result.clone().unwrap_err(), &expected) {
-                    (Error::Io(problem), _) if committed => {
-                        assert!(
-                            problem.contains("the new snapshot is in place"),
-                            "{at}, {operation}: {problem}"
-                        );
-                    }
-                    (Error::Io(problem), None) => {
-                        assert!(problem.starts_with("cannot "), "{at}, {operation}: {problem}");
-                    }
-                    (error, expected) => assert_eq!(Some(&error), expected.as_ref(), "{at}, {operation}"),
+                let error = result.clone().unwrap_err();
+                let problem = error.to_string();
+                if committed {
+                    assert_eq!(error, Error::Io(problem.clone()), "{at}, {operation}");
+                    assert!(problem.contains("the new snapshot is in place"), "{at}, {operation}: {problem}");
+                } else {
+                    assert_eq!(error, expected(problem.clone()), "{at}, {operation}");
+                    assert!(problem.starts_with("cannot "), "{at}, {operation}: {problem}");
                 }
                 assert!(
                     [snapshot(OLD, 1), snapshot(NEW, 2)].contains(&restored),
@@ -241,14 +238,15 @@ fn the_kinds_of_failures_keep_their_names() {
         dir.log().iter().position(|line| line == "write snapshot.json.new").unwrap()
     };
     for (kind, expected) in [
-        (ErrorKind::StorageFull, Error::NoSpace),
+        (ErrorKind::StorageFull, Error::NoSpace as fn(String) -> Error),
         (ErrorKind::QuotaExceeded, Error::NoSpace),
         (ErrorKind::PermissionDenied, Error::AccessDenied),
         (ErrorKind::ReadOnlyFilesystem, Error::AccessDenied),
     ] {
         let tmp = tempfile::tempdir().unwrap();
         let dir = FaultyDir::new(tmp.path(), Fault::Once(at, kind));
-        assert_eq!(Store::new(dir).create("1", 1), Err(expected));
+        let what = format!("cannot write `snapshot.json.new`: {}", std::io::Error::from(kind));
+        assert_eq!(Store::new(dir).create("1", 1), Err(expected(what)));
         assert_eq!(names(tmp.path()), BTreeSet::new(), "{kind:?}: left behind");
     }
 }

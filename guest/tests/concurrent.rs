@@ -12,7 +12,7 @@ use std::thread;
 
 use minisnap_component::dir::{Dir, Entry, Listing, OsDir};
 use minisnap_component::error::Error;
-use minisnap_component::store::{Layout, Settings, Snapshot, Store};
+use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
 use seam::copy_of;
 
 /// A directory that asks before each operation.
@@ -135,8 +135,11 @@ fn prepare(before: &str, path: &Path) {
 
 #[test]
 fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot_and_never_goes_back() {
-    let old = Snapshot { state: "\"old\"".to_owned(), seq: 1, skipped: Vec::new() };
-    let new = Snapshot { state: "\"new\"".to_owned(), seq: 2, skipped: Vec::new() };
+    let snapshot = |state: &str, seq, soundness| {
+        let state = format!("\"{state}\"");
+        Snapshot { state, seq, soundness, skipped: Vec::new() }
+    };
+    let new = snapshot("new", 2, Soundness::Verified);
     for before in [
         "nothing",
         "ours",
@@ -149,6 +152,9 @@ fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot
     ] {
         let template = tempfile::tempdir().unwrap();
         prepare(before, template.path());
+        let soundness =
+            if before.starts_with("native") { Soundness::Unverified } else { Soundness::Verified };
+        let old = snapshot("old", 1, soundness);
         let mut interleavings = 0;
         let mut seen = [0, 0];
         // The writer does so many operations for each of the reader's, the last time all of them at once; it starts so
@@ -190,6 +196,17 @@ fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot
                     assert!(seq >= newest, "{before}, {ahead} ahead, {stride} a step: {seq} after {newest}");
                     newest = seq;
                     seen[usize::from(is_new)] += 1;
+                    let number = reader.newest_seq();
+                    let is_possible = match number {
+                        Ok(number) => (newest..=2).contains(&number),
+                        Err(Error::NotFound) => restored.is_none(),
+                        Err(_) => false,
+                    };
+                    assert!(
+                        is_possible,
+                        "{before}, {ahead} ahead, {stride} a step: {number:?} after {newest}"
+                    );
+                    newest = number.unwrap_or(newest);
                 }
                 while writer.step() {}
                 assert_eq!(reader.restore(), Ok(new.clone()));
@@ -225,13 +242,14 @@ fn a_read_beside_a_writer_that_stops_anywhere_finds_the_old_or_the_new_snapshot(
                     },
                 });
                 let context = format!("{before}, {steps} steps at {at}");
-                let seq = match steps % 4 {
+                let seq = match steps % 5 {
                     0 => {
                         assert_eq!(reader.exists(), Ok(true), "{context}");
                         None
                     }
                     1 => Some(reader.list().map(|infos| infos[0].seq)),
                     2 => Some(reader.oldest_kept()),
+                    3 => Some(reader.newest_seq()),
                     _ => Some(reader.restore().map(|found| found.seq)),
                 };
                 assert!(matches!(seq, None | Some(Ok(1 | 2))), "{context}: {seq:?}");
@@ -260,6 +278,8 @@ fn a_snapshot_that_never_stands_still_is_busy() {
             fs::write(tmp.path().join("snapshot.seq"), count.get().to_string()).unwrap();
         },
     });
-    assert_eq!(store.restore(), Err(Error::Busy));
-    assert_eq!(store.info(), Err(Error::Busy));
+    let rewritten =
+        Error::Busy("the snapshot was rewritten faster than it could be read: try again".to_owned());
+    assert_eq!(store.restore(), Err(rewritten.clone()));
+    assert_eq!(store.info(), Err(rewritten));
 }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use minisnap_component::dir::Dir;
 use minisnap_component::error::Error;
-use minisnap_component::store::{Layout, Settings, Store};
+use minisnap_component::store::{Layout, Settings, Snapshot, Store};
 use model::{Disk, Machine, ModelDir, Visible};
 
 /// A state and its number, or that there is no snapshot.
@@ -31,7 +31,11 @@ fn pair(state: &str, seq: u64) -> Pair {
 }
 
 fn restore<D: Dir>(store: &Store<D>) -> Result<Pair, Error> {
-    match store.restore() {
+    as_pair(store.restore())
+}
+
+fn as_pair(restored: Result<Snapshot, Error>) -> Result<Pair, Error> {
+    match restored {
         Ok(snapshot) => Ok(Some((snapshot.state, snapshot.seq))),
         Err(Error::NotFound) => Ok(None),
         Err(error) => Err(error),
@@ -57,7 +61,17 @@ impl Scenario {
     }
 
     fn restore(&self, disk: &Disk) -> Result<Pair, Error> {
-        restore(&self.store(ModelDir::plain(disk)))
+        let store = self.store(ModelDir::plain(disk));
+        let restored = store.restore();
+        if let Ok(_) | Err(Error::NotFound) = restored {
+            // The newest one may be damaged.
+            let newest = |found: &Snapshot| found.skipped.first().map_or(found.seq, |newest| newest.seq);
+            let (seq, told) = (restored.as_ref().map(newest), store.newest_seq());
+            if told.as_ref().ok() != seq.as_ref().ok() {
+                return Err(Error::Io(format!("the newest number is {seq:?}, and {told:?} was told")));
+            }
+        }
+        as_pair(restored)
     }
 }
 

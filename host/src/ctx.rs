@@ -105,7 +105,11 @@ impl SnapshotCtx {
         if let Place::Called(returning) = &self.store {
             self.store = match returning.try_recv() {
                 Ok(store) => Place::Here(store),
-                Err(TryRecvError::Empty) => return Err(Error::Busy { holder: Some(std::process::id()) }),
+                Err(TryRecvError::Empty) => {
+                    return Err(Error::Busy(
+                        "a call before this one has not ended: its file system hangs".to_owned(),
+                    ));
+                }
                 Err(TryRecvError::Disconnected) => return Err(panicked()),
             };
             self.overdue = true;

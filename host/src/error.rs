@@ -8,6 +8,9 @@ pub enum Error {
     /// There is no snapshot yet.
     #[error("there is no snapshot yet")]
     NotFound,
+    /// The name is not one that a store can have.
+    #[error("{0}")]
+    InvalidName(String),
     /// The given state is not one JSON value; names the line and the column.
     #[error("the state is not one JSON value: {0}")]
     InvalidState(String),
@@ -20,19 +23,16 @@ pub enum Error {
     /// What is on the disk is damaged; names the file, what is wrong with it and what to do.
     #[error("the snapshot is damaged: {0}")]
     Corrupt(String),
-    /// The disk or a quota is full.
-    #[error("the disk or a quota is full")]
-    NoSpace,
-    /// The grant or the operating system allows no writing, or no access at all.
-    #[error("access to the snapshot directory is denied")]
-    AccessDenied,
+    /// The disk, a quota, or what the grant allows the directory is full; says which.
+    #[error("{0}")]
+    NoSpace(String),
+    /// The grant or the operating system allows no writing, or no access at all; names the operation and the file.
+    #[error("{0}")]
+    AccessDenied(String),
     /// Another process, or another [`Store`](crate::Store) of this one, holds the directory for writing; or a writer is
-    /// open, or too many readers are, or the snapshot was rewritten faster than it could be read.
-    #[error("the snapshot directory is in use{}", holder.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
-    Busy {
-        /// The process, where the system tells.
-        holder: Option<u32>,
-    },
+    /// open, or too many readers are, or the snapshot was rewritten faster than it could be read; says which.
+    #[error("{0}")]
+    Busy(String),
     /// Anything else that the system said; names the operation and the file.
     #[error("{0}")]
     Io(String),
@@ -51,10 +51,11 @@ impl Error {
     /// What the system answered to `operation` on `path`.
     pub(crate) fn io(operation: &str, path: &std::path::Path, error: &std::io::Error) -> Error {
         use std::io::ErrorKind;
+        let what = format!("cannot {operation} `{}`: {error}", path.display());
         match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace,
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::AccessDenied,
-            _ => Error::Io(format!("cannot {operation} `{}`: {error}", path.display())),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace(what),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::AccessDenied(what),
+            _ => Error::Io(what),
         }
     }
 }
@@ -62,14 +63,14 @@ impl Error {
 impl From<wit::Error> for Error {
     fn from(error: wit::Error) -> Self {
         match error {
-            wit::Error::NotFound => Error::NotFound,
+            wit::Error::InvalidName(what) => Error::InvalidName(what),
             wit::Error::InvalidState(what) => Error::InvalidState(what),
             wit::Error::Stale(newest) => Error::Stale(newest),
             wit::Error::TooLarge(limit) => Error::TooLarge(limit),
             wit::Error::Corrupt(what) => Error::Corrupt(what),
-            wit::Error::NoSpace => Error::NoSpace,
-            wit::Error::AccessDenied => Error::AccessDenied,
-            wit::Error::Busy => Error::Busy { holder: None },
+            wit::Error::NoSpace(what) => Error::NoSpace(what),
+            wit::Error::AccessDenied(what) => Error::AccessDenied(what),
+            wit::Error::Busy(what) => Error::Busy(what),
             wit::Error::Io(what) => Error::Io(what),
         }
     }

@@ -209,6 +209,11 @@ impl Grant {
         Ok(Opened(std::marker::PhantomData))
     }
 
+    /// What a grant of nothing answers.
+    pub(crate) fn denial(&self) -> Error {
+        Error::AccessDenied("no snapshots are granted to this component".to_owned())
+    }
+
     /// Whether the system lets this process write in the directory.
     ///
     /// A component is only told of an input/output error where its directory is on a read-only file system.
@@ -323,7 +328,10 @@ impl Held {
                 let metadata = dir.metadata().map_err(|e| Error::io("look at", path, &e))?;
                 Ok(Held { dir, identity: Identity::of(&metadata) })
             }
-            Err(TryLockError::WouldBlock) => Err(Error::Busy { holder: holder(&dir) }),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy(match holder(&dir) {
+                Some(pid) => format!("the directory `{}` is in use by process {pid}", path.display()),
+                None => format!("the directory `{}` is in use", path.display()),
+            })),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path, &error)),
         }
     }
@@ -374,8 +382,11 @@ fn sync_file_system(dir: &Path) -> Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn sync_file_system(_: &Path) -> Result<()> {
-    Err(Error::AccessDenied)
+fn sync_file_system(dir: &Path) -> Result<()> {
+    Err(Error::AccessDenied(format!(
+        "cannot sync the folder that `{}` is in: it may not be read",
+        dir.display()
+    )))
 }
 
 fn not_a_directory(dir: &Path) -> Error {

@@ -35,6 +35,8 @@ pub(crate) struct Instance {
     pub(crate) dir: Identity,
     pub(crate) store: wasmtime::Store<Guest>,
     pub(crate) bindings: bindings::Store,
+    /// Its store.
+    pub(crate) this: ResourceAny,
     output: MemoryOutputPipe,
 }
 
@@ -79,7 +81,7 @@ impl Instance {
         let perms = match grant.access() {
             Access::ReadWrite => FsPerms::ReadWrite,
             Access::ReadOnly => FsPerms::ReadOnly,
-            Access::Denied => return Err(Error::AccessDenied),
+            Access::Denied => return Err(grant.denial()),
         };
         let output = MemoryOutputPipe::new(MAX_OUTPUT);
         let mut wasi = WasiCtx::builder();
@@ -115,7 +117,9 @@ impl Instance {
         let bindings = shared.pre.instantiate(&mut store);
         let bindings =
             bindings.map_err(|error| store.data_mut().memory.problem().unwrap_or(Error::Component(error)))?;
-        Ok(Instance { number, streams: Vec::new(), dir, store, bindings, output })
+        let opened = bindings.arcella_minisnap_snapshot_store().call_open(&mut store, "");
+        let this = opened.map_err(Error::Component)??;
+        Ok(Instance { number, streams: Vec::new(), dir, store, bindings, this, output })
     }
 
     /// Gives the next call so much time.

@@ -5,6 +5,7 @@ use wasmtime::component::{HasData, Linker, Resource};
 use crate::ctx::{SnapshotCtx, SnapshotView};
 use crate::error::Error;
 use crate::snapshot::{Info, Skipped};
+use crate::store::Store;
 use crate::stream::Handle;
 pub(crate) use bindings::arcella::minisnap::snapshot_store as wit;
 
@@ -14,12 +15,16 @@ mod bindings {
         path: "../wit",
         world: "consumer",
         with: {
+            "arcella:minisnap/snapshot-store.store": super::ConsumerStore,
             "arcella:minisnap/snapshot-store.snapshot-writer": super::ConsumerWriter,
             "arcella:minisnap/snapshot-store.snapshot-reader": super::ConsumerReader,
         },
         imports: { default: trappable },
     });
 }
+
+/// A consumer component's handle of its store.
+pub struct ConsumerStore;
 
 /// A writer that a consumer component has open.
 pub struct ConsumerWriter(pub(crate) Handle);
@@ -61,58 +66,106 @@ fn answer<T, R: From<T>>(result: Result<T, Error>) -> Answer<R> {
     Ok(result.map(Into::into).map_err(Into::into))
 }
 
+/// The same of what there may not be.
+fn some<T, R: From<T>>(result: Result<T, Error>) -> Answer<Option<R>> {
+    Ok(none_is_no_error(result).map(|found| found.map(Into::into)).map_err(Into::into))
+}
+
+/// That there is no snapshot is no error to a component.
+pub(crate) fn none_is_no_error<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl wit::Host for SnapshotCtx {
-    fn create(&mut self, state: String, seq: u64) -> Answer<()> {
-        answer(self.store().and_then(|store| store.create_text(&state, seq)))
+    fn open(&mut self, name: String) -> Answer<Resource<ConsumerStore>> {
+        match self.store().and_then(|store| store.open_name(&name)) {
+            Ok(()) => Ok(Ok(self.table.push(ConsumerStore)?)),
+            Err(error) => Ok(Err(error.into())),
+        }
     }
 
-    fn restore(&mut self) -> Answer<wit::Snapshot> {
-        answer(self.store().and_then(|store| store.restore_text()))
+    fn names(&mut self) -> Answer<Vec<String>> {
+        answer(self.store().and_then(|store| store.names()))
+    }
+}
+
+impl wit::HostStore for SnapshotCtx {
+    fn create(&mut self, this: Resource<ConsumerStore>, state: String, seq: u64) -> Answer<()> {
+        answer(self.opened(&this)?.and_then(|store| store.create_text(&state, seq)))
     }
 
-    fn restore_at(&mut self, seq: u64) -> Answer<wit::Snapshot> {
-        answer(self.store().and_then(|store| store.restore_text_at(seq)))
+    fn restore(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<wit::Snapshot>> {
+        some(self.opened(&this)?.and_then(|store| store.restore_text()))
     }
 
-    fn exists(&mut self) -> Answer<bool> {
-        answer(self.store().and_then(|store| store.exists()))
+    fn restore_at(&mut self, this: Resource<ConsumerStore>, seq: u64) -> Answer<Option<wit::Snapshot>> {
+        some(self.opened(&this)?.and_then(|store| store.restore_text_at(seq)))
     }
 
-    fn info(&mut self) -> Answer<wit::SnapshotInfo> {
-        answer(self.store().and_then(|store| store.info()))
+    fn newest_seq(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<u64>> {
+        some(self.opened(&this)?.and_then(|store| store.newest_seq()))
     }
 
-    fn list(&mut self) -> Answer<Vec<wit::SnapshotInfo>> {
-        let infos = self.store().and_then(|store| store.list());
+    fn info(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<wit::SnapshotInfo>> {
+        some(self.opened(&this)?.and_then(|store| store.info()))
+    }
+
+    fn generations(&mut self, this: Resource<ConsumerStore>) -> Answer<Vec<wit::SnapshotInfo>> {
+        let infos = self.opened(&this)?.and_then(|store| store.generations());
         answer(infos.map(|infos| infos.into_iter().map(Into::into).collect::<Vec<_>>()))
     }
 
-    fn oldest_kept(&mut self) -> Answer<u64> {
-        answer(self.store().and_then(|store| store.oldest_kept()))
+    fn oldest_kept(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<u64>> {
+        some(self.opened(&this)?.and_then(|store| store.oldest_kept()))
     }
 
-    fn open_writer(&mut self, seq: u64) -> Answer<Resource<ConsumerWriter>> {
-        match self.store().and_then(|store| store.stream_to(seq)) {
+    fn open_writer(&mut self, this: Resource<ConsumerStore>, seq: u64) -> Answer<Resource<ConsumerWriter>> {
+        match self.opened(&this)?.and_then(|store| store.stream_to(seq)) {
             Ok(handle) => Ok(Ok(self.table.push(ConsumerWriter(handle))?)),
             Err(error) => Ok(Err(error.into())),
         }
     }
 
-    fn open_reader(&mut self) -> Answer<Resource<ConsumerReader>> {
-        self.reader_for_consumer(None)
+    fn open_reader(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<Resource<ConsumerReader>>> {
+        self.reader_for_consumer(&this, None)
     }
 
-    fn open_reader_at(&mut self, seq: u64) -> Answer<Resource<ConsumerReader>> {
-        self.reader_for_consumer(Some(seq))
+    fn open_reader_at(
+        &mut self,
+        this: Resource<ConsumerStore>,
+        seq: u64,
+    ) -> Answer<Option<Resource<ConsumerReader>>> {
+        self.reader_for_consumer(&this, Some(seq))
+    }
+
+    fn drop(&mut self, this: Resource<ConsumerStore>) -> wasmtime::Result<()> {
+        self.table.delete(this)?;
+        Ok(())
     }
 }
 
 impl SnapshotCtx {
-    fn reader_for_consumer(&mut self, seq: Option<u64>) -> Answer<Resource<ConsumerReader>> {
-        match self.store().and_then(|store| store.stream_from(seq)) {
-            Ok((handle, info, skipped)) => {
-                Ok(Ok(self.table.push(ConsumerReader { handle, info, skipped })?))
+    /// The store that a consumer has opened.
+    fn opened(&mut self, this: &Resource<ConsumerStore>) -> wasmtime::Result<Result<&mut Store, Error>> {
+        self.table.get(this)?;
+        Ok(self.store())
+    }
+
+    fn reader_for_consumer(
+        &mut self,
+        this: &Resource<ConsumerStore>,
+        seq: Option<u64>,
+    ) -> Answer<Option<Resource<ConsumerReader>>> {
+        let opened = self.opened(this)?.and_then(|store| store.stream_from(seq));
+        match none_is_no_error(opened) {
+            Ok(Some((handle, info, skipped))) => {
+                Ok(Ok(Some(self.table.push(ConsumerReader { handle, info, skipped })?)))
             }
+            Ok(None) => Ok(Ok(None)),
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -127,6 +180,10 @@ impl wit::HostSnapshotWriter for SnapshotCtx {
     fn commit(&mut self, writer: Resource<ConsumerWriter>) -> Answer<()> {
         let ConsumerWriter(handle) = self.table.delete(writer)?;
         answer(self.store().and_then(|store| store.commit(handle)))
+    }
+
+    fn discard(&mut self, writer: Resource<ConsumerWriter>) -> wasmtime::Result<()> {
+        wit::HostSnapshotWriter::drop(self, writer)
     }
 
     fn drop(&mut self, writer: Resource<ConsumerWriter>) -> wasmtime::Result<()> {
@@ -166,15 +223,17 @@ impl wit::HostSnapshotReader for SnapshotCtx {
 impl From<Error> for wit::Error {
     fn from(error: Error) -> Self {
         match error {
-            Error::NotFound => wit::Error::NotFound,
+            Error::InvalidName(what) => wit::Error::InvalidName(what),
             Error::InvalidState(what) => wit::Error::InvalidState(what),
             Error::Stale(newest) => wit::Error::Stale(newest),
             Error::TooLarge(limit) => wit::Error::TooLarge(limit),
             Error::Corrupt(what) => wit::Error::Corrupt(what),
-            Error::NoSpace => wit::Error::NoSpace,
-            Error::AccessDenied => wit::Error::AccessDenied,
-            Error::Busy { holder: _ } => wit::Error::Busy,
+            Error::NoSpace(what) => wit::Error::NoSpace(without_host_path(&what)),
+            Error::AccessDenied(what) => wit::Error::AccessDenied(without_host_path(&what)),
+            Error::Busy(what) => wit::Error::Busy(without_host_path(&what)),
             Error::Io(what) => wit::Error::Io(without_host_path(&what)),
+            // Which is an answer of its own wherever it can be one.
+            Error::NotFound => wit::Error::Io("there is no snapshot".to_owned()),
             Error::OtherType(_) => wit::Error::Io("the stored state is of another type".to_owned()),
             Error::Component(error) => {
                 // Its backtrace is the host's business.

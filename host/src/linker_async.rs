@@ -5,7 +5,7 @@ use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lowe
 
 use crate::ctx::{SnapshotCtx, SnapshotView};
 use crate::error::Result;
-use crate::linker::{ConsumerReader, ConsumerWriter, INTERFACE, wit};
+use crate::linker::{ConsumerReader, ConsumerStore, ConsumerWriter, INTERFACE, none_is_no_error, wit};
 use crate::store::Store;
 use crate::stream::Handle;
 
@@ -23,15 +23,7 @@ use crate::stream::Handle;
 pub fn add_to_linker_async<T: SnapshotView + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     let mut import = linker.instance(INTERFACE)?;
     let import = &mut import;
-    add(import, "create", |store, (state, seq): (String, u64)| store.create_text(&state, seq))?;
-    add(import, "restore", |store, ()| store.restore_text().map(wit::Snapshot::from))?;
-    add(import, "restore-at", |store, (seq,): (u64,)| store.restore_text_at(seq).map(wit::Snapshot::from))?;
-    add(import, "exists", |store, ()| store.exists())?;
-    add(import, "info", |store, ()| store.info().map(wit::SnapshotInfo::from))?;
-    add(import, "list", |store, ()| {
-        Ok(store.list()?.into_iter().map(wit::SnapshotInfo::from).collect::<Vec<_>>())
-    })?;
-    add(import, "oldest-kept", |store, ()| store.oldest_kept())?;
+    add_stores(import)?;
     add_writers(import)?;
     add_readers(import)
 }
@@ -43,7 +35,42 @@ fn answer<R>(result: Result<R>) -> Answer<R> {
     Ok((result.map_err(Into::into),))
 }
 
-/// Defines a function that calls the store.
+/// A handle of a consumer's store.
+type This = Resource<ConsumerStore>;
+
+fn add_stores<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
+    let store = ResourceType::host::<ConsumerStore>();
+    import.resource("store", store, |mut cx, store| {
+        cx.data_mut().snapshots().table.delete(Resource::<ConsumerStore>::new_own(store))?;
+        Ok(())
+    })?;
+    import.func_wrap_async("open", |mut cx: StoreContextMut<'_, T>, (name,): (String,)| {
+        Box::new(async move {
+            let ctx = cx.data_mut().snapshots();
+            let opened = ctx.call(move |store| store.open_name(&name)).await;
+            let opened = opened.map(|()| ctx.table.push(ConsumerStore));
+            answer(transpose(opened)?)
+        })
+    })?;
+    import.func_wrap_async("names", |mut cx: StoreContextMut<'_, T>, ()| {
+        Box::new(async move { answer(cx.data_mut().snapshots().call(|store| store.names()).await) })
+    })?;
+    add(import, "create", |store, (_, state, seq): (This, String, u64)| store.create_text(&state, seq))?;
+    add(import, "restore", |store, (_,): (This,)| {
+        none_is_no_error(store.restore_text().map(wit::Snapshot::from))
+    })?;
+    add(import, "restore-at", |store, (_, seq): (This, u64)| {
+        none_is_no_error(store.restore_text_at(seq).map(wit::Snapshot::from))
+    })?;
+    add(import, "newest-seq", |store, (_,): (This,)| none_is_no_error(store.newest_seq()))?;
+    add(import, "info", |store, (_,): (This,)| none_is_no_error(store.info().map(wit::SnapshotInfo::from)))?;
+    add(import, "generations", |store, (_,): (This,)| {
+        Ok(store.generations()?.into_iter().map(wit::SnapshotInfo::from).collect::<Vec<_>>())
+    })?;
+    add(import, "oldest-kept", |store, (_,): (This,)| none_is_no_error(store.oldest_kept()))
+}
+
+/// Defines a method of the store, which calls it.
 fn add<T, P, R>(
     import: &mut LinkerInstance<'_, T>,
     name: &str,
@@ -55,11 +82,14 @@ where
     R: Send + 'static,
     (std::result::Result<R, wit::Error>,): ComponentNamedList + Lower,
 {
-    import.func_wrap_async(name, move |mut cx: StoreContextMut<'_, T>, params: P| {
-        Box::new(
-            async move { answer(cx.data_mut().snapshots().call(move |store| call(store, params)).await) },
-        )
-    })
+    import.func_wrap_async(
+        &format!("[method]store.{name}"),
+        move |mut cx: StoreContextMut<'_, T>, params: P| {
+            Box::new(
+                async move { answer(cx.data_mut().snapshots().call(move |store| call(store, params)).await) },
+            )
+        },
+    )
 }
 
 fn add_writers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
@@ -71,14 +101,27 @@ fn add_writers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_,
             end(ctx, handle).await
         })
     })?;
-    import.func_wrap_async("open-writer", |mut cx: StoreContextMut<'_, T>, (seq,): (u64,)| {
-        Box::new(async move {
-            let ctx = cx.data_mut().snapshots();
-            let opened = ctx.call(move |store| store.stream_to(seq)).await;
-            let opened = opened.map(|handle| ctx.table.push(ConsumerWriter(handle)));
-            answer(transpose(opened)?)
-        })
-    })?;
+    import.func_wrap_async(
+        "[method]store.open-writer",
+        |mut cx: StoreContextMut<'_, T>, (_, seq): (This, u64)| {
+            Box::new(async move {
+                let ctx = cx.data_mut().snapshots();
+                let opened = ctx.call(move |store| store.stream_to(seq)).await;
+                let opened = opened.map(|handle| ctx.table.push(ConsumerWriter(handle)));
+                answer(transpose(opened)?)
+            })
+        },
+    )?;
+    import.func_wrap_async(
+        "[static]snapshot-writer.discard",
+        |mut cx: StoreContextMut<'_, T>, (writer,): (Resource<ConsumerWriter>,)| {
+            Box::new(async move {
+                let ctx = cx.data_mut().snapshots();
+                let ConsumerWriter(handle) = ctx.table.delete(writer)?;
+                end(ctx, handle).await
+            })
+        },
+    )?;
     type Chunk = (Resource<ConsumerWriter>, Vec<u8>);
     import.func_wrap_async(
         "[method]snapshot-writer.write",
@@ -111,12 +154,18 @@ fn add_readers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_,
             end(ctx, handle).await
         })
     })?;
-    import.func_wrap_async("open-reader", |mut cx: StoreContextMut<'_, T>, ()| {
-        Box::new(async move { open_reader(cx.data_mut().snapshots(), None).await })
-    })?;
-    import.func_wrap_async("open-reader-at", |mut cx: StoreContextMut<'_, T>, (seq,): (u64,)| {
-        Box::new(async move { open_reader(cx.data_mut().snapshots(), Some(seq)).await })
-    })?;
+    import.func_wrap_async(
+        "[method]store.open-reader",
+        |mut cx: StoreContextMut<'_, T>, (_,): (This,)| {
+            Box::new(async move { open_reader(cx.data_mut().snapshots(), None).await })
+        },
+    )?;
+    import.func_wrap_async(
+        "[method]store.open-reader-at",
+        |mut cx: StoreContextMut<'_, T>, (_, seq): (This, u64)| {
+            Box::new(async move { open_reader(cx.data_mut().snapshots(), Some(seq)).await })
+        },
+    )?;
     type Reader = (Resource<ConsumerReader>,);
     import.func_wrap(
         "[method]snapshot-reader.info",
@@ -145,10 +194,12 @@ fn add_readers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_,
     )
 }
 
-async fn open_reader(ctx: &mut SnapshotCtx, seq: Option<u64>) -> Answer<Resource<ConsumerReader>> {
-    let opened = ctx.call(move |store| store.stream_from(seq)).await;
-    let opened =
-        opened.map(|(handle, info, skipped)| ctx.table.push(ConsumerReader { handle, info, skipped }));
+async fn open_reader(ctx: &mut SnapshotCtx, seq: Option<u64>) -> Answer<Option<Resource<ConsumerReader>>> {
+    let opened = none_is_no_error(ctx.call(move |store| store.stream_from(seq)).await);
+    let opened = opened.map(|found| {
+        let push = |(handle, info, skipped)| ctx.table.push(ConsumerReader { handle, info, skipped });
+        found.map(push).transpose()
+    });
     answer(transpose(opened)?)
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::linker::wit as import;
-use crate::store::wit as export;
+use crate::store::{maintenance, wit as export};
 
 /// One committed pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Snapshot<S = String> {
     pub state: S,
     /// The number of the last log record that the state contains.
     pub seq: u64,
+    /// Whether its sums vouch for it: [`Verified`](Soundness::Verified) or [`Unverified`](Soundness::Unverified).
+    pub soundness: Soundness,
     /// The newer generations that are damaged, newest first; empty if this is the newest. The log records after `seq`
     /// are needed to replay what they contained.
     pub skipped: Vec<Skipped>,
@@ -35,8 +37,6 @@ pub struct Info {
     pub size: u64,
     /// When it was written, to the millisecond, if the file system tells.
     pub modified: Option<SystemTime>,
-    /// The layout of the directory.
-    pub layout: Layout,
     /// What the sums said, after every byte was read.
     pub soundness: Soundness,
 }
@@ -64,8 +64,9 @@ pub enum Soundness {
 }
 
 impl From<export::Snapshot> for Snapshot {
-    fn from(export::Snapshot { state, seq, skipped }: export::Snapshot) -> Self {
-        Snapshot { state, seq, skipped: skipped.into_iter().map(Into::into).collect() }
+    fn from(export::Snapshot { state, seq, soundness, skipped }: export::Snapshot) -> Self {
+        let skipped = skipped.into_iter().map(Into::into).collect();
+        Snapshot { state, seq, soundness: soundness.into(), skipped }
     }
 }
 
@@ -77,31 +78,36 @@ impl From<export::SkippedSnapshot> for Skipped {
 
 impl From<export::SnapshotInfo> for Info {
     fn from(info: export::SnapshotInfo) -> Self {
-        let export::SnapshotInfo { seq, size, modified, layout, soundness } = info;
+        let export::SnapshotInfo { seq, size, modified, soundness } = info;
         let modified = modified.and_then(|time| UNIX_EPOCH.checked_add(Duration::from_millis(time)));
-        let layout = layout.into();
-        let soundness = match soundness {
+        Info { seq, size, modified, soundness: soundness.into() }
+    }
+}
+
+impl From<export::Soundness> for Soundness {
+    fn from(soundness: export::Soundness) -> Self {
+        match soundness {
             export::Soundness::Verified => Soundness::Verified,
             export::Soundness::Unverified => Soundness::Unverified,
             export::Soundness::Damaged(problem) => Soundness::Damaged(problem),
             export::Soundness::Unreadable(problem) => Soundness::Unreadable(problem),
-        };
-        Info { seq, size, modified, layout, soundness }
+        }
     }
 }
 
-impl From<export::Layout> for Layout {
-    fn from(layout: export::Layout) -> Self {
+impl From<maintenance::Layout> for Layout {
+    fn from(layout: maintenance::Layout) -> Self {
         match layout {
-            export::Layout::Pair => Layout::Pair,
-            export::Layout::Numbered => Layout::Numbered,
+            maintenance::Layout::Pair => Layout::Pair,
+            maintenance::Layout::Numbered => Layout::Numbered,
         }
     }
 }
 
 impl From<Snapshot> for import::Snapshot {
-    fn from(Snapshot { state, seq, skipped }: Snapshot) -> Self {
-        import::Snapshot { state, seq, skipped: skipped.into_iter().map(Into::into).collect() }
+    fn from(Snapshot { state, seq, soundness, skipped }: Snapshot) -> Self {
+        let skipped = skipped.into_iter().map(Into::into).collect();
+        import::Snapshot { state, seq, soundness: soundness.into(), skipped }
     }
 }
 
@@ -112,20 +118,21 @@ impl From<Skipped> for import::SkippedSnapshot {
 }
 
 impl From<Info> for import::SnapshotInfo {
-    fn from(Info { seq, size, modified, layout, soundness }: Info) -> Self {
+    fn from(Info { seq, size, modified, soundness }: Info) -> Self {
         let modified = modified
             .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
             .and_then(|since| u64::try_from(since.as_millis()).ok());
-        let layout = match layout {
-            Layout::Pair => import::Layout::Pair,
-            Layout::Numbered => import::Layout::Numbered,
-        };
-        let soundness = match soundness {
+        import::SnapshotInfo { seq, size, modified, soundness: soundness.into() }
+    }
+}
+
+impl From<Soundness> for import::Soundness {
+    fn from(soundness: Soundness) -> Self {
+        match soundness {
             Soundness::Verified => import::Soundness::Verified,
             Soundness::Unverified => import::Soundness::Unverified,
             Soundness::Damaged(problem) => import::Soundness::Damaged(problem),
             Soundness::Unreadable(problem) => import::Soundness::Unreadable(problem),
-        };
-        import::SnapshotInfo { seq, size, modified, layout, soundness }
+        }
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Span, debug, debug_span, field, warn, warn_span};
 use wasmtime::Trap;
+use wasmtime::component::ResourceAny;
 
 use crate::calls::{Calls, Target};
 use crate::component::Minisnap;
@@ -17,9 +18,11 @@ use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
 use crate::instance::{Guest, Instance};
 use crate::instances::Slot;
-use crate::snapshot::{Info, Skipped, Snapshot};
+use crate::snapshot::{Info, Layout, Skipped, Snapshot};
 use crate::stream::{Handle, Reader, Writer};
-pub(crate) use bindings::exports::arcella::minisnap::snapshot_store as wit;
+pub(crate) use bindings::exports::arcella::minisnap::{
+    snapshot_maintenance as maintenance, snapshot_store as wit,
+};
 
 pub(crate) mod bindings {
     #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
@@ -88,6 +91,28 @@ impl Store {
         })
     }
 
+    /// Checks that a component may open the store of this name.
+    pub(crate) fn open_name(&mut self, name: &str) -> Result<()> {
+        if self.grant.access() == Access::Denied {
+            return Err(self.grant.denial());
+        }
+        if name.is_empty() {
+            return Ok(());
+        }
+        self.with_instance("open", |instance| {
+            let guest = instance.bindings.arcella_minisnap_snapshot_store();
+            guest.call_open(&mut instance.store, name)
+        })
+        .map(drop)
+    }
+
+    /// The names of the stores that hold a snapshot, sorted, but for the empty one.
+    pub(crate) fn names(&mut self) -> Result<Vec<String>> {
+        self.with_instance("names", |instance| {
+            instance.bindings.arcella_minisnap_snapshot_store().call_names(&mut instance.store)
+        })
+    }
+
     /// Makes `state` with `seq` the stored snapshot; it is durable when this returns.
     ///
     /// # Errors
@@ -120,7 +145,8 @@ impl Store {
             let span = store.span_of_create(seq).entered();
             span.record("bytes", state.len());
             store.settle_first()?;
-            let result = store.call("create", |guest, store| guest.call_create(store, state, seq));
+            let result =
+                store.call("create", |guest, store, this| guest.call_create(store, this, state, seq));
             store.explain(result)
         })
     }
@@ -131,8 +157,9 @@ impl Store {
     ///
     /// [`Error::OtherType`] if the state cannot be read as a `S`, and as [`restore_text`](Self::restore_text).
     pub fn restore<S: DeserializeOwned>(&mut self) -> Result<Snapshot<S>> {
-        let Snapshot { state, seq, skipped } = self.restore_text()?;
-        Ok(Snapshot { state: serde_json::from_str(&state).map_err(Error::OtherType)?, seq, skipped })
+        let Snapshot { state, seq, soundness, skipped } = self.restore_text()?;
+        let state = serde_json::from_str(&state).map_err(Error::OtherType)?;
+        Ok(Snapshot { state, seq, soundness, skipped })
     }
 
     /// Returns the newest sound state, laid out as serde_json pretty-prints, and its sequence number.
@@ -143,7 +170,7 @@ impl Store {
     /// [`Error::AccessDenied`], [`Error::Busy`] if it was rewritten faster than it could be read, [`Error::Io`],
     /// [`Error::Component`].
     pub fn restore_text(&mut self) -> Result<Snapshot> {
-        self.restore_any(|guest, store| guest.call_restore(store))
+        self.restore_any(|guest, store, this| guest.call_restore(store, this))
     }
 
     /// Returns the generation with the number `seq`.
@@ -152,15 +179,20 @@ impl Store {
     ///
     /// [`Error::NotFound`] if there is none, and as [`restore_text`](Self::restore_text).
     pub fn restore_text_at(&mut self, seq: u64) -> Result<Snapshot> {
-        self.restore_any(|guest, store| guest.call_restore_at(store, seq))
+        self.restore_any(|guest, store, this| guest.call_restore_at(store, this, seq))
     }
 
     fn restore_any(
         &mut self,
-        restore: impl FnOnce(&wit::Guest, &mut wasmtime::Store<Guest>) -> Answer<wit::Snapshot>,
+        restore: impl FnOnce(
+            &wit::GuestStore<'_>,
+            &mut wasmtime::Store<Guest>,
+            ResourceAny,
+        ) -> Answer<Option<wit::Snapshot>>,
     ) -> Result<Snapshot> {
         let span = self.span_of_restore().entered();
-        let snapshot: Snapshot = self.call("restore", restore)?.into();
+        let snapshot = self.call("restore", restore)?.ok_or(Error::NotFound)?;
+        let snapshot = Snapshot::from(snapshot);
         span.record("seq", snapshot.seq).record("bytes", snapshot.state.len());
         tell_skipped(&snapshot.skipped);
         Ok(snapshot)
@@ -170,13 +202,39 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
+    /// As [`newest_seq`](Self::newest_seq), but [`Error::NotFound`].
     pub fn exists(&mut self) -> Result<bool> {
-        match self.call("exists", |guest, store| guest.call_exists(store)) {
-            // A directory that is not there, which only a reader leaves at that.
+        match self.newest_seq() {
+            Ok(_) => Ok(true),
             Err(Error::NotFound) => Ok(false),
-            result => result,
+            Err(error) => Err(error),
         }
+    }
+
+    /// The number of the newest snapshot, whose state is not read: if that turns out to be damaged,
+    /// [`restore`](Self::restore) returns an older generation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Corrupt`] if the number cannot be trusted, [`Error::AccessDenied`],
+    /// [`Error::Busy`], [`Error::Io`], [`Error::Component`].
+    pub fn newest_seq(&mut self) -> Result<u64> {
+        let seq = self.call("newest-seq", |guest, store, this| guest.call_newest_seq(store, this))?;
+        seq.ok_or(Error::NotFound)
+    }
+
+    /// The layout of the snapshots that the directory holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Corrupt`] if there is only something like a snapshot, [`Error::AccessDenied`],
+    /// [`Error::Busy`], [`Error::Io`], [`Error::Component`].
+    pub fn layout(&mut self) -> Result<Layout> {
+        let layout = self.with_instance("layout-of", |instance| {
+            let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
+            maintenance.call_layout_of(&mut instance.store, instance.this)
+        });
+        layout?.map(Into::into).ok_or(Error::NotFound)
     }
 
     /// Reads and checks the snapshot that [`restore`](Self::restore) returns, and says what is known of it.
@@ -186,7 +244,8 @@ impl Store {
     /// [`Error::NotFound`], [`Error::Corrupt`], [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`],
     /// [`Error::Component`].
     pub fn info(&mut self) -> Result<Info> {
-        Ok(self.call("info", |guest, store| guest.call_info(store))?.into())
+        let info = self.call("info", |guest, store, this| guest.call_info(store, this))?;
+        info.map(Into::into).ok_or(Error::NotFound)
     }
 
     /// Reads and checks every generation, the damaged ones included, and says what is known of each, newest first.
@@ -195,8 +254,8 @@ impl Store {
     ///
     /// [`Error::Corrupt`] if the number of a damaged pair cannot be trusted, or if all that is left was set aside,
     /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
-    pub fn list(&mut self) -> Result<Vec<Info>> {
-        match self.call("list", |guest, store| guest.call_list(store)) {
+    pub fn generations(&mut self) -> Result<Vec<Info>> {
+        match self.call("generations", |guest, store, this| guest.call_generations(store, this)) {
             Ok(infos) => Ok(infos.into_iter().map(Into::into).collect()),
             // A directory that is not there, which only a reader leaves at that.
             Err(Error::NotFound) => Ok(Vec::new()),
@@ -212,7 +271,8 @@ impl Store {
     /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::AccessDenied`], [`Error::Busy`],
     /// [`Error::Io`], [`Error::Component`].
     pub fn oldest_kept(&mut self) -> Result<u64> {
-        self.call("oldest-kept", |guest, store| guest.call_oldest_kept(store))
+        let seq = self.call("oldest-kept", |guest, store, this| guest.call_oldest_kept(store, this))?;
+        seq.ok_or(Error::NotFound)
     }
 
     /// Starts a snapshot with the number `seq` that is written in chunks.
@@ -258,7 +318,7 @@ impl Store {
             store.check_replaceable()?;
             let result = store.with_instance("settle", |instance| {
                 let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
-                maintenance.call_settle(&mut instance.store)
+                maintenance.call_settle(&mut instance.store, instance.this)
             });
             store.explain(result)
         })?;
@@ -379,7 +439,11 @@ impl Store {
     fn check_access(&self) -> Result<()> {
         match self.grant.access() {
             Access::ReadWrite => Ok(()),
-            Access::ReadOnly | Access::Denied => Err(Error::AccessDenied),
+            Access::ReadOnly => Err(Error::AccessDenied(format!(
+                "the grant of `{}` is for reading only",
+                self.grant.dir().display()
+            ))),
+            Access::Denied => Err(self.grant.denial()),
         }
     }
 
@@ -387,7 +451,7 @@ impl Store {
     fn explain<R>(&self, result: Result<R>) -> Result<R> {
         match result {
             Err(Error::Io(problem)) => match self.grant.check_writable() {
-                Err(Error::AccessDenied) => Err(Error::AccessDenied),
+                Err(denied @ Error::AccessDenied(_)) => Err(denied),
                 _ => Err(Error::Io(problem)),
             },
             result => result,
@@ -397,10 +461,11 @@ impl Store {
     fn call<R>(
         &mut self,
         name: &'static str,
-        call: impl FnOnce(&wit::Guest, &mut wasmtime::Store<Guest>) -> Answer<R>,
+        call: impl FnOnce(&wit::GuestStore<'_>, &mut wasmtime::Store<Guest>, ResourceAny) -> Answer<R>,
     ) -> Result<R> {
         self.with_instance(name, |instance| {
-            call(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store)
+            let guest = instance.bindings.arcella_minisnap_snapshot_store();
+            call(&guest.store(), &mut instance.store, instance.this)
         })
     }
 
@@ -492,7 +557,7 @@ impl Store {
     /// The directory that lies under the grant's path; for a writer, only if it is the one that it holds.
     fn dir(&self) -> Result<Identity> {
         if self.grant.access() == Access::Denied {
-            return Err(Error::AccessDenied);
+            return Err(self.grant.denial());
         }
         match (self.grant.identity()?, &self.held) {
             (Some(found), Some(held)) if found != held.identity => Err(self.replaced()),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use minisnap_host::{COMPONENT, Grant, Minisnap, SnapshotCtx, SnapshotView};
-use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceAny, ResourceTable};
 use wasmtime::{Config, Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
@@ -108,6 +108,7 @@ impl Bench {
 struct Foreign {
     store: Store<Host>,
     instance: store::Store,
+    this: ResourceAny,
 }
 
 impl Foreign {
@@ -121,12 +122,14 @@ impl Foreign {
         // As much as there is, where it is burnt.
         store.set_fuel(u64::MAX).ok();
         let instance = store::Store::instantiate(&mut store, &component, &linker).expect("an instance");
-        Foreign { store, instance }
+        let opened = instance.arcella_minisnap_snapshot_store().call_open(&mut store, "");
+        let this = opened.expect("no trap").expect("a store");
+        Foreign { store, instance, this }
     }
 
     fn create(&mut self, state: &str, seq: u64) {
-        let created =
-            self.instance.arcella_minisnap_snapshot_store().call_create(&mut self.store, state, seq);
+        let store = self.instance.arcella_minisnap_snapshot_store().store();
+        let created = store.call_create(&mut self.store, self.this, state, seq);
         created.expect("no trap").expect("stored");
     }
 }

@@ -118,8 +118,14 @@ impl Damaged<'_> {
         let restored = match &mut self.store {
             Access::Ours(store) => {
                 // Whoever only looks must not trap, either.
-                for trap in [store.info().err(), store.list().err()].into_iter().flatten() {
-                    if let Error::Component(trap) = trap {
+                let looks = [
+                    store.info().err(),
+                    store.generations().err(),
+                    store.newest_seq().err(),
+                    store.layout().err(),
+                ];
+                for error in looks.into_iter().flatten() {
+                    if let Error::Component(trap) = error {
                         return Err(format!("a trap: {trap:#}"));
                     }
                 }

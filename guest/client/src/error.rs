@@ -10,6 +10,9 @@ pub enum Error {
     /// There is no snapshot yet.
     #[error("there is no snapshot yet")]
     NotFound,
+    /// The name is not one that a store can have.
+    #[error("{0}")]
+    InvalidName(String),
     /// The given state is not one JSON value; names the line and the column.
     #[error("the state is not one JSON value: {0}")]
     InvalidState(String),
@@ -22,16 +25,16 @@ pub enum Error {
     /// What is on the disk is damaged; names the file, what is wrong with it and what to do.
     #[error("the snapshot is damaged: {0}")]
     Corrupt(String),
-    /// The disk or a quota is full.
-    #[error("the disk or a quota is full")]
-    NoSpace,
-    /// The grant or the operating system allows no writing, or no access at all.
-    #[error("access to the snapshot directory is denied")]
-    AccessDenied,
+    /// The disk, a quota, or what the grant allows the directory is full; says which.
+    #[error("{0}")]
+    NoSpace(String),
+    /// The grant or the operating system allows no writing, no store of this name, or no access at all; says what.
+    #[error("{0}")]
+    AccessDenied(String),
     /// Another process holds the directory for writing; or a writer is open, or too many readers are, or the snapshot was
-    /// rewritten faster than it could be read. Trying again later helps.
-    #[error("the snapshot directory is in use")]
-    Busy,
+    /// rewritten faster than it could be read; says which. Trying again later helps.
+    #[error("{0}")]
+    Busy(String),
     /// Anything else that the system said; names the operation and the file.
     #[error("{0}")]
     Io(String),
@@ -46,14 +49,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl From<wit::Error> for Error {
     fn from(error: wit::Error) -> Self {
         match error {
-            wit::Error::NotFound => Error::NotFound,
+            wit::Error::InvalidName(what) => Error::InvalidName(what),
             wit::Error::InvalidState(what) => Error::InvalidState(what),
             wit::Error::Stale(newest) => Error::Stale(newest),
             wit::Error::TooLarge(limit) => Error::TooLarge(limit),
             wit::Error::Corrupt(what) => Error::Corrupt(what),
-            wit::Error::NoSpace => Error::NoSpace,
-            wit::Error::AccessDenied => Error::AccessDenied,
-            wit::Error::Busy => Error::Busy,
+            wit::Error::NoSpace(what) => Error::NoSpace(what),
+            wit::Error::AccessDenied(what) => Error::AccessDenied(what),
+            wit::Error::Busy(what) => Error::Busy(what),
             wit::Error::Io(what) => Error::Io(what),
         }
     }
@@ -66,11 +69,11 @@ impl From<Error> for io::Error {
         let kind = match &error {
             Error::NotFound => ErrorKind::NotFound,
             Error::InvalidState(_) | Error::Corrupt(_) | Error::Type(_) => ErrorKind::InvalidData,
-            Error::Stale(_) => ErrorKind::InvalidInput,
+            Error::InvalidName(_) | Error::Stale(_) => ErrorKind::InvalidInput,
             Error::TooLarge(_) => ErrorKind::FileTooLarge,
-            Error::NoSpace => ErrorKind::StorageFull,
-            Error::AccessDenied => ErrorKind::PermissionDenied,
-            Error::Busy => ErrorKind::ResourceBusy,
+            Error::NoSpace(_) => ErrorKind::StorageFull,
+            Error::AccessDenied(_) => ErrorKind::PermissionDenied,
+            Error::Busy(_) => ErrorKind::ResourceBusy,
             Error::Io(_) => ErrorKind::Other,
         };
         io::Error::new(kind, error)
@@ -107,7 +110,7 @@ mod tests {
 
     impl io::Write for Full {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(Error::NoSpace.into())
+            Err(Error::NoSpace("the disk is full".to_owned()).into())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -118,11 +121,11 @@ mod tests {
     #[test]
     fn the_stores_error_comes_back_through_io_and_serde() {
         let written = serde_json::to_writer(Full, &[1, 2]).map_err(Error::from);
-        assert!(matches!(written, Err(Error::NoSpace)), "{written:?}");
+        assert!(matches!(written, Err(Error::NoSpace(_))), "{written:?}");
         let mut buffered = io::BufWriter::new(Full);
         serde_json::to_writer(&mut buffered, &[1, 2]).expect("it is buffered");
         let flushed = buffered.into_inner().map(|_| ()).map_err(Error::from);
-        assert!(matches!(flushed, Err(Error::NoSpace)), "{flushed:?}");
+        assert!(matches!(flushed, Err(Error::NoSpace(_))), "{flushed:?}");
     }
 
     #[test]

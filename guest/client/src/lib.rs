@@ -83,23 +83,54 @@ mod bindings {
     });
 }
 
+use std::sync::OnceLock;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use bindings::arcella::minisnap::snapshot_store as wit;
 
 pub use error::{Error, Result};
-pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness};
+pub use snapshot::{Info, Skipped, Snapshot, Soundness};
 pub use stream::{Reader, Writer};
 
-/// The component's snapshot store: the one that its host grants it, so there is nothing to open.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SnapStore(());
+/// One of the component's snapshot stores.
+#[derive(Debug, Default)]
+pub struct SnapStore(OnceLock<wit::Store>);
 
 impl SnapStore {
-    /// The store that the host grants.
+    /// The component's own store, which is opened by its first call.
     pub const fn new() -> Self {
-        SnapStore(())
+        SnapStore(OnceLock::new())
+    }
+
+    /// Opens the store of this name, which has its own snapshots: for one of many agents or tenants. It has 1 to 128 letters,
+    /// digits, `-` and `_`, and does not begin with `snapshot_`. The empty name is that of the component's own store.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`], [`Error::AccessDenied`] if the host grants no such store, [`Error::Io`].
+    pub fn open(name: &str) -> Result<Self> {
+        Ok(SnapStore(wit::open(name)?.into()))
+    }
+
+    /// The names of the stores that hold a snapshot, sorted, but for the component's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`].
+    pub fn names() -> Result<Vec<String>> {
+        Ok(wit::names()?)
+    }
+
+    fn opened(&self) -> Result<&wit::Store> {
+        match self.0.get() {
+            Some(store) => Ok(store),
+            None => {
+                let store = wit::open("")?;
+                Ok(self.0.get_or_init(|| store))
+            }
+        }
     }
 
     /// Makes `state` with `seq`, the number of the last log record that it contains, the newest snapshot; it is durable
@@ -119,7 +150,7 @@ impl SnapStore {
     /// [`Error::InvalidState`], [`Error::Stale`], [`Error::TooLarge`], [`Error::Corrupt`] if the stored number cannot
     /// be trusted, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`] while a writer is open, [`Error::Io`].
     pub fn create_text(&self, state: &str, seq: u64) -> Result<()> {
-        Ok(wit::create(state, seq)?)
+        Ok(self.opened()?.create(state, seq)?)
     }
 
     /// Returns the newest sound state and its sequence number.
@@ -153,7 +184,7 @@ impl SnapStore {
     /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::TooLarge`],
     /// [`Error::AccessDenied`], [`Error::Busy`] if it was rewritten faster than it could be read, [`Error::Io`].
     pub fn restore_text(&self) -> Result<Snapshot> {
-        Ok(wit::restore()?.into())
+        some(self.opened()?.restore())
     }
 
     /// Returns the generation with the number `seq`, as [`restore_text`](Self::restore_text) does.
@@ -162,16 +193,27 @@ impl SnapStore {
     ///
     /// [`Error::NotFound`] if there is none, and as [`restore_text`](Self::restore_text).
     pub fn restore_text_at(&self, seq: u64) -> Result<Snapshot> {
-        Ok(wit::restore_at(seq)?.into())
+        some(self.opened()?.restore_at(seq))
     }
 
     /// Whether there is a snapshot, sound or not.
     ///
     /// # Errors
     ///
-    /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`].
+    /// As [`newest_seq`](Self::newest_seq), but [`Error::NotFound`].
     pub fn exists(&self) -> Result<bool> {
-        Ok(wit::exists()?)
+        Ok(self.opened()?.newest_seq()?.is_some())
+    }
+
+    /// The number of the newest snapshot, whose state is not read: if that turns out to be damaged,
+    /// [`restore`](Self::restore) returns an older generation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Corrupt`] if the number cannot be trusted, [`Error::AccessDenied`],
+    /// [`Error::Busy`], [`Error::Io`].
+    pub fn newest_seq(&self) -> Result<u64> {
+        some(self.opened()?.newest_seq())
     }
 
     /// Reads and checks the snapshot that [`restore`](Self::restore) returns, and says what is known of it.
@@ -180,7 +222,7 @@ impl SnapStore {
     ///
     /// [`Error::NotFound`], [`Error::Corrupt`], [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`].
     pub fn info(&self) -> Result<Info> {
-        Ok(wit::info()?.into())
+        some(self.opened()?.info())
     }
 
     /// Reads and checks every generation, the damaged ones included, and says what is known of each, newest first.
@@ -189,8 +231,8 @@ impl SnapStore {
     ///
     /// [`Error::Corrupt`] if the number of a damaged pair cannot be trusted, or if all that is left was set aside,
     /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`].
-    pub fn list(&self) -> Result<Vec<Info>> {
-        Ok(wit::list()?.into_iter().map(Into::into).collect())
+    pub fn generations(&self) -> Result<Vec<Info>> {
+        Ok(self.opened()?.generations()?.into_iter().map(Into::into).collect())
     }
 
     /// The number of the oldest generation that is kept: every log record up to it can go, and each sound generation can
@@ -201,7 +243,7 @@ impl SnapStore {
     /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::AccessDenied`], [`Error::Busy`],
     /// [`Error::Io`].
     pub fn oldest_kept(&self) -> Result<u64> {
-        Ok(wit::oldest_kept()?)
+        some(self.opened()?.oldest_kept())
     }
 
     /// Starts a snapshot with the number `seq` that is written in pieces.
@@ -211,7 +253,7 @@ impl SnapStore {
     /// [`Error::Stale`], [`Error::Corrupt`] if the stored number cannot be trusted, [`Error::NoSpace`],
     /// [`Error::AccessDenied`], [`Error::Busy`] while another writer is open, [`Error::Io`].
     pub fn open_writer(&self, seq: u64) -> Result<Writer> {
-        Ok(Writer::new(wit::open_writer(seq)?))
+        Ok(Writer::new(self.opened()?.open_writer(seq)?))
     }
 
     /// Opens the newest sound snapshot, all of it checked, to read it in pieces.
@@ -221,7 +263,7 @@ impl SnapStore {
     /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::AccessDenied`], [`Error::Busy`] also
     /// while 16 readers are open, [`Error::Io`].
     pub fn open_reader(&self) -> Result<Reader> {
-        Ok(Reader::new(wit::open_reader()?))
+        some(self.opened()?.open_reader())
     }
 
     /// Opens the generation with the number `seq`, as [`open_reader`](Self::open_reader) does.
@@ -230,6 +272,11 @@ impl SnapStore {
     ///
     /// [`Error::NotFound`] if there is none, and as [`open_reader`](Self::open_reader).
     pub fn open_reader_at(&self, seq: u64) -> Result<Reader> {
-        Ok(Reader::new(wit::open_reader_at(seq)?))
+        some(self.opened()?.open_reader_at(seq))
     }
+}
+
+/// What there is, or that there is nothing.
+fn some<T, R: From<T>>(found: std::result::Result<Option<T>, wit::Error>) -> Result<R> {
+    found?.map(Into::into).ok_or(Error::NotFound)
 }

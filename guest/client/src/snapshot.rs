@@ -14,6 +14,8 @@ pub struct Snapshot<S = String> {
     pub state: S,
     /// The number of the last log record that the state contains.
     pub seq: u64,
+    /// Whether its sums vouch for it: [`Verified`](Soundness::Verified) or [`Unverified`](Soundness::Unverified).
+    pub soundness: Soundness,
     /// The newer generations that are damaged, newest first; empty if this is the newest. The log records after `seq`
     /// are needed to replay what they contained.
     pub skipped: Vec<Skipped>,
@@ -26,8 +28,8 @@ impl Snapshot {
     ///
     /// [`Error::Type`](crate::Error::Type) if it is none.
     pub fn parse<T: DeserializeOwned>(self) -> Result<Snapshot<T>> {
-        let Snapshot { state, seq, skipped } = self;
-        Ok(Snapshot { state: serde_json::from_str(&state)?, seq, skipped })
+        let Snapshot { state, seq, soundness, skipped } = self;
+        Ok(Snapshot { state: serde_json::from_str(&state)?, seq, soundness, skipped })
     }
 }
 
@@ -49,19 +51,8 @@ pub struct Info {
     pub size: u64,
     /// When it was written, to the millisecond, if the file system tells.
     pub modified: Option<SystemTime>,
-    /// The layout of the directory.
-    pub layout: Layout,
     /// What the sums said, after every byte was read.
     pub soundness: Soundness,
-}
-
-/// How snapshots are laid out on the disk, which the host decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// The files of minisnap 0.1.0 to 0.1.2, with their sums: the newest snapshot.
-    Pair,
-    /// The files of minisnap 0.1.3, each with its sum: the newest generations.
-    Numbered,
 }
 
 /// What is known of the contents of a snapshot.
@@ -78,8 +69,9 @@ pub enum Soundness {
 }
 
 impl From<wit::Snapshot> for Snapshot {
-    fn from(wit::Snapshot { state, seq, skipped }: wit::Snapshot) -> Self {
-        Snapshot { state, seq, skipped: skipped.into_iter().map(Into::into).collect() }
+    fn from(wit::Snapshot { state, seq, soundness, skipped }: wit::Snapshot) -> Self {
+        let skipped = skipped.into_iter().map(Into::into).collect();
+        Snapshot { state, seq, soundness: soundness.into(), skipped }
     }
 }
 
@@ -90,18 +82,9 @@ impl From<wit::SkippedSnapshot> for Skipped {
 }
 
 impl From<wit::SnapshotInfo> for Info {
-    fn from(wit::SnapshotInfo { seq, size, modified, layout, soundness }: wit::SnapshotInfo) -> Self {
+    fn from(wit::SnapshotInfo { seq, size, modified, soundness }: wit::SnapshotInfo) -> Self {
         let modified = modified.and_then(|time| UNIX_EPOCH.checked_add(Duration::from_millis(time)));
-        Info { seq, size, modified, layout: layout.into(), soundness: soundness.into() }
-    }
-}
-
-impl From<wit::Layout> for Layout {
-    fn from(layout: wit::Layout) -> Self {
-        match layout {
-            wit::Layout::Pair => Layout::Pair,
-            wit::Layout::Numbered => Layout::Numbered,
-        }
+        Info { seq, size, modified, soundness: soundness.into() }
     }
 }
 

@@ -41,6 +41,11 @@ impl Writer {
     pub fn commit(self) -> Result<()> {
         Ok(wit::SnapshotWriter::commit(self.0)?)
     }
+
+    /// Undoes everything, as dropping it does.
+    pub fn discard(self) {
+        wit::SnapshotWriter::discard(self.0);
+    }
 }
 
 /// The same as [`write_chunk`](Writer::write_chunk); its errors are those, within.
@@ -68,11 +73,13 @@ pub struct Reader {
     returned: usize,
 }
 
-impl Reader {
-    pub(crate) fn new(reader: wit::SnapshotReader) -> Self {
+impl From<wit::SnapshotReader> for Reader {
+    fn from(reader: wit::SnapshotReader) -> Self {
         Reader { reader, fetched: Vec::new(), returned: 0 }
     }
+}
 
+impl Reader {
     /// What is known of the snapshot; it is never damaged.
     pub fn info(&self) -> Info {
         self.reader.info().into()

@@ -15,7 +15,7 @@ use crate::files::{
     self, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, NEW_SEQ, NEW_STATE, NEW_SUMS, Place, SEQ, STATE, SUMS,
 };
 use crate::json;
-use crate::layout::ATTEMPTS;
+use crate::layout::{ATTEMPTS, Contents};
 use crate::sum::{Sum, Sums, Verdict};
 
 /// A stored snapshot, as far as it was asked for.
@@ -78,7 +78,7 @@ pub fn examine<D: Dir>(dir: &D, wanted: State) -> Result<std::result::Result<Fou
             };
         }
     }
-    Err(Error::Busy)
+    Err(Error::rewritten())
 }
 
 /// Whether there is a snapshot, sound or not, beside any writer. Syncs nothing: whoever relies on the answer does.
@@ -93,6 +93,25 @@ pub fn exists<D: Dir>(dir: &D) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// The number of the stored snapshot, sound or not, beside any writer. Syncs nothing: whoever relies on the answer does.
+///
+/// Does not read the state where the sums vouch for the number and nothing is under way.
+///
+/// # Errors
+///
+/// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt) if the number cannot be trusted,
+/// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
+pub fn newest_seq<D: Dir>(dir: &D, contents: &Contents) -> Result<u64> {
+    let is_under_way = contents.pair_temporary || contents.native_temporary;
+    if !is_under_way && let Some((_, seq)) = vouched_in_place(dir)? {
+        return seq.parse();
+    }
+    match examine(dir, State::Sum)? {
+        Ok(found) => Ok(found.seq),
+        Err(Damage { problem, seq, .. }) => seq.ok_or(Error::Corrupt(problem)),
+    }
 }
 
 /// What a create must know of the snapshot that it replaces.

@@ -48,7 +48,7 @@ pub struct Reader<D: Dir> {
 impl<D: Dir> Reader<D> {
     pub(super) fn open(store: &Store<D>, seq: Option<u64>) -> Result<Self> {
         if store.shared.reading.borrow().len() >= MAX_READERS {
-            return Err(Error::Busy);
+            return Err(Error::Busy(format!("{MAX_READERS} readers of this store are open: drop one first")));
         }
         let Found { info, skipped, state, body } = store.find(seq, State::Sum)?;
         let open = Open::new(&store.shared, info.seq);

@@ -23,7 +23,7 @@ use crate::pair;
 /// let mut writer = store.open_writer(7)?;
 /// writer.write(br#"{"counter""#)?;
 /// writer.write(b":1}")?;
-/// assert_eq!(store.create("2", 8), Err(Error::Busy));
+/// assert!(matches!(store.create("2", 8), Err(Error::Busy(_))));
 /// writer.commit()?;
 /// assert_eq!(store.restore()?.state, "{\n  \"counter\": 1\n}");
 /// # Ok::<(), Error>(())
@@ -61,7 +61,8 @@ impl<D: Dir> Writer<D> {
     pub(super) fn open(store: &Store<D>, seq: u64) -> Result<Self> {
         let alone = Alone::new(&store.shared)?;
         let contents = store.settle()?;
-        let allowance = Allowance { max_state: store.settings.max_state, room: store.room(&contents)? };
+        let Settings { max_state, max_total, .. } = store.settings;
+        let allowance = Allowance { max_state, max_total, room: store.room(&contents)? };
         let (formatter, before) = match contents.layout()?.unwrap_or(store.settings.layout) {
             Layout::Pair => {
                 let newest = pair::read::newest(&store.dir)?;
@@ -268,7 +269,9 @@ struct Alone(Rc<Shared>);
 impl Alone {
     fn new(shared: &Rc<Shared>) -> Result<Self> {
         if shared.writing.replace(true) {
-            return Err(Error::Busy);
+            return Err(Error::Busy(
+                "a writer of this store is open: commit, discard or drop it first".to_owned(),
+            ));
         }
         Ok(Alone(shared.clone()))
     }

@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use minisnap_component::dir::OsDir;
-use minisnap_component::store::{Layout, Settings, Snapshot, Store};
+use minisnap_component::error::Error;
+use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
 use tempfile::{TempDir, tempdir};
 
 use crate::seam::FaultyDir;
@@ -21,7 +22,7 @@ pub fn store(dir: &Path) -> Store<OsDir> {
 }
 
 pub fn snapshot(state: &str, seq: u64) -> Snapshot {
-    Snapshot { state: state.to_owned(), seq, skipped: Vec::new() }
+    Snapshot { state: state.to_owned(), seq, soundness: Soundness::Verified, skipped: Vec::new() }
 }
 
 pub fn name(seq: u64) -> String {
@@ -65,4 +66,14 @@ pub fn edits(dir: &FaultyDir) -> Vec<String> {
     log.retain(|line| !["look", "list", "open", "read"].iter().any(|reading| line.starts_with(reading)));
     log.dedup();
     log
+}
+
+/// That a create was refused for what the directory may hold, which the error says.
+pub fn assert_full(created: Result<(), Error>, max_total: u64) {
+    match created {
+        Err(Error::NoSpace(what)) => {
+            assert!(what.contains(&format!("may hold {max_total} bytes")), "{what}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

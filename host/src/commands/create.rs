@@ -39,7 +39,7 @@ pub struct Create {
 
 impl Create {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let about_dir = Failure::about_limited(&self.dir, self.settings.max_total);
+        let about_dir = Failure::about_limited(&self.dir, self.settings.max_total.is_some());
         let max_state = self.settings.max_state;
         // The first chunk before all else: what cannot be read shows before a directory is made.
         let (mut source, size) = self.open()?;

@@ -10,7 +10,6 @@ use minisnap_host::Error;
 use minisnap_host::config::ConfigError;
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::diagnosis::{self, Diagnosis};
 use super::output;
 use super::run::TimedOut;
 
@@ -21,8 +20,14 @@ pub struct Failure {
     subject: Option<Subject>,
     /// Whether it asked for one of several snapshots.
     has_others: bool,
-    /// The most bytes that the directory may hold, if the verb limits that.
-    max_total: Option<u64>,
+    /// Whether the verb limits what the directory may hold.
+    is_limited: bool,
+}
+
+/// What is wrong, and what to do next.
+struct Diagnosis {
+    what: String,
+    help: String,
 }
 
 /// What a failure is about.
@@ -49,7 +54,7 @@ enum Problem {
 
 impl Failure {
     fn new(problem: Problem, subject: Option<Subject>) -> Failure {
-        Failure { problem, subject, has_others: false, max_total: None }
+        Failure { problem, subject, has_others: false, is_limited: false }
     }
 
     pub fn about(subject: impl Into<Subject>) -> impl Fn(Error) -> Failure {
@@ -63,10 +68,10 @@ impl Failure {
         move |error| Failure { has_others: true, ..about(error) }
     }
 
-    /// The same, for a directory that may hold so many bytes.
-    pub fn about_limited(subject: impl Into<Subject>, max_total: Option<u64>) -> impl Fn(Error) -> Failure {
+    /// The same, for a directory of which the verb may limit what it holds.
+    pub fn about_limited(subject: impl Into<Subject>, is_limited: bool) -> impl Fn(Error) -> Failure {
         let about = Failure::about(subject);
-        move |error| Failure { max_total, ..about(error) }
+        move |error| Failure { is_limited, ..about(error) }
     }
 
     /// A state that is larger than `limit`: as it was given, in `size` bytes if that is known, or only as it is stored.
@@ -130,13 +135,14 @@ impl Failure {
         };
         ExitCode::from(match error {
             Error::NotFound => 1,
+            Error::InvalidName(_) => 2,
             Error::InvalidState(_) => 3,
             Error::Stale(_) => 4,
             Error::TooLarge(_) => 5,
             Error::Corrupt(_) => 6,
-            Error::NoSpace => 7,
-            Error::AccessDenied => 8,
-            Error::Busy { .. } => 9,
+            Error::NoSpace(_) => 7,
+            Error::AccessDenied(_) => 8,
+            Error::Busy(_) => 9,
             Error::Io(_) | Error::OtherType(_) => 10,
             Error::Component(_) => 11,
         })
@@ -162,8 +168,6 @@ impl Failure {
             }
         };
         let help = match (error, &self.subject) {
-            (Error::NoSpace, Some(Subject::Path(dir))) => return diagnosis::full(dir, self.max_total),
-            (Error::AccessDenied, Some(Subject::Path(dir))) => return diagnosis::denied(dir),
             (Error::NotFound, _) if self.has_others => {
                 let help = format!("see which there are: minisnap list {path}");
                 return Diagnosis { what: "there is no snapshot of this number".to_owned(), help };
@@ -186,12 +190,18 @@ impl Failure {
             }
             (Error::TooLarge(_), _) => "give --max-state with a larger size".to_owned(),
             (Error::Corrupt(_), _) => format!("copy the directory before you change it: cp -a {path} COPY"),
-            (Error::NoSpace, _) => "free space on that disk; a stored snapshot is unharmed".to_owned(),
-            (Error::AccessDenied, _) => "see who may read and write".to_owned(),
-            (Error::Busy { holder: Some(pid) }, _) => {
-                format!("wait for it, or see what it is: ps -p {pid}")
+            (Error::NoSpace(_), _) if self.is_limited => format!(
+                "free space on that disk: df -h {path}; or give a larger --max-total, or move files away, of which \
+                 *.damaged count: ls -la {path}; a stored snapshot is unharmed"
+            ),
+            (Error::NoSpace(_), _) => {
+                format!("free space on that disk: df -h {path}; a stored snapshot is unharmed")
             }
-            (Error::Busy { holder: None }, _) => format!("wait, or see which process it is: fuser -v {path}"),
+            (Error::AccessDenied(_), _) => {
+                format!("see who may read and write: namei -l {path}; ls -la {path}")
+            }
+            (Error::Busy(_), _) => format!("wait, or see which process it is: fuser -v {path}"),
+            (Error::InvalidName(_), _) => "give another name".to_owned(),
             (Error::Io(_), _) => "fix the cause and retry; a stored snapshot is unharmed".to_owned(),
             (Error::OtherType(_), _) => "restore it as the type that it has, or as text".to_owned(),
         };

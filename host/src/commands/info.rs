@@ -27,25 +27,25 @@ pub struct Info {
 
 impl Info {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let infos = generations(&self.dir)?;
-        require_any(&infos, &self.dir)?;
+        let (layout, infos) = generations(&self.dir)?;
+        let layout = table::layout(require_any(layout, &self.dir)?);
         let mut store = reader(&self.dir)?;
         let Some(newest) = table::restored(&infos) else {
             // Which says what is wrong, unless somebody has made one since.
             let info = store.info().map_err(Failure::about(&self.dir))?;
-            return self.show(&info, info.seq, &infos);
+            return self.show(layout, &info, info.seq, &infos);
         };
         let oldest = store.oldest_kept().map_err(Failure::about(&self.dir))?;
-        self.show(newest, oldest, &infos)
+        self.show(layout, newest, oldest, &infos)
     }
 
     fn show(
         &self,
+        layout: &str,
         newest: &minisnap_host::Info,
         oldest: u64,
         infos: &[minisnap_host::Info],
     ) -> Result<ExitCode, Failure> {
-        let layout = table::layout(newest.layout);
         let damaged = infos.len() - infos.iter().filter(table::is_sound).count();
         let text = if self.json {
             let mut value = table::json(newest);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::{Error, Info};
+use minisnap_host::{Error, Info, Layout};
 
 use super::output::print;
 use super::progress::Progress;
@@ -32,26 +32,27 @@ pub struct List {
 
 impl List {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let infos = generations(&self.dir)?;
+        let (layout, infos) = generations(&self.dir)?;
         let text = if self.json {
-            table::json_list(&infos)
+            table::json_list(layout, &infos)
         } else {
-            require_any(&infos, &self.dir)?;
-            table::list(&infos, io::stdout().is_terminal())
+            table::list(require_any(layout, &self.dir)?, &infos, io::stdout().is_terminal())
         };
         print(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// What is known of each generation, newest first; nothing where there is no directory yet.
-pub fn generations(dir: &Path) -> Result<Vec<Info>, Failure> {
+/// The layout, and what is known of each generation, newest first; nothing where there is no snapshot yet.
+pub fn generations(dir: &Path) -> Result<(Option<Layout>, Vec<Info>), Failure> {
     let mut store = reader(dir)?;
     let _checking = Progress::waiting("checking");
-    store.list().map_err(Failure::about(dir))
+    let infos = store.generations().map_err(Failure::about(dir))?;
+    let layout = if infos.is_empty() { None } else { Some(store.layout().map_err(Failure::about(dir))?) };
+    Ok((layout, infos))
 }
 
 /// Fails where there is no generation.
-pub fn require_any(infos: &[Info], dir: &Path) -> Result<(), Failure> {
-    if infos.is_empty() { Err(Failure::about(dir)(Error::NotFound)) } else { Ok(()) }
+pub fn require_any(layout: Option<Layout>, dir: &Path) -> Result<Layout, Failure> {
+    layout.ok_or_else(|| Failure::about(dir)(Error::NotFound))
 }

@@ -2,7 +2,6 @@
 
 mod component;
 mod create;
-mod diagnosis;
 mod failure;
 mod grants;
 mod info;

@@ -74,15 +74,15 @@ pub fn json(info: &Info) -> Value {
 }
 
 /// {"layout":...,"generations":[...]}, newest first.
-pub fn json_list(infos: &[Info]) -> String {
+pub fn json_list(of: Option<Layout>, infos: &[Info]) -> String {
     let generations: Vec<Value> = infos.iter().map(json).collect();
-    let layout = infos.first().map(|info| layout(info.layout));
+    let layout = of.map(layout);
     format!("{}\n", json!({ "layout": layout, "generations": generations }))
 }
 
 /// A line with the layout, and a line for each generation, newest first. For a terminal, the newest sound one is marked,
 /// and bars show the sizes.
-pub fn list(infos: &[Info], for_terminal: bool) -> String {
+pub fn list(of: Layout, infos: &[Info], for_terminal: bool) -> String {
     let newest = restored(infos).map(|info| info.seq);
     let largest = infos.iter().map(|info| info.size).max().unwrap_or_default().max(1);
     let mut head = vec!["seq", "size", "written", "soundness"];
@@ -108,8 +108,7 @@ pub fn list(infos: &[Info], for_terminal: bool) -> String {
         1 => "1 generation".to_owned(),
         count => format!("{count} generations"),
     };
-    let layout = infos.first().map_or("no", |info| layout(info.layout));
-    let mut text = format!("layout {layout}, {count}, {}\n{}", size(total), aligned(&rows, right));
+    let mut text = format!("layout {}, {count}, {}\n{}", layout(of), size(total), aligned(&rows, right));
     for info in infos {
         if let Some(problem) = problem(info) {
             text += &format!("{}: {problem}\n", info.seq);

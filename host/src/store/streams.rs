@@ -17,8 +17,9 @@ impl Store {
         let _within = span.enter();
         self.in_one_turn(|store| {
             store.settle_first()?;
-            let result =
-                store.open_stream("open-writer", &span, |guest, store| guest.call_open_writer(store, seq));
+            let result = store.open_stream("open-writer", &span, |guest, store, this| {
+                Ok(guest.call_open_writer(store, this, seq)?.map(Some))
+            });
             store.explain(result)
         })
     }
@@ -29,9 +30,9 @@ impl Store {
         let span = self.span_of_restore();
         let _within = span.enter();
         self.in_one_turn(|store| {
-            let handle = store.open_stream("open-reader", &span, |guest, store| match seq {
-                None => guest.call_open_reader(store),
-                Some(seq) => guest.call_open_reader_at(store, seq),
+            let handle = store.open_stream("open-reader", &span, |guest, store, this| match seq {
+                None => guest.call_open_reader(store, this),
+                Some(seq) => guest.call_open_reader_at(store, this, seq),
             })?;
             let known = store.call_stream(handle, "info", |instance| {
                 let guest = instance.bindings.arcella_minisnap_snapshot_store();
@@ -52,18 +53,23 @@ impl Store {
         &mut self,
         name: &'static str,
         span: &Span,
-        open: impl FnOnce(&wit::Guest, &mut wasmtime::Store<Guest>) -> Answer<ResourceAny>,
+        open: impl FnOnce(
+            &wit::GuestStore<'_>,
+            &mut wasmtime::Store<Guest>,
+            ResourceAny,
+        ) -> Answer<Option<ResourceAny>>,
     ) -> Result<Handle> {
         let mut number = 0;
         let stream = self.with_instance(name, |instance| {
             number = instance.number;
-            let opened = open(instance.bindings.arcella_minisnap_snapshot_store(), &mut instance.store);
-            if let Ok(Ok(resource)) = &opened {
+            let guest = instance.bindings.arcella_minisnap_snapshot_store();
+            let opened = open(&guest.store(), &mut instance.store, instance.this);
+            if let Ok(Ok(Some(resource))) = &opened {
                 instance.streams.push(Stream { resource: *resource, span: span.clone(), given: 0 });
             }
             opened
         })?;
-        Ok(Handle { instance: number, stream })
+        Ok(Handle { instance: number, stream: stream.ok_or(Error::NotFound)? })
     }
 
     /// Writes a chunk of any size to a stream.

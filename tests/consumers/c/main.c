@@ -8,11 +8,13 @@
 #include "consumer.h"
 
 // The generated names begin with the package's and the interface's.
-#define store(name) arcella_minisnap_snapshot_store_##name
-#define STORE(name) ARCELLA_MINISNAP_SNAPSHOT_STORE_##name
-typedef store(error_t) error_t;
-typedef store(snapshot_t) snapshot_t;
-typedef store(snapshot_info_t) info_t;
+#define minisnap(name) arcella_minisnap_snapshot_store_##name
+#define MINISNAP(name) ARCELLA_MINISNAP_SNAPSHOT_STORE_##name
+typedef minisnap(error_t) error_t;
+typedef minisnap(soundness_t) soundness_t;
+typedef minisnap(snapshot_info_t) info_t;
+typedef minisnap(option_snapshot_t) restored_t;
+typedef minisnap(own_snapshot_writer_t) writer_t;
 
 // Non-ASCII text, plain and escaped, and every other escape.
 static const char TEXT[] =
@@ -33,28 +35,41 @@ static consumer_list_u8_t piece(const char *bytes) {
   return (consumer_list_u8_t){(uint8_t *)bytes, strlen(bytes)};
 }
 
+// The store of the empty name.
+static minisnap(borrow_store_t) store;
+
 static void print_one_line(const uint8_t *text, size_t len) {
   for (size_t i = 0; i < len; i++) putchar(text[i] == '\n' ? '|' : text[i]);
 }
 
 static void print_with(const char *name, consumer_string_t problem) {
-  printf("%s: %.*s\n", name, (int)problem.len, (const char *)problem.ptr);
+  printf("%s: %.*s", name, (int)problem.len, (const char *)problem.ptr);
 }
 
 // Prints an error, and frees what it holds.
 static void print_error(error_t *error) {
   switch (error->tag) {
-    case STORE(ERROR_NOT_FOUND): puts("not-found"); break;
-    case STORE(ERROR_INVALID_STATE): print_with("invalid-state", error->val.invalid_state); break;
-    case STORE(ERROR_STALE): printf("stale: %" PRIu64 "\n", error->val.stale); break;
-    case STORE(ERROR_TOO_LARGE): printf("too-large: %" PRIu64 "\n", error->val.too_large); break;
-    case STORE(ERROR_CORRUPT): print_with("corrupt", error->val.corrupt); break;
-    case STORE(ERROR_NO_SPACE): puts("no-space"); break;
-    case STORE(ERROR_ACCESS_DENIED): puts("access-denied"); break;
-    case STORE(ERROR_BUSY): puts("busy"); break;
-    case STORE(ERROR_IO): print_with("io", error->val.io); break;
+    case MINISNAP(ERROR_INVALID_NAME): print_with("invalid-name", error->val.invalid_name); break;
+    case MINISNAP(ERROR_INVALID_STATE): print_with("invalid-state", error->val.invalid_state); break;
+    case MINISNAP(ERROR_STALE): printf("stale: %" PRIu64, error->val.stale); break;
+    case MINISNAP(ERROR_TOO_LARGE): printf("too-large: %" PRIu64, error->val.too_large); break;
+    case MINISNAP(ERROR_CORRUPT): print_with("corrupt", error->val.corrupt); break;
+    case MINISNAP(ERROR_NO_SPACE): print_with("no-space", error->val.no_space); break;
+    case MINISNAP(ERROR_ACCESS_DENIED): print_with("access-denied", error->val.access_denied); break;
+    case MINISNAP(ERROR_BUSY): print_with("busy", error->val.busy); break;
+    case MINISNAP(ERROR_IO): print_with("io", error->val.io); break;
   }
-  store(error_free)(error);
+  putchar('\n');
+  minisnap(error_free)(error);
+}
+
+static void print_soundness(const soundness_t *soundness) {
+  switch (soundness->tag) {
+    case MINISNAP(SOUNDNESS_VERIFIED): printf("verified"); break;
+    case MINISNAP(SOUNDNESS_UNVERIFIED): printf("unverified"); break;
+    case MINISNAP(SOUNDNESS_DAMAGED): print_with("damaged", soundness->val.damaged); break;
+    case MINISNAP(SOUNDNESS_UNREADABLE): print_with("unreadable", soundness->val.unreadable); break;
+  }
 }
 
 // Every function returns whether it succeeded; its result or its error is in an out-parameter.
@@ -63,91 +78,147 @@ static void print_done(bool ok, error_t *error) {
   else print_error(error);
 }
 
-static void exists(void) {
-  bool exists;
+static void print_seq(bool ok, const consumer_option_u64_t *seq, error_t *error) {
+  if (!ok) print_error(error);
+  else if (seq->is_some) printf("%" PRIu64 "\n", seq->val);
+  else puts("none");
+}
+
+static void print_restored(bool ok, restored_t *restored, error_t *error) {
+  if (!ok) {
+    print_error(error);
+    return;
+  }
+  if (!restored->is_some) {
+    puts("none");
+    return;
+  }
+  printf("%" PRIu64 " ", restored->val.seq);
+  print_soundness(&restored->val.soundness);
+  putchar(' ');
+  print_one_line(restored->val.state.ptr, restored->val.state.len);
+  putchar('\n');
+  // What the store returns is the caller's to free.
+  minisnap(option_snapshot_free)(restored);
+}
+
+// As print_restored, of a state that is too large to be printed.
+static void print_same(bool ok, restored_t *restored, error_t *error, const char *state) {
+  if (!ok) {
+    print_error(error);
+    return;
+  }
+  if (!restored->is_some) {
+    puts("none");
+    return;
+  }
+  consumer_string_t text = restored->val.state;
+  bool same = text.len == strlen(state) && memcmp(text.ptr, state, text.len) == 0;
+  printf("%" PRIu64 " %s\n", restored->val.seq, same ? "as created" : "changed");
+  minisnap(option_snapshot_free)(restored);
+}
+
+static void try_open(const char *name) {
+  consumer_string_t text = string(name);
+  minisnap(own_store_t) opened;
   error_t error;
-  printf("exists: ");
-  if (store(exists)(&exists, &error)) puts(exists ? "true" : "false");
-  else print_error(&error);
+  bool ok = minisnap(open)(&text, &opened, &error);
+  printf("open %s: ", name);
+  print_done(ok, &error);
+  if (ok) minisnap(store_drop_own)(opened);
+}
+
+static void names(void) {
+  consumer_list_string_t names;
+  error_t error;
+  printf("names: ");
+  if (!minisnap(names)(&names, &error)) {
+    print_error(&error);
+    return;
+  }
+  printf("%zu\n", names.len);
+  consumer_list_string_free(&names);
+}
+
+static void newest_seq(void) {
+  consumer_option_u64_t seq;
+  error_t error;
+  printf("newest-seq: ");
+  print_seq(minisnap(method_store_newest_seq)(store, &seq, &error), &seq, &error);
 }
 
 static void create(const char *state, uint64_t seq) {
   consumer_string_t text = string(state);
   error_t error;
-  print_done(store(create)(&text, seq, &error), &error);
-}
-
-static void print_restored(bool ok, snapshot_t *snapshot, error_t *error) {
-  if (!ok) {
-    print_error(error);
-    return;
-  }
-  printf("%" PRIu64 " ", snapshot->seq);
-  print_one_line(snapshot->state.ptr, snapshot->state.len);
-  putchar('\n');
-  // What the store returns is the caller's to free.
-  store(snapshot_free)(snapshot);
+  print_done(minisnap(method_store_create)(store, &text, seq, &error), &error);
 }
 
 static void restore(const char *step) {
-  snapshot_t snapshot;
+  restored_t restored;
   error_t error;
   printf("%s: ", step);
-  print_restored(store(restore)(&snapshot, &error), &snapshot, &error);
+  print_restored(minisnap(method_store_restore)(store, &restored, &error), &restored, &error);
 }
 
-// As print_restored, of a state that is too large to be printed.
-static void print_same(bool ok, snapshot_t *snapshot, error_t *error, const char *state) {
-  if (!ok) {
-    print_error(error);
-    return;
-  }
-  bool same = snapshot->state.len == strlen(state) && memcmp(snapshot->state.ptr, state, snapshot->state.len) == 0;
-  printf("%" PRIu64 " %s\n", snapshot->seq, same ? "as created" : "changed");
-  store(snapshot_free)(snapshot);
-}
-
-static bool stream(uint64_t seq, error_t *error) {
-  store(own_snapshot_writer_t) writer;
-  if (!store(open_writer)(seq, &writer, error)) return false;
-  for (int i = 0; i < PIECE_COUNT; i++) {
+// Opens a writer, and writes the first pieces.
+static bool begin(uint64_t seq, int count, writer_t *writer, error_t *error) {
+  if (!minisnap(method_store_open_writer)(store, seq, writer, error)) return false;
+  for (int i = 0; i < count; i++) {
     consumer_list_u8_t bytes = piece(PIECES[i]);
-    if (!store(method_snapshot_writer_write)(store(borrow_snapshot_writer)(writer), &bytes, error)) {
-      store(snapshot_writer_drop_own)(writer);
+    if (!minisnap(method_snapshot_writer_write)(minisnap(borrow_snapshot_writer)(*writer), &bytes, error)) {
+      minisnap(snapshot_writer_drop_own)(*writer);
       return false;
     }
   }
-  // Takes the writer, whether it succeeds or not.
-  return store(static_snapshot_writer_commit)(writer, error);
+  return true;
+}
+
+static bool stream(uint64_t seq, error_t *error) {
+  writer_t writer;
+  // The commit takes the writer, whether it succeeds or not.
+  return begin(seq, PIECE_COUNT, &writer, error) && minisnap(static_snapshot_writer_commit)(writer, error);
 }
 
 static void abandon(uint64_t seq) {
-  store(own_snapshot_writer_t) writer;
+  writer_t writer;
   error_t error;
-  if (!store(open_writer)(seq, &writer, &error)) exit(1);
-  consumer_list_u8_t bytes = piece(PIECES[0]);
-  if (!store(method_snapshot_writer_write)(store(borrow_snapshot_writer)(writer), &bytes, &error)) exit(1);
+  if (!begin(seq, 1, &writer, &error)) exit(1);
   printf("create %" PRIu64 ", beside a writer: ", seq);
   create("{}", seq);
-  store(snapshot_writer_drop_own)(writer);
+  minisnap(snapshot_writer_drop_own)(writer);
+}
+
+// The second writer would be `busy` if the first were still open.
+static bool discard_two(uint64_t seq, error_t *error) {
+  for (int i = 0; i < 2; i++) {
+    writer_t writer;
+    if (!begin(seq, 1, &writer, error)) return false;
+    minisnap(static_snapshot_writer_discard)(writer);
+  }
+  return true;
 }
 
 static void read_in_pieces(void) {
-  store(own_snapshot_reader_t) reader;
+  minisnap(option_own_snapshot_reader_t) opened;
   error_t error;
   printf("read in pieces: ");
-  if (!store(open_reader)(&reader, &error)) {
+  if (!minisnap(method_store_open_reader)(store, &opened, &error)) {
     print_error(&error);
     return;
   }
+  if (!opened.is_some) {
+    puts("none");
+    return;
+  }
+  minisnap(borrow_snapshot_reader_t) reader = minisnap(borrow_snapshot_reader)(opened.val);
   info_t info;
-  store(method_snapshot_reader_info)(store(borrow_snapshot_reader)(reader), &info);
+  minisnap(method_snapshot_reader_info)(reader, &info);
   uint8_t *state = malloc(info.size);
   size_t len = 0;
   int pieces = 0;
   for (;;) {
     consumer_list_u8_t bytes;
-    if (!store(method_snapshot_reader_read)(store(borrow_snapshot_reader)(reader), 5, &bytes, &error)) {
+    if (!minisnap(method_snapshot_reader_read)(reader, 5, &bytes, &error)) {
       print_error(&error);
       exit(1);
     }
@@ -157,43 +228,29 @@ static void read_in_pieces(void) {
     pieces++;
     consumer_list_u8_free(&bytes);
   }
-  store(snapshot_reader_drop_own)(reader);
+  minisnap(snapshot_reader_drop_own)(opened.val);
   printf("%" PRIu64 " of %" PRIu64 " bytes in %d: ", info.seq, info.size, pieces);
   print_one_line(state, len);
   putchar('\n');
   free(state);
-  store(snapshot_info_free)(&info);
+  minisnap(snapshot_info_free)(&info);
 }
 
-static void list(void) {
-  store(list_snapshot_info_t) infos;
+static void generations(void) {
+  minisnap(list_snapshot_info_t) infos;
   error_t error;
-  printf("list: ");
-  if (!store(list)(&infos, &error)) {
+  printf("generations: ");
+  if (!minisnap(method_store_generations)(store, &infos, &error)) {
     print_error(&error);
     return;
   }
   for (size_t i = 0; i < infos.len; i++) {
     info_t *info = &infos.ptr[i];
-    const char *layout = info->layout == STORE(LAYOUT_PAIR) ? "pair" : "numbered";
-    printf("%s%" PRIu64 " %s %" PRIu64 " bytes ", i ? ", " : "", info->seq, layout, info->size);
-    switch (info->soundness.tag) {
-      case STORE(SOUNDNESS_VERIFIED): printf("verified"); break;
-      case STORE(SOUNDNESS_UNVERIFIED): printf("unverified"); break;
-      case STORE(SOUNDNESS_DAMAGED): {
-        consumer_string_t problem = info->soundness.val.damaged;
-        printf("damaged: %.*s", (int)problem.len, (const char *)problem.ptr);
-        break;
-      }
-      case STORE(SOUNDNESS_UNREADABLE): {
-        consumer_string_t problem = info->soundness.val.unreadable;
-        printf("unreadable: %.*s", (int)problem.len, (const char *)problem.ptr);
-        break;
-      }
-    }
+    printf("%s%" PRIu64 " %" PRIu64 " bytes ", i ? ", " : "", info->seq, info->size);
+    print_soundness(&info->soundness);
   }
   putchar('\n');
-  store(list_snapshot_info_free)(&infos);
+  minisnap(list_snapshot_info_free)(&infos);
 }
 
 static char *large_state(void) {
@@ -208,13 +265,20 @@ static char *large_state(void) {
 }
 
 int main(void) {
-  snapshot_t snapshot;
+  try_open("../x");
+  try_open("agent-7");
+  names();
+  consumer_string_t name = string("");
+  minisnap(own_store_t) opened;
+  restored_t restored;
   error_t error;
-  exists();
+  if (!minisnap(open)(&name, &opened, &error)) exit(1);
+  store = minisnap(borrow_store)(opened);
+  newest_seq();
   restore("restore");
   printf("create 7: "), create("{\"counter\":1}", 7);
   restore("restore");
-  exists();
+  newest_seq();
 
   printf("create 6: "), create("{}", 6);
   printf("create 8, not JSON: "), create("{\"counter\":}", 8);
@@ -226,26 +290,27 @@ int main(void) {
   char *large = large_state();
   printf("create 10, %zu bytes: ", strlen(large)), create(large, 10);
   printf("restore: ");
-  print_same(store(restore)(&snapshot, &error), &snapshot, &error, large);
+  print_same(minisnap(method_store_restore)(store, &restored, &error), &restored, &error, large);
 
   printf("stream 11: "), print_done(stream(11, &error), &error);
   restore("restore");
   abandon(12);
   restore("restore, after the writer was dropped");
+  printf("discard 12: "), print_done(discard_two(12, &error), &error);
   read_in_pieces();
 
   printf("create %" PRIu64 ": ", UINT64_MAX), create("null", UINT64_MAX);
   restore("restore");
   printf("create %" PRIu64 ": ", UINT64_MAX - 1), create("null", UINT64_MAX - 1);
-  list();
+  generations();
   printf("restore-at 10: ");
-  print_same(store(restore_at)(10, &snapshot, &error), &snapshot, &error, large);
+  print_same(minisnap(method_store_restore_at)(store, 10, &restored, &error), &restored, &error, large);
   printf("restore-at 7: ");
-  print_restored(store(restore_at)(7, &snapshot, &error), &snapshot, &error);
-  uint64_t oldest;
+  print_restored(minisnap(method_store_restore_at)(store, 7, &restored, &error), &restored, &error);
+  consumer_option_u64_t oldest;
   printf("oldest-kept: ");
-  if (store(oldest_kept)(&oldest, &error)) printf("%" PRIu64 "\n", oldest);
-  else print_error(&error);
+  print_seq(minisnap(method_store_oldest_kept)(store, &oldest, &error), &oldest, &error);
   free(large);
+  minisnap(store_drop_own)(opened);
   return 0;
 }

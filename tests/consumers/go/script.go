@@ -10,7 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 
-	store "wit_component/arcella_minisnap_snapshot_store"
+	minisnap "wit_component/arcella_minisnap_snapshot_store"
 
 	. "go.bytecodealliance.org/pkg/wit/types"
 )
@@ -31,11 +31,16 @@ func Run() Result[Unit, Unit] {
 	// A collection that begins while a result arrives reads the clock, and the component model ends who calls out then:
 	// so there is none but between two calls, where this program asks for it.
 	debug.SetGCPercent(-1)
-	exists()
+	fmt.Println("open ../x:", done(minisnap.Open("../x")))
+	fmt.Println("open agent-7:", done(minisnap.Open("agent-7")))
+	fmt.Println("names:", show(minisnap.Names(), func(names []string) string { return fmt.Sprint(len(names)) }))
+	store := minisnap.Open("").Ok()
+	defer store.Drop()
+	fmt.Println("newest-seq:", number(store.NewestSeq()))
 	fmt.Println("restore:", restored(store.Restore()))
 	fmt.Println("create 7:", done(store.Create(`{"counter":1}`, 7)))
 	fmt.Println("restore:", restored(store.Restore()))
-	exists()
+	fmt.Println("newest-seq:", number(store.NewestSeq()))
 
 	fmt.Println("create 6:", done(store.Create("{}", 6)))
 	fmt.Println("create 8, not JSON:", done(store.Create(`{"counter":}`, 8)))
@@ -49,43 +54,58 @@ func Run() Result[Unit, Unit] {
 	fmt.Println("restore:", same(store.Restore(), large))
 	runtime.GC()
 
-	fmt.Println("stream 11:", stream(11))
+	fmt.Println("stream 11:", stream(store, 11))
 	fmt.Println("restore:", restored(store.Restore()))
-	abandon(12)
+	abandon(store, 12)
 	fmt.Println("restore, after the writer was dropped:", restored(store.Restore()))
-	fmt.Println("read in pieces:", readInPieces())
+	fmt.Println("discard 12:", discard(store, 12))
+	fmt.Println("read in pieces:", readInPieces(store))
 
 	fmt.Printf("create %d: %s\n", maxSeq, done(store.Create("null", maxSeq)))
 	fmt.Println("restore:", restored(store.Restore()))
 	fmt.Printf("create %d: %s\n", maxSeq-1, done(store.Create("null", maxSeq-1)))
-	fmt.Println("list:", list())
+	fmt.Println("generations:", generations(store))
 	fmt.Println("restore-at 10:", same(store.RestoreAt(10), large))
 	fmt.Println("restore-at 7:", restored(store.RestoreAt(7)))
-	fmt.Println("oldest-kept:", show(store.OldestKept(), func(seq uint64) string { return fmt.Sprint(seq) }))
+	fmt.Println("oldest-kept:", number(store.OldestKept()))
 	return Ok[Unit, Unit](Unit{})
 }
 
 // show describes an error, or what was returned.
-func show[T any](result Result[T, store.Error], describeOk func(T) string) string {
+func show[T any](result Result[T, minisnap.Error], describeOk func(T) string) string {
 	if result.IsErr() {
 		return describe(result.Err())
 	}
 	return describeOk(result.Ok())
 }
 
-func done(result Result[Unit, store.Error]) string {
-	return show(result, func(Unit) string { return "ok" })
+// showSome is show of what may be none.
+func showSome[T any](result Result[Option[T], minisnap.Error], describeSome func(T) string) string {
+	return show(result, func(option Option[T]) string {
+		if option.IsNone() {
+			return "none"
+		}
+		return describeSome(option.Some())
+	})
 }
 
-func restored(result Result[store.Snapshot, store.Error]) string {
-	return show(result, func(snapshot store.Snapshot) string {
-		return fmt.Sprint(snapshot.Seq, " ", oneLine(snapshot.State))
+func done[T any](result Result[T, minisnap.Error]) string {
+	return show(result, func(T) string { return "ok" })
+}
+
+func number(result Result[Option[uint64], minisnap.Error]) string {
+	return showSome(result, func(seq uint64) string { return fmt.Sprint(seq) })
+}
+
+func restored(result Result[Option[minisnap.Snapshot], minisnap.Error]) string {
+	return showSome(result, func(snapshot minisnap.Snapshot) string {
+		return fmt.Sprintf("%d %s %s", snapshot.Seq, soundness(snapshot.Soundness), oneLine(snapshot.State))
 	})
 }
 
 // same is restored of a state that is too large to be printed.
-func same(result Result[store.Snapshot, store.Error], state string) string {
-	return show(result, func(snapshot store.Snapshot) string {
+func same(result Result[Option[minisnap.Snapshot], minisnap.Error], state string) string {
+	return showSome(result, func(snapshot minisnap.Snapshot) string {
 		if snapshot.State == state {
 			return fmt.Sprint(snapshot.Seq, " as created")
 		}
@@ -93,11 +113,7 @@ func same(result Result[store.Snapshot, store.Error], state string) string {
 	})
 }
 
-func exists() {
-	fmt.Println("exists:", show(store.Exists(), func(exists bool) string { return fmt.Sprint(exists) }))
-}
-
-func stream(seq uint64) string {
+func stream(store *minisnap.Store, seq uint64) string {
 	opened := store.OpenWriter(seq)
 	if opened.IsErr() {
 		return describe(opened.Err())
@@ -109,82 +125,93 @@ func stream(seq uint64) string {
 			return describe(written.Err())
 		}
 	}
-	return done(store.SnapshotWriterCommit(writer))
+	return done(minisnap.SnapshotWriterCommit(writer))
 }
 
-func abandon(seq uint64) {
+func abandon(store *minisnap.Store, seq uint64) {
 	writer := store.OpenWriter(seq).Ok()
 	writer.Write(pieces[0]).Ok()
 	fmt.Printf("create %d, beside a writer: %s\n", seq, done(store.Create("{}", seq)))
 	writer.Drop()
 }
 
-func readInPieces() string {
-	opened := store.OpenReader()
-	if opened.IsErr() {
-		return describe(opened.Err())
-	}
-	reader := opened.Ok()
-	defer reader.Drop()
-	info := reader.Info()
-	var state bytes.Buffer
-	for count := 0; ; count++ {
-		read := reader.Read(5)
-		if read.IsErr() {
-			return describe(read.Err())
+// discard discards two writers: the second would be busy if the first were still open.
+func discard(store *minisnap.Store, seq uint64) string {
+	for range 2 {
+		opened := store.OpenWriter(seq)
+		if opened.IsErr() {
+			return describe(opened.Err())
 		}
-		if len(read.Ok()) == 0 {
-			return fmt.Sprintf("%d of %d bytes in %d: %s", info.Seq, info.Size, count, oneLine(state.String()))
-		}
-		state.Write(read.Ok())
+		writer := opened.Ok()
+		writer.Write(pieces[0]).Ok()
+		minisnap.SnapshotWriterDiscard(writer)
 	}
+	return "ok"
 }
 
-func list() string {
-	return show(store.List(), func(infos []store.SnapshotInfo) string {
+func readInPieces(store *minisnap.Store) string {
+	return showSome(store.OpenReader(), func(reader *minisnap.SnapshotReader) string {
+		defer reader.Drop()
+		info := reader.Info()
+		var state bytes.Buffer
+		for count := 0; ; count++ {
+			read := reader.Read(5)
+			if read.IsErr() {
+				return describe(read.Err())
+			}
+			if len(read.Ok()) == 0 {
+				return fmt.Sprintf("%d of %d bytes in %d: %s", info.Seq, info.Size, count, oneLine(state.String()))
+			}
+			state.Write(read.Ok())
+		}
+	})
+}
+
+func generations(store *minisnap.Store) string {
+	return show(store.Generations(), func(infos []minisnap.SnapshotInfo) string {
 		var generations []string
 		for _, info := range infos {
-			layout := "numbered"
-			if info.Layout == store.Layout_Pair {
-				layout = "pair"
-			}
-			soundness := "verified"
-			switch info.Soundness.Tag() {
-			case store.Soundness_Unverified:
-				soundness = "unverified"
-			case store.Soundness_Damaged:
-				soundness = "damaged: " + info.Soundness.Damaged()
-			case store.Soundness_Unreadable:
-				soundness = "unreadable: " + info.Soundness.Unreadable()
-			}
-			generations = append(generations, fmt.Sprintf("%d %s %d bytes %s", info.Seq, layout, info.Size, soundness))
+			generations = append(generations, fmt.Sprintf("%d %d bytes %s", info.Seq, info.Size, soundness(info.Soundness)))
 		}
 		return strings.Join(generations, ", ")
 	})
+}
+
+func soundness(soundness minisnap.Soundness) string {
+	switch soundness.Tag() {
+	case minisnap.Soundness_Verified:
+		return "verified"
+	case minisnap.Soundness_Unverified:
+		return "unverified"
+	case minisnap.Soundness_Damaged:
+		return "damaged: " + soundness.Damaged()
+	default:
+		return "unreadable: " + soundness.Unreadable()
+	}
 }
 
 func oneLine(state string) string {
 	return strings.ReplaceAll(state, "\n", "|")
 }
 
-func describe(err store.Error) string {
+func describe(err minisnap.Error) string {
 	switch err.Tag() {
-	case store.Error_NotFound:
-		return "not-found"
-	case store.Error_InvalidState:
+	case minisnap.Error_InvalidName:
+		return "invalid-name: " + err.InvalidName()
+	case minisnap.Error_InvalidState:
 		return "invalid-state: " + err.InvalidState()
-	case store.Error_Stale:
+	case minisnap.Error_Stale:
 		return fmt.Sprint("stale: ", err.Stale())
-	case store.Error_TooLarge:
+	case minisnap.Error_TooLarge:
 		return fmt.Sprint("too-large: ", err.TooLarge())
-	case store.Error_Corrupt:
+	case minisnap.Error_Corrupt:
 		return "corrupt: " + err.Corrupt()
-	case store.Error_NoSpace:
-		return "no-space"
-	case store.Error_AccessDenied:
-		return "access-denied"
-	case store.Error_Busy:
-		return "busy"
+	case minisnap.Error_NoSpace:
+		return "no-space: " + err.NoSpace()
+	case minisnap.Error_AccessDenied:
+		return "access-denied: " + err.AccessDenied()
+	case minisnap.Error_Busy:
+		return "busy: " + err.Busy()
 	default:
 		return "io: " + err.Io()
 	}

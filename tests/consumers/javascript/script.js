@@ -11,19 +11,29 @@ const PIECES = [[0x5b, 0x22, 0x63, 0x61, 0x66, 0xc3], [0xa9, 0x22, 0x2c], [0x20,
 // Sequence numbers are BigInts: a Number is exact up to 2^53 only.
 const MAX_SEQ = 2n ** 64n - 1n;
 
-/** Does the script with a store, which is the imported interface or another with the same functions. */
-export function script(store) {
+/** Does the script with the imported interface, or another with the same functions. */
+export function script({ open, names, SnapshotWriter }) {
+  const tryOpen = (name) => () => {
+    open(name);
+    return 'ok';
+  };
+  step('open ../x', tryOpen('../x'));
+  step('open agent-7', tryOpen('agent-7'));
+  step('names', () => names().length);
+
+  const store = open('');
   const create = (state, seq) => () => {
     store.create(state, seq);
     return 'ok';
   };
   const restore = () => restored(store.restore());
+  const newestSeq = () => store.newestSeq() ?? 'none';
 
-  step('exists', () => store.exists());
+  step('newest-seq', newestSeq);
   step('restore', restore);
   step('create 7', create('{"counter":1}', 7n));
   step('restore', restore);
-  step('exists', () => store.exists());
+  step('newest-seq', newestSeq);
 
   step('create 6', create('{}', 6n));
   step('create 8, not JSON', create('{"counter":}', 8n));
@@ -36,22 +46,37 @@ export function script(store) {
   step(`create 10, ${new TextEncoder().encode(large).length} bytes`, create(large, 10n));
   step('restore', () => same(store.restore(), large));
 
-  step('stream 11', () => stream(store, 11n));
+  step('stream 11', () => {
+    const writer = store.openWriter(11n);
+    for (const piece of PIECES) writer.write(piece);
+    SnapshotWriter.commit(writer);
+    return 'ok';
+  });
   step('restore', restore);
   const writer = store.openWriter(12n);
   writer.write(PIECES[0]);
   step('create 12, beside a writer', create('{}', 12n));
   writer[Symbol.dispose]();
   step('restore, after the writer was dropped', restore);
-  step('read in pieces', () => readInPieces(store));
+  step('discard 12', () => {
+    // The second writer would be `busy` if the first were still open.
+    for (let i = 0; i < 2; i++) {
+      const writer = store.openWriter(12n);
+      writer.write(PIECES[0]);
+      SnapshotWriter.discard(writer);
+    }
+    return 'ok';
+  });
+  step('read in pieces', () => readInPieces(store.openReader()));
 
   step(`create ${MAX_SEQ}`, create('null', MAX_SEQ));
   step('restore', restore);
   step(`create ${MAX_SEQ - 1n}`, create('null', MAX_SEQ - 1n));
-  step('list', () => store.list().map(generation).join(', '));
+  step('generations', () => store.generations().map(generation).join(', '));
   step('restore-at 10', () => same(store.restoreAt(10n), large));
   step('restore-at 7', () => restored(store.restoreAt(7n)));
-  step('oldest-kept', () => store.oldestKept());
+  step('oldest-kept', () => store.oldestKept() ?? 'none');
+  store[Symbol.dispose]();
 }
 
 /** An error of the store is thrown with the variant as its `payload`; others are none of its. */
@@ -66,24 +91,21 @@ function step(name, action) {
   console.log(`${name}: ${result}`);
 }
 
-function restored({ state, seq }) {
-  return `${seq} ${oneLine(state)}`;
+/** What is not there is undefined. */
+function restored(snapshot) {
+  if (snapshot === undefined) return 'none';
+  const { state, seq, soundness } = snapshot;
+  return `${seq} ${describe(soundness)} ${oneLine(state)}`;
 }
 
 /** As restored(), of a state that is too large to be printed. */
 function same(snapshot, state) {
+  if (snapshot === undefined) return 'none';
   return `${snapshot.seq} ${snapshot.state === state ? 'as created' : 'changed'}`;
 }
 
-function stream(store, seq) {
-  const writer = store.openWriter(seq);
-  for (const piece of PIECES) writer.write(piece);
-  store.SnapshotWriter.commit(writer);
-  return 'ok';
-}
-
-function readInPieces(store) {
-  const reader = store.openReader();
+function readInPieces(reader) {
+  if (reader === undefined) return 'none';
   const { seq, size } = reader.info();
   const decoder = new TextDecoder();
   let state = '';
@@ -97,8 +119,8 @@ function readInPieces(store) {
   return `${seq} of ${size} bytes in ${pieces}: ${oneLine(state + decoder.decode())}`;
 }
 
-function generation({ seq, layout, size, soundness }) {
-  return `${seq} ${layout} ${size} bytes ${describe(soundness)}`;
+function generation({ seq, size, soundness }) {
+  return `${seq} ${size} bytes ${describe(soundness)}`;
 }
 
 function oneLine(state) {

@@ -5,6 +5,7 @@ them their functions.
 """
 
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 from componentize_py_types import Err
@@ -48,17 +49,16 @@ class Host:
             case = getattr(bindings, f"Error_{name}", None) or getattr(bindings, f"Soundness_{name}")
             return case() if value.payload is None else case(value.payload)
         if isinstance(value, Record):
-            fields = {name: self.lift(field) for name, field in vars(value).items()}
-            if "layout" in fields:
-                fields["layout"] = bindings.Layout[fields["layout"].upper()]
-            return SimpleNamespace(**fields)
+            return SimpleNamespace(**{name: self.lift(field) for name, field in vars(value).items()})
         if isinstance(value, list):
             return [self.lift(element) for element in value]
         return value
 
 
 class Resource:
-    """A writer or a reader, which `with` drops."""
+    """A store, a writer or a reader, with the component's methods. `with` drops it."""
+
+    name: str
 
     def __init__(self, host: Host, handle: ResourceAny) -> None:
         self.host, self.handle = host, handle
@@ -69,30 +69,44 @@ class Resource:
     def __exit__(self, *_) -> None:
         self.handle.drop(self.host.store)
 
+    def __getattr__(self, method: str):
+        return partial(self.call, method.replace("_", "-"))
+
+    def call(self, method: str, *arguments):
+        return self.host.call(f"[method]{self.name}.{method}", self.handle, *arguments)
+
+
+class Reader(Resource):
+    name = "snapshot-reader"
+
 
 class Writer(Resource):
-    def write(self, chunk: bytes) -> None:
-        self.host.call("[method]snapshot-writer.write", self.handle, chunk)
+    name = "snapshot-writer"
 
     @classmethod
     def commit(cls, writer: "Writer") -> None:
         writer.host.call("[static]snapshot-writer.commit", writer.handle)
 
+    @classmethod
+    def discard(cls, writer: "Writer") -> None:
+        writer.host.call("[static]snapshot-writer.discard", writer.handle)
 
-class Reader(Resource):
-    def info(self):
-        return self.host.call("[method]snapshot-reader.info", self.handle)
 
-    def read(self, max: int) -> bytes:
-        return self.host.call("[method]snapshot-reader.read", self.handle, max)
+class OpenStore(Resource):
+    name = "store"
+
+    def open_writer(self, seq: int) -> Writer:
+        return Writer(self.host, self.call("open-writer", seq))
+
+    def open_reader(self) -> Reader | None:
+        handle = self.call("open-reader")
+        return None if handle is None else Reader(self.host, handle)
 
 
 def main() -> None:
     host = Host(*sys.argv[1:])
-    for name in ["create", "restore", "restore-at", "exists", "list", "oldest-kept"]:
-        setattr(bindings, name.replace("-", "_"), lambda *arguments, name=name: host.call(name, *arguments))
-    bindings.open_writer = lambda seq: Writer(host, host.call("open-writer", seq))
-    bindings.open_reader = lambda: Reader(host, host.call("open-reader"))
+    bindings.open = lambda name: OpenStore(host, host.call("open", name))
+    bindings.names = lambda: host.call("names")
     bindings.SnapshotWriter = Writer
 
     import app

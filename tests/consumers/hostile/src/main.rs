@@ -2,31 +2,47 @@
 
 wit_bindgen::generate!({ path: "../../../wit", world: "consumer" });
 
-use arcella::minisnap::snapshot_store::{self as store, Error, SnapshotReader, SnapshotWriter};
+use arcella::minisnap::snapshot_store::{Error, SnapshotReader, SnapshotWriter, Store, open};
 
 fn main() {
     let mut args = std::env::args().skip(1);
     while let Some(attack) = args.next() {
         let mut number = || args.next().expect("another argument").parse::<u64>().expect("a number");
         let outcome = match attack.as_str() {
-            "create" => outcome(store::create("\"mine\"", number())),
-            "restore" => match store::restore() {
-                Ok(snapshot) => format!("{} {}", snapshot.seq, snapshot.state),
+            "create" => {
+                let seq = number();
+                outcome(store().and_then(|store| store.create("\"mine\"", seq)))
+            }
+            "restore" => match store().and_then(|store| store.restore()) {
+                Ok(None) => "none".to_owned(),
+                Ok(Some(snapshot)) => format!("{} {}", snapshot.seq, snapshot.state),
                 Err(error) => name(&error).to_owned(),
             },
             // So many bytes, in pieces.
             "stream" => outcome(stream(number())),
             // So many bytes at once.
-            "call" => outcome(store::create(&"1".repeat(number() as usize), u64::MAX)),
+            "call" => {
+                let state = "1".repeat(number() as usize);
+                outcome(store().and_then(|store| store.create(&state, u64::MAX)))
+            }
             // Writers and readers that are never given back.
-            "writers" => count(number(), || store::open_writer(u64::MAX).map(std::mem::forget)),
-            "readers" => count(number(), || store::open_reader().map(std::mem::forget)),
+            "writers" => count(number(), || store()?.open_writer(u64::MAX).map(std::mem::forget)),
+            "readers" => count(number(), || store()?.open_reader().map(std::mem::forget)),
+            "stores" => count(number(), || store().map(std::mem::forget)),
+            // A store of a name that could lead elsewhere.
+            "name" => outcome(open(&args.next().expect("a name")).map(drop)),
             // Streams that were given to nobody.
             "forge-writer" => {
                 let number = number() as u32;
                 #[expect(unsafe_code, reason = "that is the attack")]
                 let writer = unsafe { SnapshotWriter::from_handle(number) };
                 outcome(writer.write(b"1"))
+            }
+            "forge-store" => {
+                let number = number() as u32;
+                #[expect(unsafe_code, reason = "that is the attack")]
+                let store = unsafe { Store::from_handle(number) };
+                outcome(store.create("1", 1))
             }
             "forge-reader" => {
                 let number = number() as u32;
@@ -42,7 +58,7 @@ fn main() {
             }
             // How it ends.
             "half" => {
-                let writer = store::open_writer(u64::MAX).expect("a writer");
+                let writer = store().expect("a store").open_writer(u64::MAX).expect("a writer");
                 writer.write(b"[\"half").expect("a piece");
                 std::mem::forget(writer);
                 "half written".to_owned()
@@ -64,8 +80,13 @@ fn main() {
     }
 }
 
+/// Its own store.
+fn store() -> Result<Store, Error> {
+    open("")
+}
+
 fn stream(size: u64) -> Result<(), Error> {
-    let writer = store::open_writer(u64::MAX)?;
+    let writer = store()?.open_writer(u64::MAX)?;
     let piece = vec![b'1'; 1 << 20];
     for _ in 0..size >> 20 {
         writer.write(&piece)?;
@@ -121,14 +142,14 @@ fn outcome(result: Result<(), Error>) -> String {
 
 fn name(error: &Error) -> &'static str {
     match error {
-        Error::NotFound => "not-found",
+        Error::InvalidName(_) => "invalid-name",
         Error::InvalidState(_) => "invalid-state",
         Error::Stale(_) => "stale",
         Error::TooLarge(_) => "too-large",
         Error::Corrupt(_) => "corrupt",
-        Error::NoSpace => "no-space",
-        Error::AccessDenied => "access-denied",
-        Error::Busy => "busy",
+        Error::NoSpace(_) => "no-space",
+        Error::AccessDenied(_) => "access-denied",
+        Error::Busy(_) => "busy",
         Error::Io(_) => "io",
     }
 }

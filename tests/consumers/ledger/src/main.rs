@@ -66,7 +66,7 @@ fn append(count: u64, seed: u64) -> Result<()> {
 }
 
 fn recover_all() -> Result<()> {
-    for generation in SnapStore::new().list()? {
+    for generation in SnapStore::new().generations()? {
         match generation.soundness {
             Soundness::Damaged(problem) => println!("{} is damaged: {problem}", generation.seq),
             Soundness::Unreadable(problem) => println!("{} cannot be read: {problem}", generation.seq),

@@ -4,7 +4,9 @@ use std::io::Read;
 
 wit_bindgen::generate!({ path: "../../../wit", world: "consumer" });
 
-use arcella::minisnap::snapshot_store::{self as store, Error, SnapshotWriter, Soundness};
+use arcella::minisnap::snapshot_store::{
+    Error, Snapshot, SnapshotReader, SnapshotWriter, Soundness, Store, names, open,
+};
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -13,28 +15,26 @@ fn main() {
         let line = match verb.as_str() {
             "create" => {
                 let seq = next().parse().expect("a sequence number");
-                match store::create(&next(), seq) {
-                    Ok(()) => "ok".to_owned(),
-                    Err(error) => describe(error),
-                }
+                let state = next();
+                done(store().and_then(|store| store.create(&state, seq)))
             }
             "create-large" => {
                 let seq = next().parse().expect("a sequence number");
                 let size = next().parse().expect("a size");
-                match store::create(&format!("\"{}\"", "x".repeat(size)), seq) {
-                    Ok(()) => "ok".to_owned(),
-                    Err(error) => describe(error),
-                }
+                let state = format!("\"{}\"", "x".repeat(size));
+                done(store().and_then(|store| store.create(&state, seq)))
             }
-            "restore" => match store::restore() {
-                Ok(snapshot) => format!("{} {}", snapshot.seq, snapshot.state.replace(['\n', ' '], "")),
+            "restore" => restored(store().and_then(|store| store.restore())),
+            "restore-at" => {
+                let seq = next().parse().expect("a sequence number");
+                restored(store().and_then(|store| store.restore_at(seq)))
+            }
+            "open" => done(open(&next()).map(drop)),
+            "names" => match names() {
+                Ok(names) => names.join(", "),
                 Err(error) => describe(error),
             },
-            "restore-at" => match store::restore_at(next().parse().expect("a sequence number")) {
-                Ok(snapshot) => format!("{} {}", snapshot.seq, snapshot.state.replace(['\n', ' '], "")),
-                Err(error) => describe(error),
-            },
-            "list" => match store::list() {
+            "list" => match store().and_then(|store| store.generations()) {
                 Ok(infos) => {
                     let infos = infos.iter().map(|info| match &info.soundness {
                         Soundness::Damaged(_) => format!("{} damaged", info.seq),
@@ -44,33 +44,31 @@ fn main() {
                 }
                 Err(error) => describe(error),
             },
-            "oldest-kept" => match store::oldest_kept() {
-                Ok(seq) => seq.to_string(),
-                Err(error) => describe(error),
-            },
+            "oldest-kept" => number(store().and_then(|store| store.oldest_kept())),
+            "newest-seq" => number(store().and_then(|store| store.newest_seq())),
             "stream" => {
                 let seq = next().parse().expect("a sequence number");
                 let size = next().parse().expect("a chunk's size");
-                match stream(seq, size, next().as_bytes()) {
-                    Ok(()) => "ok".to_owned(),
-                    Err(error) => describe(error),
-                }
+                done(stream(seq, size, next().as_bytes()))
             }
-            // A writer that is open keeps every other away, until it is dropped.
-            "abandon" => {
+            // A writer that is open keeps every other away, until it is dropped or discarded.
+            "abandon" | "discard" => {
                 let seq = next().parse().expect("a sequence number");
-                let writer = store::open_writer(seq).expect("a writer");
+                let store = store().expect("a store");
+                let writer = store.open_writer(seq).expect("a writer");
                 writer.write(b"[1, 2").expect("a chunk");
-                let second = store::open_writer(seq).map(|_| ()).map_err(describe);
-                let create = store::create("1", seq).map_err(describe);
-                drop(writer);
+                let second = store.open_writer(seq).map(|_| ()).map_err(describe);
+                let create = store.create("1", seq).map_err(describe);
+                if verb == "discard" {
+                    SnapshotWriter::discard(writer);
+                }
                 format!("{second:?} {create:?}")
             }
             "open-many" => {
                 let count = next().parse().expect("a count");
                 let mut refused = None;
                 let readers: Vec<_> = (0..count)
-                    .map_while(|_| store::open_reader().map_err(|error| refused = Some(describe(error))).ok())
+                    .map_while(|_| reader().map_err(|error| refused = Some(describe(error))).ok())
                     .collect();
                 let state = readers.iter().map(|reader| reader.read(99).expect("a chunk").len());
                 format!("{} readers, {} bytes, then {refused:?}", readers.len(), state.sum::<usize>())
@@ -85,26 +83,28 @@ fn main() {
             // What a reader has open stays while newer ones are made.
             "create-over" => {
                 let seq = next().parse().expect("a sequence number");
-                let reader = store::open_reader_at(seq).expect("a reader");
-                let created: Vec<_> = (1..5).map(|ahead| store::create("0", seq + ahead).is_ok()).collect();
-                let kept =
-                    store::list().expect("a list").into_iter().map(|info| info.seq).collect::<Vec<_>>();
+                let store = store().expect("a store");
+                let reader = store.open_reader_at(seq).expect("an answer").expect("a reader");
+                let created: Vec<_> = (1..5).map(|ahead| store.create("0", seq + ahead).is_ok()).collect();
+                let generations = store.generations().expect("a list");
+                let kept = generations.into_iter().map(|info| info.seq).collect::<Vec<_>>();
                 let state = reader.read(99).expect("a chunk");
                 format!("{created:?} {kept:?} {}", String::from_utf8_lossy(&state))
             }
             "hold" => {
-                let writer =
-                    store::open_writer(next().parse().expect("a sequence number")).expect("a writer");
+                let seq = next().parse().expect("a sequence number");
+                let writer = store().expect("a store").open_writer(seq).expect("a writer");
                 writer.write(b"[").expect("a chunk");
                 std::mem::forget(writer);
                 "held".to_owned()
             }
-            "exists" => match store::exists() {
-                Ok(exists) => exists.to_string(),
+            "exists" => match store().and_then(|store| store.newest_seq()) {
+                Ok(newest) => newest.is_some().to_string(),
                 Err(error) => describe(error),
             },
-            "info" => match store::info() {
-                Ok(info) => format!("{} {} {:?} {:?}", info.seq, info.size, info.layout, info.soundness),
+            "info" => match store().and_then(|store| store.info()) {
+                Ok(Some(info)) => format!("{} {} {:?}", info.seq, info.size, info.soundness),
+                Ok(None) => "none".to_owned(),
                 Err(error) => describe(error),
             },
             // What it gets beside the store.
@@ -123,11 +123,12 @@ fn main() {
             "count" => {
                 let mut number = || next().parse::<u64>().expect("a number");
                 let (first, last, size) = (number(), number(), number() as usize);
+                let store = store().expect("a store");
                 for seq in first..=last {
                     let mark = format!("{seq}-");
                     let size = size.saturating_sub(2).max(mark.len());
                     let text: String = mark.chars().cycle().take(size).collect();
-                    store::create(&format!("\"{text}\""), seq).expect("the snapshot is stored");
+                    store.create(&format!("\"{text}\""), seq).expect("the snapshot is stored");
                     println!("{seq}");
                 }
                 "counted".to_owned()
@@ -135,13 +136,15 @@ fn main() {
             // What is restored, again and again, until it is the snapshot of this number.
             "watch" => {
                 let last = next().parse().expect("a sequence number");
+                let store = store().expect("a store");
                 let (mut before, mut is_last) = (String::new(), false);
                 while !is_last {
-                    let line = match store::restore() {
-                        Ok(snapshot) => {
+                    let line = match store.restore() {
+                        Ok(Some(snapshot)) => {
                             is_last = snapshot.seq == last;
                             format!("{} {}", snapshot.seq, snapshot.state)
                         }
+                        Ok(None) => "none".to_owned(),
                         Err(error) => format!("error: {}", describe(error)),
                     };
                     if line != before {
@@ -161,8 +164,33 @@ fn main() {
     }
 }
 
+/// Its own store.
+fn store() -> Result<Store, Error> {
+    open("")
+}
+
+fn reader() -> Result<SnapshotReader, Error> {
+    store()?.open_reader().map(|reader| reader.expect("a snapshot"))
+}
+
+fn done(result: Result<(), Error>) -> String {
+    result.map_or_else(describe, |()| "ok".to_owned())
+}
+
+fn restored(result: Result<Option<Snapshot>, Error>) -> String {
+    match result {
+        Ok(Some(snapshot)) => format!("{} {}", snapshot.seq, snapshot.state.replace(['\n', ' '], "")),
+        Ok(None) => "none".to_owned(),
+        Err(error) => describe(error),
+    }
+}
+
+fn number(result: Result<Option<u64>, Error>) -> String {
+    result.map_or_else(describe, |seq| seq.map_or("none".to_owned(), |seq| seq.to_string()))
+}
+
 fn stream(seq: u64, size: usize, state: &[u8]) -> Result<(), Error> {
-    let writer = store::open_writer(seq)?;
+    let writer = store()?.open_writer(seq)?;
     for chunk in state.chunks(size) {
         writer.write(chunk)?;
     }
@@ -170,7 +198,7 @@ fn stream(seq: u64, size: usize, state: &[u8]) -> Result<(), Error> {
 }
 
 fn read_in(size: u64) -> Result<String, Error> {
-    let reader = store::open_reader()?;
+    let Some(reader) = store()?.open_reader()? else { return Ok("none".to_owned()) };
     let mut state = Vec::new();
     loop {
         let chunk = reader.read(size)?;
@@ -188,14 +216,15 @@ fn read_in(size: u64) -> Result<String, Error> {
 
 fn describe(error: Error) -> String {
     match error {
-        Error::NotFound => "not-found".to_owned(),
+        Error::InvalidName(what) => format!("invalid-name: {what}"),
         Error::InvalidState(what) => format!("invalid-state: {what}"),
         Error::Stale(newest) => format!("stale: {newest}"),
         Error::TooLarge(limit) => format!("too-large: {limit}"),
         Error::Corrupt(what) => format!("corrupt: {what}"),
-        Error::NoSpace => "no-space".to_owned(),
-        Error::AccessDenied => "access-denied".to_owned(),
-        Error::Busy => "busy".to_owned(),
+        // What they say depends on the machine.
+        Error::NoSpace(_) => "no-space".to_owned(),
+        Error::AccessDenied(_) => "access-denied".to_owned(),
+        Error::Busy(_) => "busy".to_owned(),
         Error::Io(what) => format!("io: {what}"),
     }
 }
