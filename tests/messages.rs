@@ -249,11 +249,11 @@ errors! {
     ];
     Error::AccessDenied(_) = Error::AccessDenied(String::new()) => 8, [
         mounting("chmod 0 s; POWERLESS restore s", "`s`",
-                 "/s`: Permission denied", "see who may read and write: namei -l s; ls -la s"),
+                 "cannot list `.`: Permission denied", "see who may read and write: namei -l s; ls -la s"),
         mounting("chmod 0 s/snapshot.json; POWERLESS restore s", "`s`",
-                 "cannot open `snapshot.json`: Permission denied", "see who"),
+                 "`snapshot.json`: Permission denied", "see who"),
         mounting("chmod 0 n/snapshot_00000000000000000002.json; POWERLESS create n --seq 2 state.json", "`n`",
-                 "cannot open `snapshot_00000000000000000002.json`: Permission denied", "see who"),
+                 "cannot read `snapshot_00000000000000000002.json`: Permission denied", "see who"),
         mounting("chmod 500 s; POWERLESS create s --seq 3 state.json", "`s`",
                  "/s`: Permission denied", "see who"),
         mounting("chmod 500 mounted; POWERLESS create mounted/a/b --seq 3 state.json", "`mounted/a/b`",
