@@ -200,6 +200,31 @@ fn an_error_tells_a_component_no_path_of_its_host() {
             assert_eq!(tells, None, "{}", ended.printed);
         }
     }
+    // What is full, what may not be written, and who is in the way.
+    fs::create_dir_all(&path).unwrap();
+    let full = "the directory may hold 9 bytes, of which 9 are left beside the newest snapshot and what is not the store's: \
+                the new snapshot needs more";
+    let denied = "the grant of the snapshot directory is for reading only";
+    let busy = "a writer of this store is open: commit, discard or drop it first";
+    for (grant, args, said) in [
+        (Grant::new(&path).max_total(9), &["texts", "create", "1", "1"][..], format!("no-space: {full}\n")),
+        (Grant::new(&path).read_only(), &["texts", "create", "1", "1"], format!("access-denied: {denied}\n")),
+        (Grant::new(&path), &["texts", "hold", "1", "create", "1", "1"], format!("held\nbusy: {busy}\n")),
+    ] {
+        assert_eq!(host.run(&host.load(VERBS), host.snapshots(grant.clone()), args).printed, said);
+        let snapshots = other.snapshots(grant);
+        let ended = runtime.block_on(other.run_async(&other.load(VERBS), snapshots, args));
+        assert_eq!(ended.printed, said);
+        runtime.block_on(ended.snapshots.into_store_async()).unwrap();
+    }
+    // A directory that is not there has no snapshot, and no stores.
+    let missing = Grant::new(root.path().join("missing")).read_only();
+    let args = ["names", "open", "a", "open", "../x", "restore", "newest-seq", "list", "create", "1", "1"];
+    let said = "\naccess-denied\ninvalid-name: a store's name has 1 to 128 letters, digits, `-` and `_`, and does not begin \
+                with `snapshot_`\nnone\nnone\n\naccess-denied\n";
+    assert_eq!(host.run(&host.load(VERBS), host.snapshots(missing.clone()), &args).printed, said);
+    let ended = runtime.block_on(other.run_async(&other.load(VERBS), other.snapshots(missing), &args));
+    assert_eq!(ended.printed, said);
 }
 
 /// Waits for a process, which must end before this thread has slept so many times.

@@ -40,6 +40,7 @@ fn a_bad_value_is_a_mistake_with_its_line() {
         ("max-state = \"64 apples\"", "\"64 apples\"", "\"64KiB\""),
         ("max-state = true", "boolean `true`", "a number of bytes"),
         ("max-total = -1", "integer `-1`", "a number of bytes"),
+        ("stores = -1", "integer `-1`", "a number of stores from 0"),
         ("layout = \"pairs\"", "`pairs`", "`pair` or `numbered`"),
         ("access = \"write\"", "`write`", "`read-write`, `read-only`, `none`"),
         ("directory = 7", "integer `7`", "a string"),
@@ -198,17 +199,26 @@ fn the_effective_table_says_what_each_component_gets() {
         .map(|line| line.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect())
         .collect();
     let directory = |path: &str| format!("{root}/{path}");
-    assert_eq!(cells[0], ["component", "access", "layout", "keep", "max-state", "max-total", "directory"]);
-    assert_eq!(cells[1], ["banned", "none", "numbered", "default", "1.0 KiB", "none", &directory("banned")]);
+    assert_eq!(
+        cells[0],
+        ["component", "access", "layout", "keep", "max-state", "max-total", "stores", "directory"]
+    );
+    assert_eq!(
+        cells[1],
+        ["banned", "none", "numbered", "default", "1.0 KiB", "none", "0", &directory("banned")]
+    );
     assert_eq!(
         cells[2],
-        ["counter", "read-write", "numbered", "2", "1.0 KiB", "1.0 MiB", &directory("counter")]
+        ["counter", "read-write", "numbered", "2", "1.0 KiB", "1.0 MiB", "3", &directory("counter")]
     );
     assert_eq!(
         cells[3],
-        ["reader", "read-only", "pair", "default", "7 B", "none", &directory("shared/reader")]
+        ["reader", "read-only", "pair", "default", "7 B", "none", "0", &directory("shared/reader")]
     );
-    assert_eq!(cells[4], ["*", "read-write", "numbered", "default", "1.0 KiB", "none", &directory("NAME")]);
+    assert_eq!(
+        cells[4],
+        ["*", "read-write", "numbered", "default", "1.0 KiB", "none", "0", &directory("NAME")]
+    );
     assert_eq!((table.code, cells.len(), table.stderr.as_str()), (Some(0), 5, ""));
     assert!(!place.path("state").exists(), "a check made a directory");
 
@@ -217,6 +227,7 @@ fn the_effective_table_says_what_each_component_gets() {
     let reader = serde_json::json!({
         "name": "reader", "directory": directory("shared/reader"), "digest": null, "access": "read-only",
         "layout": "pair", "keep": null, "must-exist": false, "max-state": 7, "max-total": null,
+        "stores": 0,
     });
     assert_eq!((&json["components"][2], &json["components"][1]["keep"]), (&reader, &2.into()));
     assert_eq!((json["root"].as_str(), &json["defaults"]["max-state"]), (Some(root.as_str()), &1024.into()));

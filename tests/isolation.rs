@@ -307,6 +307,13 @@ fn a_directory_that_is_full_to_its_limit_costs_nobody_else_anything() {
 #[test]
 fn of_100_000_writers_one_is_given_and_of_readers_a_limited_number() {
     let mut scene = Scene::new(Layout::Pair);
+    // Handles of stores are numbers of names, of which there are only so many.
+    let ended = scene.attack(scene.grant().stores(1), &["names", "100000"]);
+    assert_eq!(ended.printed, "names: 1001 of 100000, then busy\n");
+    drop(ended);
+    let ended = scene.attack(scene.grant(), &["stores", "10000"]);
+    assert_eq!(ended.printed, "stores: 10000 of 10000, then nothing\n");
+    drop(ended);
     let ended = scene.attack(scene.grant(), &["create", "1", "writers", "100000"]);
     assert_eq!(ended.printed, "create: ok\nwriters: 1 of 100000, then busy\n");
     drop(ended);
@@ -378,7 +385,7 @@ fn a_stack_that_is_exhausted_with_an_open_writer_leaves_nothing() {
 fn a_writer_or_reader_that_was_given_to_nobody_ends_who_uses_it() {
     let mut scene = Scene::new(Layout::Pair);
     for number in 0..4 {
-        for attack in ["forge-writer", "forge-reader"] {
+        for attack in ["forge-writer", "forge-reader", "forge-store"] {
             let ended = scene.attack(scene.grant(), &[attack, &number.to_string()]);
             assert!(ended.trap.is_some() && ended.printed.is_empty(), "{attack} {number}: {}", ended.printed);
         }

@@ -282,6 +282,8 @@ errors! {
         case("$1 restore s > /dev/full", "standard output", "cannot write: ", "fix the cause"),
         case("$1 restore s >&-", "standard output", "cannot write: ", "fix the cause"),
     ];
+    // `tests/faults.rs` meets it.
+    Error::InDoubt(_) = Error::InDoubt(String::new()) => 10, [];
     // The command line restores states as text, of any type.
     Error::OtherType(_) = Error::OtherType(serde_json::from_str::<u8>("").unwrap_err()) => 10, [];
     Error::Component(_) = Error::Component(wasmtime::Error::msg("")) => 11, [

@@ -24,7 +24,7 @@ trait Text {
 
 impl Text for Store {
     fn text(&mut self) -> (String, u64) {
-        let Snapshot { state, seq, soundness, skipped } = self.restore_text().unwrap();
+        let Snapshot { state, seq, soundness, skipped, .. } = self.restore_text().unwrap();
         assert_eq!((soundness, skipped), (Soundness::Verified, Vec::new()));
         (state, seq)
     }
@@ -54,7 +54,8 @@ fn what_one_handle_creates_another_restores_with_its_number() {
     let dir = tempdir().unwrap();
     let ledger = Ledger { accounts: [("é".to_owned(), -5), ("b".to_owned(), i64::MAX)].into(), note: None };
     open(dir.path()).create(&ledger, u64::MAX).unwrap();
-    let Snapshot { state, seq, soundness, skipped } = open(dir.path()).restore::<Ledger>().unwrap();
+    let Snapshot { state, seq, modified, soundness, skipped } = open(dir.path()).restore::<Ledger>().unwrap();
+    assert!(modified.unwrap().elapsed().unwrap().as_secs() < 3600);
     assert_eq!((state, seq, soundness, skipped), (ledger, u64::MAX, Soundness::Verified, Vec::new()));
     assert_eq!(names(dir.path()), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
     assert_eq!(fs::read_to_string(dir.path().join("snapshot.seq")).unwrap(), "18446744073709551615");

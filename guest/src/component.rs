@@ -2,14 +2,13 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use wasip2::cli::environment::get_environment;
 
 use crate::error::Error;
-use crate::store::{
-    Info, Layout, Reader, Settings, Skipped, Snapshot, Soundness, Store, Writer, is_valid_name,
-};
+use crate::store::{Info, Layout, Reader, Settings, Skipped, Snapshot, Soundness, Store, Stores, Writer};
 use crate::wasi::Preopen;
 
 mod bindings {
@@ -30,82 +29,86 @@ impl wit::Guest for Component {
     type SnapshotReader = OpenReader;
 
     fn open(name: String) -> Result<wit::Store, wit::Error> {
-        check_name(&name)?;
-        Ok(wit::Store::new(OpenStore(store()?)))
+        let stores = stores()?;
+        stores.check(&name)?;
+        Ok(wit::Store::new(OpenStore { stores, name }))
     }
 
     fn names() -> Result<Vec<String>, wit::Error> {
-        Ok(Vec::new())
+        Ok(stores()?.names()?)
     }
 }
 
-fn check_name(name: &str) -> Result<(), wit::Error> {
-    if name.is_empty() {
-        Ok(())
-    } else if is_valid_name(name) {
-        Err(wit::Error::AccessDenied(format!(
-            "the grant allows no store `{name}`, but only that of the empty name"
-        )))
-    } else {
-        Err(wit::Error::InvalidName(format!(
-            "`{name}` is no store's name: a name has 1 to 128 letters, digits, `-` and `_`, and does not begin with \
-             `snapshot_`"
-        )))
-    }
+/// A handle of a store, which may not have been made yet.
+struct OpenStore {
+    stores: Rc<Stores<Preopen>>,
+    name: String,
 }
 
-/// A handle of the one store that there is.
-struct OpenStore(Store<Preopen>);
+impl OpenStore {
+    /// To read from it.
+    fn existing(&self) -> Result<Store<Preopen>, Error> {
+        self.stores.existing(&self.name)
+    }
+
+    /// To write to it.
+    fn made(&self) -> Result<Store<Preopen>, Error> {
+        self.stores.made(&self.name)
+    }
+}
 
 impl wit::GuestStore for OpenStore {
     fn create(&self, state: String, seq: u64) -> Result<(), wit::Error> {
-        Ok(self.0.create(&state, seq)?)
+        Ok(self.made()?.create(&state, seq)?)
     }
 
     fn restore(&self) -> Result<Option<wit::Snapshot>, wit::Error> {
-        some(self.0.restore())
+        some(self.existing().and_then(|store| store.restore()))
     }
 
     fn restore_at(&self, seq: u64) -> Result<Option<wit::Snapshot>, wit::Error> {
-        some(self.0.restore_at(seq))
+        some(self.existing().and_then(|store| store.restore_at(seq)))
     }
 
     fn newest_seq(&self) -> Result<Option<u64>, wit::Error> {
-        some(self.0.newest_seq())
+        some(self.existing().and_then(|store| store.newest_seq()))
     }
 
     fn info(&self) -> Result<Option<wit::SnapshotInfo>, wit::Error> {
-        some(self.0.info())
+        some(self.existing().and_then(|store| store.info()))
     }
 
     fn generations(&self) -> Result<Vec<wit::SnapshotInfo>, wit::Error> {
-        Ok(self.0.list()?.into_iter().map(Into::into).collect())
+        let infos = some::<Vec<_>, Vec<_>>(self.existing().and_then(|store| store.list()))?;
+        Ok(infos.into_iter().flatten().map(Into::into).collect())
     }
 
     fn oldest_kept(&self) -> Result<Option<u64>, wit::Error> {
-        some(self.0.oldest_kept())
+        some(self.existing().and_then(|store| store.oldest_kept()))
     }
 
     fn open_writer(&self, seq: u64) -> Result<wit::SnapshotWriter, wit::Error> {
-        Ok(wit::SnapshotWriter::new(OpenWriter(RefCell::new(Ok(self.0.open_writer(seq)?)))))
+        let writer = self.made()?.open_writer(seq)?;
+        Ok(wit::SnapshotWriter::new(OpenWriter(RefCell::new(Ok(writer)))))
     }
 
     fn open_reader(&self) -> Result<Option<wit::SnapshotReader>, wit::Error> {
-        some(self.0.open_reader(None))
+        some(self.existing().and_then(|store| store.open_reader(None)))
     }
 
     fn open_reader_at(&self, seq: u64) -> Result<Option<wit::SnapshotReader>, wit::Error> {
-        some(self.0.open_reader(Some(seq)))
+        some(self.existing().and_then(|store| store.open_reader(Some(seq))))
     }
 }
 
 impl maintenance::Guest for Component {
     fn layout_of(store: wit::StoreBorrow<'_>) -> Result<Option<maintenance::Layout>, wit::Error> {
-        some(store.get::<OpenStore>().0.layout())
+        some(store.get::<OpenStore>().existing().and_then(|store| store.layout()))
     }
 
     fn settle(store: wit::StoreBorrow<'_>) -> Result<u64, wit::Error> {
-        Ok(store.get::<OpenStore>().0.settle_leftovers()?)
+        let settled = store.get::<OpenStore>().existing().and_then(|store| store.settle_leftovers());
+        Ok(some(settled)?.unwrap_or_default())
     }
 }
 
@@ -166,21 +169,21 @@ impl From<Reader<Preopen>> for wit::SnapshotReader {
     }
 }
 
-/// The store that the host's settings describe, the same for all handles.
-fn store() -> Result<Store<Preopen>, Error> {
+/// The stores that the host's settings describe, the same for all handles.
+fn stores() -> Result<Rc<Stores<Preopen>>, Error> {
     thread_local! {
-        static STORE: OnceCell<Store<Preopen>> = const { OnceCell::new() };
+        static STORES: OnceCell<Rc<Stores<Preopen>>> = const { OnceCell::new() };
     }
-    STORE.with(|made| match made.get() {
-        Some(store) => Ok(store.clone()),
+    STORES.with(|made| match made.get() {
+        Some(stores) => Ok(stores.clone()),
         None => {
-            let store = open()?;
-            Ok(made.get_or_init(|| store).clone())
+            let stores = Rc::new(granted()?);
+            Ok(made.get_or_init(|| stores).clone())
         }
     })
 }
 
-fn open() -> Result<Store<Preopen>, Error> {
+fn granted() -> Result<Stores<Preopen>, Error> {
     let environment = Environment(get_environment());
     let default = Settings::default();
     let layout = match environment.get("MINISNAP_LAYOUT") {
@@ -191,16 +194,16 @@ fn open() -> Result<Store<Preopen>, Error> {
             return Err(Error::Io(format!("`MINISNAP_LAYOUT` is `{other}`: set it to `pair` or `numbered`")));
         }
     };
+    let at_most = |number| u32::try_from(number).unwrap_or(u32::MAX);
     let settings = Settings {
         layout,
-        keep: environment
-            .number("MINISNAP_KEEP", 1, KEEP)?
-            .and_then(|keep| NonZeroU32::new(u32::try_from(keep).unwrap_or(u32::MAX))),
+        keep: environment.number("MINISNAP_KEEP", 1, KEEP)?.and_then(|keep| NonZeroU32::new(at_most(keep))),
         max_state: environment.number("MINISNAP_MAX_STATE", 0, BYTES)?.unwrap_or(default.max_state),
         max_total: environment.number("MINISNAP_MAX_TOTAL", 0, BYTES)?.unwrap_or(default.max_total),
     };
+    let stores = environment.number("MINISNAP_STORES", 0, "a number of stores")?.map_or(0, at_most);
     let dir = environment.get("MINISNAP_DIR").unwrap_or("/snapshots");
-    Ok(Store::new(Preopen::open(dir)?).with_settings(settings))
+    Ok(Stores::new(Preopen::open(dir)?, settings, stores))
 }
 
 const KEEP: &str = "a number of generations, 1 at least";
@@ -228,8 +231,9 @@ impl From<Error> for wit::Error {
     #[cold]
     fn from(error: Error) -> Self {
         match error {
+            Error::InvalidName(what) => wit::Error::InvalidName(what),
             // Which every function answers in another way.
-            Error::NotFound => wit::Error::Io(error.to_string()),
+            Error::NotFound => wit::Error::Io("there is no snapshot".to_owned()),
             Error::InvalidState(what) => wit::Error::InvalidState(what),
             Error::Stale(newest) => wit::Error::Stale(newest),
             Error::TooLarge(limit) => wit::Error::TooLarge(limit),
@@ -238,6 +242,7 @@ impl From<Error> for wit::Error {
             Error::AccessDenied(what) => wit::Error::AccessDenied(what),
             Error::Busy(what) => wit::Error::Busy(what),
             Error::Io(what) => wit::Error::Io(what),
+            Error::InDoubt(what) => wit::Error::InDoubt(what),
         }
     }
 }
@@ -249,9 +254,10 @@ impl From<Skipped> for wit::SkippedSnapshot {
 }
 
 impl From<Snapshot> for wit::Snapshot {
-    fn from(Snapshot { state, seq, soundness, skipped }: Snapshot) -> Self {
+    fn from(Snapshot { state, seq, modified, soundness, skipped }: Snapshot) -> Self {
         let skipped = skipped.into_iter().map(Into::into).collect();
-        wit::Snapshot { state, seq, soundness: soundness.into(), skipped }
+        let modified = modified.and_then(milliseconds);
+        wit::Snapshot { state, seq, modified, soundness: soundness.into(), skipped }
     }
 }
 

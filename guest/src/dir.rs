@@ -51,6 +51,18 @@ pub trait Dir: Clone {
     ///
     /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
     fn remove_file(&self, name: &str) -> io::Result<()>;
+    /// The directory `name` inside of this one, links not followed.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
+    fn dir(&self, name: &str) -> io::Result<Self>;
+    /// Makes a directory that did not exist.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports it, [`AlreadyExists`](io::ErrorKind::AlreadyExists) included.
+    fn make_dir(&self, name: &str) -> io::Result<()>;
     /// What the directory holds.
     ///
     /// # Errors
@@ -171,6 +183,19 @@ impl Dir for OsDir {
 
     fn remove_file(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path(name))
+    }
+
+    fn dir(&self, name: &str) -> io::Result<Self> {
+        let dir = OsDir::new(self.path(name));
+        match dir.entry("")?.map(|entry| entry.kind) {
+            Some(Kind::Dir) => Ok(dir),
+            Some(_) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        fs::create_dir(self.path(name))
     }
 
     fn list(&self) -> io::Result<Listing> {

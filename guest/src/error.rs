@@ -8,6 +8,8 @@ use std::io;
 pub enum Error {
     /// There is no snapshot yet.
     NotFound,
+    /// The name is not one that a store can have.
+    InvalidName(String),
     /// The given state is not one JSON value; with line and column.
     InvalidState(String),
     /// The sequence number is lower than the stored one, which this is.
@@ -25,6 +27,8 @@ pub enum Error {
     Busy(String),
     /// Anything else the system said; names the operation and the file.
     Io(String),
+    /// A create failed at its commit: the new snapshot may be in place.
+    InDoubt(String),
 }
 
 /// The result of an operation of the store.
@@ -38,7 +42,7 @@ impl Error {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace(what),
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::AccessDenied(what),
-            io::ErrorKind::ResourceBusy => Error::rewritten(),
+            io::ErrorKind::ResourceBusy if operation == "list" => Error::rewritten(),
             _ => Error::Io(what),
         }
     }
@@ -52,7 +56,7 @@ impl Error {
     /// The same after the commit point, from where nothing is undone.
     #[cold]
     pub(crate) fn after_commit(self) -> Error {
-        Error::Io(format!(
+        Error::InDoubt(format!(
             "{self}; the new snapshot is in place, but may not be durable until this is done again"
         ))
     }
@@ -68,9 +72,12 @@ impl fmt::Display for Error {
             }
             Error::TooLarge(limit) => write!(f, "the state is larger than the limit of {limit} bytes"),
             Error::Corrupt(what) => write!(f, "the snapshot is damaged: {what}"),
-            Error::NoSpace(what) | Error::AccessDenied(what) | Error::Busy(what) | Error::Io(what) => {
-                f.write_str(what)
-            }
+            Error::InvalidName(what)
+            | Error::NoSpace(what)
+            | Error::AccessDenied(what)
+            | Error::Busy(what)
+            | Error::Io(what)
+            | Error::InDoubt(what) => f.write_str(what),
         }
     }
 }

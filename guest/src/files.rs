@@ -54,6 +54,11 @@ impl Place {
         Ok(Place { name, entry })
     }
 
+    /// Whether there is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.entry.is_some_and(|entry| entry.kind == Kind::Dir)
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.entry.is_none()
@@ -223,7 +228,7 @@ pub fn commit<D: Dir>(dir: &D, from: &str, to: &str) -> std::result::Result<(), 
         match Place::look(dir, from) {
             Ok(place) if !place.is_empty() => (error, false),
             _ => (
-                Error::Io(format!(
+                Error::InDoubt(format!(
                     "{error}; whether the new snapshot is in place is not known: create it again"
                 )),
                 true,

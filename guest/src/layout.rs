@@ -35,6 +35,8 @@ pub struct Contents {
     pub temporaries: Vec<String>,
     /// Whether there is what was being made, of the pair layout.
     pub pair_temporary: bool,
+    /// Whether the sums are among that, which are made last.
+    pub new_sums: bool,
     /// Whether there is what native 0.1.2 was making, of the pair layout.
     pub native_temporary: bool,
     /// A name of the pair layout, if there is any: that of its state, if that is there.
@@ -102,7 +104,10 @@ impl Contents {
                 STATE => contents.pair = Some(STATE),
                 SEQ => contents.pair = contents.pair.or(Some(SEQ)),
                 SUMS => contents.pair = contents.pair.or(Some(SUMS)),
-                NEW_STATE | NEW_SEQ | NEW_SUMS => contents.pair_temporary = true,
+                NEW_STATE | NEW_SEQ | NEW_SUMS => {
+                    contents.pair_temporary = true;
+                    contents.new_sums |= name == NEW_SUMS;
+                }
                 NATIVE_STATE_TMP | NATIVE_SEQ_TMP => contents.native_temporary = true,
                 name => match Numbered::parse(name) {
                     Some(Numbered::Generation(seq)) => generations.push((seq, 0)),

@@ -5,9 +5,11 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+mod named;
 mod reader;
 mod writer;
 
+pub use named::Stores;
 pub use reader::{MAX_READERS, Reader};
 pub use writer::Writer;
 
@@ -84,8 +86,13 @@ struct Shared {
     /// Whether all that the directory holds is durable: true from when a commit has ended well until the next writer is
     /// opened. Before the first commit, another store may write there.
     durable: Cell<bool>,
+    /// Whether the directory's own entry is durable, in the one around it: true once a create has seen to it. Before that,
+    /// another process may make it.
+    is_made: Cell<bool>,
     /// The numbers of the generations that readers have open, one for each reader.
     reading: RefCell<Vec<u64>>,
+    /// How many readers and writers are open, of this store and of the others of its component.
+    streams: Rc<Cell<usize>>,
     known: Known,
 }
 
@@ -96,6 +103,8 @@ pub struct Snapshot {
     pub state: String,
     /// The number of the last log record that the state contains.
     pub seq: u64,
+    /// When it was written, where the file system has that.
+    pub modified: Option<SystemTime>,
     /// What its sums said.
     pub soundness: Soundness,
     /// The newer generations that are damaged, newest first.
@@ -202,28 +211,8 @@ impl<D: Dir> Store<D> {
             };
             Error::Corrupt(format!("`{name}` is not UTF-8: {}", error.utf8_error()))
         })?;
-        Ok(Snapshot { state, seq: info.seq, soundness: info.soundness, skipped })
-    }
-
-    /// Whether there is a snapshot, sound or not.
-    ///
-    /// # Errors
-    ///
-    /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
-    pub fn exists(&self) -> Result<bool> {
-        let found = self.look(|_, layout| {
-            let exists = match layout {
-                None => return Err(Error::NotFound),
-                Some(Layout::Pair) => pair::read::exists(&self.dir)?,
-                Some(Layout::Numbered) => true,
-            };
-            Ok(exists.then_some(()))
-        });
-        match found {
-            Ok(()) => self.make_durable().map(|()| true),
-            Err(Error::NotFound) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let Info { seq, modified, soundness, .. } = info;
+        Ok(Snapshot { state, seq, modified, soundness, skipped })
     }
 
     /// The number of the newest snapshot, sound or not, of which the state is not read unless nothing else vouches for the
@@ -537,14 +526,6 @@ impl<D: Dir> Store<D> {
             Err(_) => error,
         })
     }
-}
-
-/// Whether a store can have this name, which is that of its directory: as a component's, and none that looks like a file of
-/// a store.
-pub fn is_valid_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let is_ours = |name: &[u8]| name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"snapshot_"));
-    (1..=128).contains(&name.len()) && name.bytes().all(is_allowed) && !is_ours(name.as_bytes())
 }
 
 /// A snapshot of which nothing is known but its file.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::files::{SEQ, STATE};
 
@@ -20,7 +20,10 @@ impl Sum {
 
     /// The sum of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Sum(xxh3_128(bytes))
+        // In the same way as pieces, which is less code.
+        let mut hasher = Hasher::default();
+        hasher.update(bytes);
+        hasher.sum()
     }
 
     /// Parses hexadecimal digits, also in forms that [`Display`](fmt::Display) does not write: the caller compares.

@@ -113,6 +113,18 @@ impl Dir for Preopen {
         self.0.unlink_file_at(name).map_err(to_io)
     }
 
+    fn dir(&self, name: &str) -> io::Result<Self> {
+        let open = |flags| self.open_at(name, OpenFlags::DIRECTORY, flags);
+        let opened = open(DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY);
+        // Some hosts refuse the second where the grant is for reading only.
+        let opened = opened.or_else(|_| open(DescriptorFlags::READ));
+        Ok(Preopen(Rc::new(opened?)))
+    }
+
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        self.0.create_directory_at(name).map_err(to_io)
+    }
+
     fn list(&self) -> io::Result<Listing> {
         // Many a host looks at each entry after it has listed them. One that went away meanwhile may have got another name,
         // which is not in the list then: without it, a directory whose one snapshot was replaced looks empty.

@@ -241,7 +241,7 @@ fn link_wasi(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
     sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
     #[cfg(unix)]
-    crate::listing::link(linker)?;
+    crate::descriptor::link(linker)?;
     io::error::add_to_linker::<_, WasiIo>(linker, |guest| guest.ctx().table)?;
     sync::io::streams::add_to_linker::<_, WasiIo>(linker, |guest| guest.ctx().table)
 }

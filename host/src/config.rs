@@ -95,6 +95,8 @@ pub struct Terms {
     pub max_state: u64,
     /// The most that the directory may hold in bytes, or `None` for no limit.
     pub max_total: Option<u64>,
+    /// How many stores it may have besides its own, each in a directory inside.
+    pub stores: u32,
 }
 
 /// A component's directory and what it may do there.
@@ -228,8 +230,8 @@ impl Grants {
 impl Entry {
     /// What a store is opened with: [`Grant::denied`] if the access is none.
     pub fn grant(&self) -> Grant {
-        let Terms { access, layout, keep, must_exist, max_state, max_total } = self.terms;
-        let grant = Grant::new(&self.directory).layout(layout).max_state(max_state);
+        let Terms { access, layout, keep, must_exist, max_state, max_total, stores } = self.terms;
+        let grant = Grant::new(&self.directory).layout(layout).max_state(max_state).stores(stores);
         let grant = keep.into_iter().fold(grant, Grant::keep);
         let grant = if must_exist { grant.must_exist() } else { grant };
         let grant = match max_total {
@@ -277,6 +279,7 @@ impl Default for Terms {
             must_exist: false,
             max_state: 256 << 20,
             max_total: None,
+            stores: 0,
         }
     }
 }
@@ -291,6 +294,7 @@ impl Terms {
             must_exist: keys.must_exist.unwrap_or(self.must_exist),
             max_state: keys.max_state.map_or(self.max_state, |size| size.0),
             max_total: keys.max_total.map(|size| size.0).or(self.max_total),
+            stores: keys.stores.map_or(self.stores, |stores| stores.0),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a consumer component's snapshots need in its host: its store, and the streams that it has open.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Instant;
@@ -29,7 +30,18 @@ pub struct SnapshotCtx {
     target: Arc<Target>,
     /// The readers and writers that the consumer has open.
     pub(crate) table: ResourceTable,
+    names: Names,
 }
+
+/// The names of the stores that were opened: a handle is the number of its name, so that any number of handles is open.
+#[derive(Default)]
+struct Names {
+    numbers: HashMap<Arc<str>, u32>,
+    names: Vec<Arc<str>>,
+}
+
+/// How many names may be opened beyond those of the stores that there may be.
+const MAX_UNMADE: usize = 1000;
 
 /// Where the store is.
 enum Place {
@@ -56,6 +68,7 @@ impl SnapshotCtx {
             store: Place::Here(Box::new(store)),
             overdue: false,
             table: ResourceTable::new(),
+            names: Names::default(),
         }
     }
 
@@ -73,6 +86,30 @@ impl SnapshotCtx {
             store.end_streams();
         }
         Ok(store)
+    }
+
+    /// The number of a name that may be opened.
+    pub(crate) fn number_of(&mut self, name: &str) -> Result<u32> {
+        let most = self.look()?.grant().most_stores().saturating_add(MAX_UNMADE);
+        let Names { numbers, names } = &mut self.names;
+        if let Some(number) = numbers.get(name) {
+            return Ok(*number);
+        }
+        match u32::try_from(names.len()) {
+            Ok(number) if names.len() < most => {
+                let name = Arc::<str>::from(name);
+                numbers.insert(name.clone(), number);
+                names.push(name);
+                Ok(number)
+            }
+            _ => Err(Error::Busy(format!("{most} stores were opened, most of which were never made"))),
+        }
+    }
+
+    /// The name of this number.
+    pub(crate) fn name_of(&self, number: u32) -> wasmtime::Result<Arc<str>> {
+        let name = self.names.names.get(number as usize).cloned();
+        name.ok_or_else(|| wasmtime::Error::msg("there is no such store"))
     }
 
     /// Ends the readers and writers that the component has left open, and gives the store back, for another component.
@@ -140,7 +177,8 @@ impl SnapshotCtx {
     ///
     /// # Errors
     ///
-    /// As `call`, and [`Error::Io`] if it does not begin or end before the [deadline](crate::Grant::deadline).
+    /// As `call`; [`Error::Io`] if it does not begin before the [deadline](crate::Grant::deadline), and [`Error::InDoubt`] if
+    /// it does not end.
     pub async fn call<R: Send + 'static>(
         &mut self,
         call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
@@ -197,7 +235,7 @@ impl SnapshotCtx {
             Ok(result) => result,
             Err(_) if submitted.withdraw() => answered.await,
             Err(_) => {
-                return Ok(Err(Error::Io(format!(
+                return Ok(Err(Error::InDoubt(format!(
                     "the call has not ended after {deadline:?}, nor could it be interrupted; it may end yet: restore \
                      the snapshot to see, and open readers and writers again"
                 ))));

@@ -36,6 +36,10 @@ pub enum Error {
     /// Anything else that the system said; names the operation and the file.
     #[error("{0}")]
     Io(String),
+    /// A create failed at its commit, or was interrupted: the new snapshot may be in place. A restore tells, and makes it
+    /// durable. After any other error, it is not.
+    #[error("{0}")]
+    InDoubt(String),
     /// The stored state is sound, and not of the type that was asked for.
     #[error("the stored state is not of the type that was asked for: {0}")]
     OtherType(#[source] serde_json::Error),
@@ -72,6 +76,7 @@ impl From<wit::Error> for Error {
             wit::Error::AccessDenied(what) => Error::AccessDenied(what),
             wit::Error::Busy(what) => Error::Busy(what),
             wit::Error::Io(what) => Error::Io(what),
+            wit::Error::InDoubt(what) => Error::InDoubt(what),
         }
     }
 }

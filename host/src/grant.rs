@@ -28,6 +28,7 @@ pub struct Grant {
     must_exist: bool,
     max_state: u64,
     max_total: Option<u64>,
+    stores: u32,
     max_memory: Option<u64>,
     deadline: Duration,
 }
@@ -57,6 +58,7 @@ impl Grant {
             must_exist: false,
             max_state: 256 << 20,
             max_total: None,
+            stores: 0,
             max_memory: None,
             deadline: DEADLINE,
         }
@@ -105,6 +107,15 @@ impl Grant {
         Grant { max_total: Some(bytes), ..self }
     }
 
+    /// Sets how many stores the component may have besides its own: each in a directory inside of this one, with a name that the
+    /// component gives, and with the limits of this grant for itself. None unless set.
+    ///
+    /// While this grant is held for writing, so are those. The directory must not be readable for other users, who could
+    /// lock it, or opening it is [`Error::Io`].
+    pub fn stores(self, stores: u32) -> Self {
+        Grant { stores, ..self }
+    }
+
     /// Sets the most memory that the store's instance may have in bytes. 16 MiB more than the largest state unless set,
     /// and 4 GiB at most.
     ///
@@ -139,6 +150,11 @@ impl Grant {
         self.deadline
     }
 
+    /// How many stores the component may have besides its own.
+    pub(crate) fn most_stores(&self) -> usize {
+        self.stores as usize
+    }
+
     /// The largest state in bytes.
     pub fn max_state_bytes(&self) -> u64 {
         self.max_state
@@ -160,6 +176,7 @@ impl Grant {
             vec![("MINISNAP_LAYOUT", layout.to_owned()), ("MINISNAP_MAX_STATE", self.max_state.to_string())];
         settings.extend(self.keep.map(|keep| ("MINISNAP_KEEP", keep.to_string())));
         settings.extend(self.max_total.map(|bytes| ("MINISNAP_MAX_TOTAL", bytes.to_string())));
+        settings.push(("MINISNAP_STORES", self.stores.to_string()));
         settings
     }
 
@@ -183,6 +200,13 @@ impl Grant {
                 crate::replaceable::check_umask()?;
                 make_durably(&self.dir)?;
                 let held = Held::new(&self.dir)?;
+                #[cfg(unix)]
+                if self.stores > 0 && is_readable_for_others(&held.dir)? {
+                    return Err(Error::Io(format!(
+                        "other users may read the directory `{0}`, and so could lock the stores in it: `chmod go-r {0}`",
+                        self.dir.display()
+                    )));
+                }
                 self.check_writable()?;
                 Ok(Some(held))
             }
@@ -207,6 +231,25 @@ impl Grant {
     #[expect(clippy::unnecessary_wraps, reason = "on Linux, it is opened")]
     pub(crate) fn open<'h>(&self, _: Option<&'h Held>) -> Result<Opened<'h>> {
         Ok(Opened(std::marker::PhantomData))
+    }
+
+    /// Refuses a name that no store can have, and one that is not granted, in the words of the store's component.
+    pub(crate) fn check_name(&self, name: &str) -> Result<()> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let is_of_a_file = name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("snapshot_"));
+        let is_valid = (1..=128).contains(&name.len()) && name.bytes().all(is_allowed) && !is_of_a_file;
+        if name.is_empty() || is_valid && self.stores > 0 {
+            Ok(())
+        } else if is_valid {
+            Err(Error::AccessDenied(format!(
+                "no store is granted but that of the empty name, and not `{name}`"
+            )))
+        } else {
+            Err(Error::InvalidName(
+                "a store's name has 1 to 128 letters, digits, `-` and `_`, and does not begin with `snapshot_`"
+                    .to_owned(),
+            ))
+        }
     }
 
     /// What a grant of nothing answers.
@@ -270,7 +313,8 @@ impl Identity {
     }
 }
 
-/// A directory that nobody else writes, until this is dropped.
+/// A directory that nobody else writes, until this is dropped: locked, and shared with others the one that it is in, whose
+/// stores are locked by who locks it.
 ///
 /// The lock is on the directory itself, so it leaves no file behind, whatever happens to the process.
 #[derive(Debug)]
@@ -279,6 +323,7 @@ pub(crate) struct Held {
     dir: File,
     /// The directory that is held, which may get another name, or none.
     pub(crate) identity: Identity,
+    _parent: Option<File>,
 }
 
 /// A directory that is open while an instance opens it once more.
@@ -326,15 +371,53 @@ impl Held {
         match dir.try_lock() {
             Ok(()) => {
                 let metadata = dir.metadata().map_err(|e| Error::io("look at", path, &e))?;
-                Ok(Held { dir, identity: Identity::of(&metadata) })
+                let parent = share_parent(&dir, path)?;
+                Ok(Held { dir, identity: Identity::of(&metadata), _parent: parent })
             }
-            Err(TryLockError::WouldBlock) => Err(Error::Busy(match holder(&dir) {
-                Some(pid) => format!("the directory `{}` is in use by process {pid}", path.display()),
-                None => format!("the directory `{}` is in use", path.display()),
-            })),
+            Err(TryLockError::WouldBlock) => Err(in_use(&dir, path)),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path, &error)),
         }
     }
+}
+
+/// Keeps whoever would write in the directory that this one is in from locking it, as a store of a name: unless other users
+/// may read it, who could keep this one out so. None of them has stores inside.
+#[cfg(unix)]
+fn share_parent(dir: &File, path: &Path) -> Result<Option<File>> {
+    use rustix::fs::{Mode, OFlags, openat};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Not by its path, which may be a link's.
+    let Ok(parent) = openat(dir, "..", flags, Mode::empty()) else { return Ok(None) };
+    let parent = File::from(parent);
+    if is_readable_for_others(&parent)? {
+        return Ok(None);
+    }
+    match parent.try_lock_shared() {
+        Ok(()) => Ok(Some(parent)),
+        Err(TryLockError::WouldBlock) => Err(in_use(&parent, path.parent().unwrap_or(path))),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock the parent of", path, &error)),
+    }
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "on Unix, it is locked")]
+fn share_parent(_: &File, _: &Path) -> Result<Option<File>> {
+    Ok(None)
+}
+
+#[cfg(unix)]
+fn is_readable_for_others(dir: &File) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata =
+        dir.metadata().map_err(|error| Error::Io(format!("cannot look at a directory: {error}")))?;
+    Ok(metadata.mode() & 0o044 != 0)
+}
+
+fn in_use(dir: &File, path: &Path) -> Error {
+    Error::Busy(match holder(dir) {
+        Some(pid) => format!("the directory `{}` is in use by process {pid}", path.display()),
+        None => format!("the directory `{}` is in use", path.display()),
+    })
 }
 
 /// Makes `dir`, an absolute path, and what lies above it, so that a power cut does not lose it with the first snapshot

@@ -14,7 +14,7 @@ use crate::component::Shared;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
 use crate::instances::Instances;
-use crate::store::bindings;
+use crate::store::{Answer, bindings, wit};
 
 /// Where the component finds its directory.
 const GUEST_DIR: &str = "/snapshots";
@@ -35,7 +35,7 @@ pub(crate) struct Instance {
     pub(crate) dir: Identity,
     pub(crate) store: wasmtime::Store<Guest>,
     pub(crate) bindings: bindings::Store,
-    /// Its store.
+    /// The store of the empty name.
     pub(crate) this: ResourceAny,
     output: MemoryOutputPipe,
 }
@@ -43,6 +43,8 @@ pub(crate) struct Instance {
 /// A reader or writer that is open.
 pub(crate) struct Stream {
     pub(crate) resource: ResourceAny,
+    /// The name of its store.
+    pub(crate) name: String,
     /// The create or restore that it is.
     pub(crate) span: Span,
     /// How many bytes were given to a writer.
@@ -118,8 +120,30 @@ impl Instance {
         let bindings =
             bindings.map_err(|error| store.data_mut().memory.problem().unwrap_or(Error::Component(error)))?;
         let opened = bindings.arcella_minisnap_snapshot_store().call_open(&mut store, "");
-        let this = opened.map_err(Error::Component)??;
+        let opened =
+            opened.map_err(|error| store.data_mut().memory.problem().unwrap_or(Error::Component(error)))?;
+        let this = opened?;
         Ok(Instance { number, streams: Vec::new(), dir, store, bindings, this, output })
+    }
+
+    /// Calls a function of the store of this name.
+    pub(crate) fn call<R>(
+        &mut self,
+        name: &str,
+        call: impl FnOnce(&wit::GuestStore<'_>, &mut wasmtime::Store<Guest>, ResourceAny) -> Answer<R>,
+    ) -> Answer<R> {
+        let guest = self.bindings.arcella_minisnap_snapshot_store();
+        if name.is_empty() {
+            return call(&guest.store(), &mut self.store, self.this);
+        }
+        // What is known of it, the component keeps; a handle is only a name.
+        let this = match guest.call_open(&mut self.store, name)? {
+            Ok(this) => this,
+            Err(error) => return Ok(Err(error)),
+        };
+        let answer = call(&guest.store(), &mut self.store, this)?;
+        this.resource_drop(&mut self.store)?;
+        Ok(answer)
     }
 
     /// Gives the next call so much time.

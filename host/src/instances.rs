@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use wasmtime::component::ResourceAny;
+
 use crate::instance::Instance;
 
 /// Where a store keeps its instance between two calls, unless it was dropped since.
@@ -17,6 +19,12 @@ impl Slot {
 
     pub(crate) fn put(&self, instance: Instance) {
         *lock(&self.0) = Some(instance);
+    }
+
+    /// The name of the store of a stream that is open in the instance that waits here.
+    pub(crate) fn name_of(&self, stream: ResourceAny) -> String {
+        let mut slot = lock(&self.0);
+        slot.as_mut().and_then(|instance| Some(instance.stream(stream)?.name.clone())).unwrap_or_default()
     }
 
     /// Whether an instance waits here that has streams open.

@@ -58,6 +58,8 @@ mod component;
 #[cfg(feature = "arcella")]
 pub mod config;
 mod ctx;
+#[cfg(unix)]
+mod descriptor;
 mod error;
 mod folder;
 mod grant;
@@ -65,8 +67,6 @@ mod instance;
 mod instances;
 mod linker;
 mod linker_async;
-#[cfg(unix)]
-mod listing;
 #[cfg(target_os = "linux")]
 mod location;
 #[cfg(feature = "arcella")]

@@ -1,5 +1,7 @@
 //! The import `arcella:minisnap/snapshot-store` for components that keep their state in snapshots.
 
+use std::sync::Arc;
+
 use wasmtime::component::{HasData, Linker, Resource};
 
 use crate::ctx::{SnapshotCtx, SnapshotView};
@@ -23,8 +25,8 @@ mod bindings {
     });
 }
 
-/// A consumer component's handle of its store.
-pub struct ConsumerStore;
+/// What a consumer component's handle of a store is of; it is the number of a name.
+pub enum ConsumerStore {}
 
 /// A writer that a consumer component has open.
 pub struct ConsumerWriter(pub(crate) Handle);
@@ -82,10 +84,8 @@ pub(crate) fn none_is_no_error<T>(result: Result<T, Error>) -> Result<Option<T>,
 
 impl wit::Host for SnapshotCtx {
     fn open(&mut self, name: String) -> Answer<Resource<ConsumerStore>> {
-        match self.store().and_then(|store| store.open_name(&name)) {
-            Ok(()) => Ok(Ok(self.table.push(ConsumerStore)?)),
-            Err(error) => Ok(Err(error.into())),
-        }
+        let opened = self.store().and_then(|store| store.open_name(&name));
+        answer(opened.and_then(|()| self.number_of(&name)).map(Resource::new_own))
     }
 
     fn names(&mut self) -> Answer<Vec<String>> {
@@ -95,36 +95,36 @@ impl wit::Host for SnapshotCtx {
 
 impl wit::HostStore for SnapshotCtx {
     fn create(&mut self, this: Resource<ConsumerStore>, state: String, seq: u64) -> Answer<()> {
-        answer(self.opened(&this)?.and_then(|store| store.create_text(&state, seq)))
+        answer(self.opened(&this)?.and_then(|(store, name)| store.create_in(&name, &state, seq)))
     }
 
     fn restore(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<wit::Snapshot>> {
-        some(self.opened(&this)?.and_then(|store| store.restore_text()))
+        some(self.opened(&this)?.and_then(|(store, name)| store.restore_in(&name, None)))
     }
 
     fn restore_at(&mut self, this: Resource<ConsumerStore>, seq: u64) -> Answer<Option<wit::Snapshot>> {
-        some(self.opened(&this)?.and_then(|store| store.restore_text_at(seq)))
+        some(self.opened(&this)?.and_then(|(store, name)| store.restore_in(&name, Some(seq))))
     }
 
     fn newest_seq(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<u64>> {
-        some(self.opened(&this)?.and_then(|store| store.newest_seq()))
+        some(self.opened(&this)?.and_then(|(store, name)| store.newest_seq_in(&name)))
     }
 
     fn info(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<wit::SnapshotInfo>> {
-        some(self.opened(&this)?.and_then(|store| store.info()))
+        some(self.opened(&this)?.and_then(|(store, name)| store.info_in(&name)))
     }
 
     fn generations(&mut self, this: Resource<ConsumerStore>) -> Answer<Vec<wit::SnapshotInfo>> {
-        let infos = self.opened(&this)?.and_then(|store| store.generations());
+        let infos = self.opened(&this)?.and_then(|(store, name)| store.generations_in(&name));
         answer(infos.map(|infos| infos.into_iter().map(Into::into).collect::<Vec<_>>()))
     }
 
     fn oldest_kept(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<u64>> {
-        some(self.opened(&this)?.and_then(|store| store.oldest_kept()))
+        some(self.opened(&this)?.and_then(|(store, name)| store.oldest_kept_in(&name)))
     }
 
     fn open_writer(&mut self, this: Resource<ConsumerStore>, seq: u64) -> Answer<Resource<ConsumerWriter>> {
-        match self.opened(&this)?.and_then(|store| store.stream_to(seq)) {
+        match self.opened(&this)?.and_then(|(store, name)| store.stream_to(&name, seq)) {
             Ok(handle) => Ok(Ok(self.table.push(ConsumerWriter(handle))?)),
             Err(error) => Ok(Err(error.into())),
         }
@@ -142,17 +142,19 @@ impl wit::HostStore for SnapshotCtx {
         self.reader_for_consumer(&this, Some(seq))
     }
 
-    fn drop(&mut self, this: Resource<ConsumerStore>) -> wasmtime::Result<()> {
-        self.table.delete(this)?;
+    fn drop(&mut self, _: Resource<ConsumerStore>) -> wasmtime::Result<()> {
         Ok(())
     }
 }
 
 impl SnapshotCtx {
-    /// The store that a consumer has opened.
-    fn opened(&mut self, this: &Resource<ConsumerStore>) -> wasmtime::Result<Result<&mut Store, Error>> {
-        self.table.get(this)?;
-        Ok(self.store())
+    /// The store, and the name of the one in it that a consumer has opened.
+    fn opened(
+        &mut self,
+        this: &Resource<ConsumerStore>,
+    ) -> wasmtime::Result<Result<(&mut Store, Arc<str>), Error>> {
+        let name = self.name_of(this.rep())?;
+        Ok(self.store().map(|store| (store, name)))
     }
 
     fn reader_for_consumer(
@@ -160,7 +162,7 @@ impl SnapshotCtx {
         this: &Resource<ConsumerStore>,
         seq: Option<u64>,
     ) -> Answer<Option<Resource<ConsumerReader>>> {
-        let opened = self.opened(this)?.and_then(|store| store.stream_from(seq));
+        let opened = self.opened(this)?.and_then(|(store, name)| store.stream_from(&name, seq));
         match none_is_no_error(opened) {
             Ok(Some((handle, info, skipped))) => {
                 Ok(Ok(Some(self.table.push(ConsumerReader { handle, info, skipped })?)))
@@ -232,6 +234,7 @@ impl From<Error> for wit::Error {
             Error::AccessDenied(what) => wit::Error::AccessDenied(without_host_path(&what)),
             Error::Busy(what) => wit::Error::Busy(without_host_path(&what)),
             Error::Io(what) => wit::Error::Io(without_host_path(&what)),
+            Error::InDoubt(what) => wit::Error::InDoubt(without_host_path(&what)),
             // Which is an answer of its own wherever it can be one.
             Error::NotFound => wit::Error::Io("there is no snapshot".to_owned()),
             Error::OtherType(_) => wit::Error::Io("the stored state is of another type".to_owned()),

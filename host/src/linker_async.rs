@@ -4,7 +4,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 
 use crate::ctx::{SnapshotCtx, SnapshotView};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::linker::{ConsumerReader, ConsumerStore, ConsumerWriter, INTERFACE, none_is_no_error, wit};
 use crate::store::Store;
 use crate::stream::Handle;
@@ -32,6 +32,14 @@ pub fn add_to_linker_async<T: SnapshotView + Send + 'static>(linker: &mut Linker
 type Answer<R> = wasmtime::Result<(std::result::Result<R, wit::Error>,)>;
 
 fn answer<R>(result: Result<R>) -> Answer<R> {
+    answer_of_create(result.map_err(|error| match error {
+        // A call that has not ended, and commits nothing.
+        Error::InDoubt(what) => Error::Io(what),
+        error => error,
+    }))
+}
+
+fn answer_of_create<R>(result: Result<R>) -> Answer<R> {
     Ok((result.map_err(Into::into),))
 }
 
@@ -40,54 +48,82 @@ type This = Resource<ConsumerStore>;
 
 fn add_stores<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     let store = ResourceType::host::<ConsumerStore>();
-    import.resource("store", store, |mut cx, store| {
-        cx.data_mut().snapshots().table.delete(Resource::<ConsumerStore>::new_own(store))?;
-        Ok(())
-    })?;
+    import.resource("store", store, |_, _| Ok(()))?;
     import.func_wrap_async("open", |mut cx: StoreContextMut<'_, T>, (name,): (String,)| {
         Box::new(async move {
             let ctx = cx.data_mut().snapshots();
-            let opened = ctx.call(move |store| store.open_name(&name)).await;
-            let opened = opened.map(|()| ctx.table.push(ConsumerStore));
-            answer(transpose(opened)?)
+            let opened = ctx.call(move |store| store.open_name(&name).map(|()| name)).await;
+            answer(opened.and_then(|name| ctx.number_of(&name)).map(Resource::<ConsumerStore>::new_own))
         })
     })?;
     import.func_wrap_async("names", |mut cx: StoreContextMut<'_, T>, ()| {
         Box::new(async move { answer(cx.data_mut().snapshots().call(|store| store.names()).await) })
     })?;
-    add(import, "create", |store, (_, state, seq): (This, String, u64)| store.create_text(&state, seq))?;
-    add(import, "restore", |store, (_,): (This,)| {
-        none_is_no_error(store.restore_text().map(wit::Snapshot::from))
+    add(import, "create", |store, name, (_, state, seq): (This, String, u64)| {
+        store.create_in(name, &state, seq)
     })?;
-    add(import, "restore-at", |store, (_, seq): (This, u64)| {
-        none_is_no_error(store.restore_text_at(seq).map(wit::Snapshot::from))
+    add(import, "restore", |store, name, (_,): (This,)| {
+        none_is_no_error(store.restore_in(name, None).map(wit::Snapshot::from))
     })?;
-    add(import, "newest-seq", |store, (_,): (This,)| none_is_no_error(store.newest_seq()))?;
-    add(import, "info", |store, (_,): (This,)| none_is_no_error(store.info().map(wit::SnapshotInfo::from)))?;
-    add(import, "generations", |store, (_,): (This,)| {
-        Ok(store.generations()?.into_iter().map(wit::SnapshotInfo::from).collect::<Vec<_>>())
+    add(import, "restore-at", |store, name, (_, seq): (This, u64)| {
+        none_is_no_error(store.restore_in(name, Some(seq)).map(wit::Snapshot::from))
     })?;
-    add(import, "oldest-kept", |store, (_,): (This,)| none_is_no_error(store.oldest_kept()))
+    add(import, "newest-seq", |store, name, (_,): (This,)| none_is_no_error(store.newest_seq_in(name)))?;
+    add(import, "info", |store, name, (_,): (This,)| {
+        none_is_no_error(store.info_in(name).map(wit::SnapshotInfo::from))
+    })?;
+    add(import, "generations", |store, name, (_,): (This,)| {
+        let infos = store.generations_in(name)?;
+        Ok(infos.into_iter().map(wit::SnapshotInfo::from).collect::<Vec<_>>())
+    })?;
+    add(import, "oldest-kept", |store, name, (_,): (This,)| none_is_no_error(store.oldest_kept_in(name)))
+}
+
+/// What a method of a store is given, which begins with its handle.
+trait Given {
+    fn this(&self) -> &This;
+}
+
+impl Given for (This,) {
+    fn this(&self) -> &This {
+        &self.0
+    }
+}
+
+impl Given for (This, u64) {
+    fn this(&self) -> &This {
+        &self.0
+    }
+}
+
+impl Given for (This, String, u64) {
+    fn this(&self) -> &This {
+        &self.0
+    }
 }
 
 /// Defines a method of the store, which calls it.
 fn add<T, P, R>(
     import: &mut LinkerInstance<'_, T>,
     name: &str,
-    call: impl Fn(&mut Store, P) -> Result<R> + Copy + Send + Sync + 'static,
+    call: impl Fn(&mut Store, &str, P) -> Result<R> + Copy + Send + Sync + 'static,
 ) -> wasmtime::Result<()>
 where
     T: SnapshotView + Send + 'static,
-    P: ComponentNamedList + Lift + Send + 'static,
+    P: Given + ComponentNamedList + Lift + Send + 'static,
     R: Send + 'static,
     (std::result::Result<R, wit::Error>,): ComponentNamedList + Lower,
 {
+    let is_create = name == "create";
     import.func_wrap_async(
         &format!("[method]store.{name}"),
         move |mut cx: StoreContextMut<'_, T>, params: P| {
-            Box::new(
-                async move { answer(cx.data_mut().snapshots().call(move |store| call(store, params)).await) },
-            )
+            Box::new(async move {
+                let ctx = cx.data_mut().snapshots();
+                let name = ctx.name_of(params.this().rep())?;
+                let result = ctx.call(move |store| call(store, &name, params)).await;
+                if is_create { answer_of_create(result) } else { answer(result) }
+            })
         },
     )
 }
@@ -103,10 +139,11 @@ fn add_writers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_,
     })?;
     import.func_wrap_async(
         "[method]store.open-writer",
-        |mut cx: StoreContextMut<'_, T>, (_, seq): (This, u64)| {
+        |mut cx: StoreContextMut<'_, T>, (this, seq): (This, u64)| {
             Box::new(async move {
                 let ctx = cx.data_mut().snapshots();
-                let opened = ctx.call(move |store| store.stream_to(seq)).await;
+                let name = ctx.name_of(this.rep())?;
+                let opened = ctx.call(move |store| store.stream_to(&name, seq)).await;
                 let opened = opened.map(|handle| ctx.table.push(ConsumerWriter(handle)));
                 answer(transpose(opened)?)
             })
@@ -139,7 +176,7 @@ fn add_writers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_,
             Box::new(async move {
                 let ctx = cx.data_mut().snapshots();
                 let ConsumerWriter(handle) = ctx.table.delete(writer)?;
-                answer(ctx.call_on(handle, move |store| store.commit(handle)).await)
+                answer_of_create(ctx.call_on(handle, move |store| store.commit(handle)).await)
             })
         },
     )
@@ -156,14 +193,14 @@ fn add_readers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_,
     })?;
     import.func_wrap_async(
         "[method]store.open-reader",
-        |mut cx: StoreContextMut<'_, T>, (_,): (This,)| {
-            Box::new(async move { open_reader(cx.data_mut().snapshots(), None).await })
+        |mut cx: StoreContextMut<'_, T>, (this,): (This,)| {
+            Box::new(async move { open_reader(cx.data_mut().snapshots(), &this, None).await })
         },
     )?;
     import.func_wrap_async(
         "[method]store.open-reader-at",
-        |mut cx: StoreContextMut<'_, T>, (_, seq): (This, u64)| {
-            Box::new(async move { open_reader(cx.data_mut().snapshots(), Some(seq)).await })
+        |mut cx: StoreContextMut<'_, T>, (this, seq): (This, u64)| {
+            Box::new(async move { open_reader(cx.data_mut().snapshots(), &this, Some(seq)).await })
         },
     )?;
     type Reader = (Resource<ConsumerReader>,);
@@ -194,8 +231,13 @@ fn add_readers<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_,
     )
 }
 
-async fn open_reader(ctx: &mut SnapshotCtx, seq: Option<u64>) -> Answer<Option<Resource<ConsumerReader>>> {
-    let opened = none_is_no_error(ctx.call(move |store| store.stream_from(seq)).await);
+async fn open_reader(
+    ctx: &mut SnapshotCtx,
+    this: &This,
+    seq: Option<u64>,
+) -> Answer<Option<Resource<ConsumerReader>>> {
+    let name = ctx.name_of(this.rep())?;
+    let opened = none_is_no_error(ctx.call(move |store| store.stream_from(&name, seq)).await);
     let opened = opened.map(|found| {
         let push = |(handle, info, skipped)| ctx.table.push(ConsumerReader { handle, info, skipped });
         found.map(push).transpose()

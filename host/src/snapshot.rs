@@ -12,6 +12,8 @@ pub struct Snapshot<S = String> {
     pub state: S,
     /// The number of the last log record that the state contains.
     pub seq: u64,
+    /// When it was written, to the millisecond, if the file system tells.
+    pub modified: Option<SystemTime>,
     /// Whether its sums vouch for it: [`Verified`](Soundness::Verified) or [`Unverified`](Soundness::Unverified).
     pub soundness: Soundness,
     /// The newer generations that are damaged, newest first; empty if this is the newest. The log records after `seq`
@@ -64,9 +66,9 @@ pub enum Soundness {
 }
 
 impl From<export::Snapshot> for Snapshot {
-    fn from(export::Snapshot { state, seq, soundness, skipped }: export::Snapshot) -> Self {
+    fn from(export::Snapshot { state, seq, modified, soundness, skipped }: export::Snapshot) -> Self {
         let skipped = skipped.into_iter().map(Into::into).collect();
-        Snapshot { state, seq, soundness: soundness.into(), skipped }
+        Snapshot { state, seq, modified: time(modified), soundness: soundness.into(), skipped }
     }
 }
 
@@ -79,8 +81,7 @@ impl From<export::SkippedSnapshot> for Skipped {
 impl From<export::SnapshotInfo> for Info {
     fn from(info: export::SnapshotInfo) -> Self {
         let export::SnapshotInfo { seq, size, modified, soundness } = info;
-        let modified = modified.and_then(|time| UNIX_EPOCH.checked_add(Duration::from_millis(time)));
-        Info { seq, size, modified, soundness: soundness.into() }
+        Info { seq, size, modified: time(modified), soundness: soundness.into() }
     }
 }
 
@@ -105,9 +106,15 @@ impl From<maintenance::Layout> for Layout {
 }
 
 impl From<Snapshot> for import::Snapshot {
-    fn from(Snapshot { state, seq, soundness, skipped }: Snapshot) -> Self {
+    fn from(Snapshot { state, seq, modified, soundness, skipped }: Snapshot) -> Self {
         let skipped = skipped.into_iter().map(Into::into).collect();
-        import::Snapshot { state, seq, soundness: soundness.into(), skipped }
+        import::Snapshot {
+            state,
+            seq,
+            modified: milliseconds(modified),
+            soundness: soundness.into(),
+            skipped,
+        }
     }
 }
 
@@ -119,10 +126,7 @@ impl From<Skipped> for import::SkippedSnapshot {
 
 impl From<Info> for import::SnapshotInfo {
     fn from(Info { seq, size, modified, soundness }: Info) -> Self {
-        let modified = modified
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-            .and_then(|since| u64::try_from(since.as_millis()).ok());
-        import::SnapshotInfo { seq, size, modified, soundness: soundness.into() }
+        import::SnapshotInfo { seq, size, modified: milliseconds(modified), soundness: soundness.into() }
     }
 }
 
@@ -135,4 +139,14 @@ impl From<Soundness> for import::Soundness {
             Soundness::Unreadable(problem) => import::Soundness::Unreadable(problem),
         }
     }
+}
+
+/// Of the milliseconds since the epoch.
+fn time(milliseconds: Option<u64>) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds?))
+}
+
+/// Since the epoch.
+fn milliseconds(time: Option<SystemTime>) -> Option<u64> {
+    u64::try_from(time?.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }

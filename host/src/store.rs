@@ -3,6 +3,7 @@
 mod streams;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ const KEPT_MEMORY: usize = 8 << 20;
 const CHUNK: usize = 256 << 10;
 
 /// What a call of the component answers, unless it traps.
-type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
+pub(crate) type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
 
 /// A snapshot store on one directory.
 ///
@@ -96,21 +97,19 @@ impl Store {
         if self.grant.access() == Access::Denied {
             return Err(self.grant.denial());
         }
-        if name.is_empty() {
-            return Ok(());
-        }
-        self.with_instance("open", |instance| {
-            let guest = instance.bindings.arcella_minisnap_snapshot_store();
-            guest.call_open(&mut instance.store, name)
-        })
-        .map(drop)
+        self.grant.check_name(name)
     }
 
-    /// The names of the stores that hold a snapshot, sorted, but for the empty one.
+    /// The names of the stores that were made, sorted, without the empty one.
     pub(crate) fn names(&mut self) -> Result<Vec<String>> {
-        self.with_instance("names", |instance| {
+        let names = self.with_instance("names", |instance| {
             instance.bindings.arcella_minisnap_snapshot_store().call_names(&mut instance.store)
-        })
+        });
+        match names {
+            // A directory that is not there, which only a reader leaves at that.
+            Err(Error::NotFound) => Ok(Vec::new()),
+            names => names,
+        }
     }
 
     /// Makes `state` with `seq` the stored snapshot; it is durable when this returns.
@@ -131,6 +130,11 @@ impl Store {
     /// be trusted, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`] while a component has a writer open,
     /// [`Error::Io`], [`Error::Component`].
     pub fn create_text(&mut self, state: &str, seq: u64) -> Result<()> {
+        self.create_in("", state, seq)
+    }
+
+    /// The same in the store of this name.
+    pub(crate) fn create_in(&mut self, name: &str, state: &str, seq: u64) -> Result<()> {
         self.check_access()?;
         // Before anything is written.
         if state.len() as u64 > self.grant.max_state_bytes() {
@@ -138,15 +142,15 @@ impl Store {
         }
         self.in_one_turn(|store| {
             if state.len() > CHUNK {
-                let mut writer = store.open_writer(seq)?;
+                let mut writer = Writer::open(store, name, seq)?;
                 writer.write_chunk(state.as_bytes())?;
                 return writer.commit();
             }
-            let span = store.span_of_create(seq).entered();
+            let span = store.span_of_create(name, seq).entered();
             span.record("bytes", state.len());
-            store.settle_first()?;
+            store.settle_first(name)?;
             let result =
-                store.call("create", |guest, store, this| guest.call_create(store, this, state, seq));
+                store.call(name, "create", |guest, store, this| guest.call_create(store, this, state, seq));
             store.explain(result)
         })
     }
@@ -157,9 +161,9 @@ impl Store {
     ///
     /// [`Error::OtherType`] if the state cannot be read as a `S`, and as [`restore_text`](Self::restore_text).
     pub fn restore<S: DeserializeOwned>(&mut self) -> Result<Snapshot<S>> {
-        let Snapshot { state, seq, soundness, skipped } = self.restore_text()?;
+        let Snapshot { state, seq, modified, soundness, skipped } = self.restore_text()?;
         let state = serde_json::from_str(&state).map_err(Error::OtherType)?;
-        Ok(Snapshot { state, seq, soundness, skipped })
+        Ok(Snapshot { state, seq, modified, soundness, skipped })
     }
 
     /// Returns the newest sound state, laid out as serde_json pretty-prints, and its sequence number.
@@ -170,7 +174,7 @@ impl Store {
     /// [`Error::AccessDenied`], [`Error::Busy`] if it was rewritten faster than it could be read, [`Error::Io`],
     /// [`Error::Component`].
     pub fn restore_text(&mut self) -> Result<Snapshot> {
-        self.restore_any(|guest, store, this| guest.call_restore(store, this))
+        self.restore_in("", None)
     }
 
     /// Returns the generation with the number `seq`.
@@ -179,20 +183,17 @@ impl Store {
     ///
     /// [`Error::NotFound`] if there is none, and as [`restore_text`](Self::restore_text).
     pub fn restore_text_at(&mut self, seq: u64) -> Result<Snapshot> {
-        self.restore_any(|guest, store, this| guest.call_restore_at(store, this, seq))
+        self.restore_in("", Some(seq))
     }
 
-    fn restore_any(
-        &mut self,
-        restore: impl FnOnce(
-            &wit::GuestStore<'_>,
-            &mut wasmtime::Store<Guest>,
-            ResourceAny,
-        ) -> Answer<Option<wit::Snapshot>>,
-    ) -> Result<Snapshot> {
-        let span = self.span_of_restore().entered();
-        let snapshot = self.call("restore", restore)?.ok_or(Error::NotFound)?;
-        let snapshot = Snapshot::from(snapshot);
+    /// The newest sound snapshot of the store of this name, or the generation with the number `seq`.
+    pub(crate) fn restore_in(&mut self, name: &str, seq: Option<u64>) -> Result<Snapshot> {
+        let span = self.span_of_restore(name).entered();
+        let snapshot = self.call(name, "restore", |guest, store, this| match seq {
+            None => guest.call_restore(store, this),
+            Some(seq) => guest.call_restore_at(store, this, seq),
+        })?;
+        let snapshot = Snapshot::from(snapshot.ok_or(Error::NotFound)?);
         span.record("seq", snapshot.seq).record("bytes", snapshot.state.len());
         tell_skipped(&snapshot.skipped);
         Ok(snapshot)
@@ -211,15 +212,20 @@ impl Store {
         }
     }
 
-    /// The number of the newest snapshot, whose state is not read: if that turns out to be damaged,
-    /// [`restore`](Self::restore) returns an older generation.
+    /// The number of the newest snapshot, whose state is not read: if it is damaged, [`restore`](Self::restore) returns an
+    /// older generation, or fails.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::Corrupt`] if the number cannot be trusted, [`Error::AccessDenied`],
     /// [`Error::Busy`], [`Error::Io`], [`Error::Component`].
     pub fn newest_seq(&mut self) -> Result<u64> {
-        let seq = self.call("newest-seq", |guest, store, this| guest.call_newest_seq(store, this))?;
+        self.newest_seq_in("")
+    }
+
+    /// The same of the store of this name.
+    pub(crate) fn newest_seq_in(&mut self, name: &str) -> Result<u64> {
+        let seq = self.call(name, "newest-seq", |guest, store, this| guest.call_newest_seq(store, this))?;
         seq.ok_or(Error::NotFound)
     }
 
@@ -244,7 +250,12 @@ impl Store {
     /// [`Error::NotFound`], [`Error::Corrupt`], [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`],
     /// [`Error::Component`].
     pub fn info(&mut self) -> Result<Info> {
-        let info = self.call("info", |guest, store, this| guest.call_info(store, this))?;
+        self.info_in("")
+    }
+
+    /// The same of the store of this name.
+    pub(crate) fn info_in(&mut self, name: &str) -> Result<Info> {
+        let info = self.call(name, "info", |guest, store, this| guest.call_info(store, this))?;
         info.map(Into::into).ok_or(Error::NotFound)
     }
 
@@ -255,7 +266,12 @@ impl Store {
     /// [`Error::Corrupt`] if the number of a damaged pair cannot be trusted, or if all that is left was set aside,
     /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
     pub fn generations(&mut self) -> Result<Vec<Info>> {
-        match self.call("generations", |guest, store, this| guest.call_generations(store, this)) {
+        self.generations_in("")
+    }
+
+    /// The same of the store of this name.
+    pub(crate) fn generations_in(&mut self, name: &str) -> Result<Vec<Info>> {
+        match self.call(name, "generations", |guest, store, this| guest.call_generations(store, this)) {
             Ok(infos) => Ok(infos.into_iter().map(Into::into).collect()),
             // A directory that is not there, which only a reader leaves at that.
             Err(Error::NotFound) => Ok(Vec::new()),
@@ -271,7 +287,12 @@ impl Store {
     /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::AccessDenied`], [`Error::Busy`],
     /// [`Error::Io`], [`Error::Component`].
     pub fn oldest_kept(&mut self) -> Result<u64> {
-        let seq = self.call("oldest-kept", |guest, store, this| guest.call_oldest_kept(store, this))?;
+        self.oldest_kept_in("")
+    }
+
+    /// The same of the store of this name.
+    pub(crate) fn oldest_kept_in(&mut self, name: &str) -> Result<u64> {
+        let seq = self.call(name, "oldest-kept", |guest, store, this| guest.call_oldest_kept(store, this))?;
         seq.ok_or(Error::NotFound)
     }
 
@@ -282,7 +303,7 @@ impl Store {
     /// [`Error::Stale`], [`Error::Corrupt`] if the stored number cannot be trusted, [`Error::NoSpace`],
     /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
     pub fn open_writer(&mut self, seq: u64) -> Result<Writer<'_>> {
-        Writer::open(self, seq)
+        Writer::open(self, "", seq)
     }
 
     /// Opens the newest sound snapshot, all of it checked, to read it in chunks.
@@ -315,7 +336,7 @@ impl Store {
         self.check_access()?;
         let _span = debug_span!("settle", dir = %self.grant.dir().display()).entered();
         let leftovers = self.in_one_turn(|store| {
-            store.check_replaceable()?;
+            store.check_replaceable("")?;
             let result = store.with_instance("settle", |instance| {
                 let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
                 maintenance.call_settle(&mut instance.store, instance.this)
@@ -329,26 +350,31 @@ impl Store {
         Ok(leftovers)
     }
 
-    /// What an earlier crash left is settled by whatever writes; the first time, it is told of.
-    fn settle_first(&mut self) -> Result<()> {
-        if self.settled { self.check_replaceable() } else { self.settle().map(drop) }
+    /// What an earlier crash left is settled by whatever writes; the first time, of the component's own store, it is told of.
+    fn settle_first(&mut self, name: &str) -> Result<()> {
+        if self.settled || !name.is_empty() { self.check_replaceable(name) } else { self.settle().map(drop) }
     }
 
     /// Checks that what is written can take the place of what is there.
-    pub(super) fn check_replaceable(&self) -> Result<()> {
+    pub(super) fn check_replaceable(&self, name: &str) -> Result<()> {
         #[cfg(target_os = "linux")]
-        crate::replaceable::check(self.grant.dir())?;
+        crate::replaceable::check(&self.dir_of(name))?;
         Ok(())
     }
 
+    /// The directory of the store of this name.
+    fn dir_of(&self, name: &str) -> PathBuf {
+        if name.is_empty() { self.grant.dir().to_owned() } else { self.grant.dir().join(name) }
+    }
+
     /// The span of a create, in which its size in bytes is recorded once it is known.
-    fn span_of_create(&self, seq: u64) -> Span {
-        debug_span!("create", dir = %self.grant.dir().display(), seq, bytes = field::Empty)
+    fn span_of_create(&self, name: &str, seq: u64) -> Span {
+        debug_span!("create", dir = %self.dir_of(name).display(), seq, bytes = field::Empty)
     }
 
     /// The span of a restore, in which what is restored is recorded once it is known.
-    fn span_of_restore(&self) -> Span {
-        debug_span!("restore", dir = %self.grant.dir().display(), seq = field::Empty, bytes = field::Empty)
+    fn span_of_restore(&self, name: &str) -> Span {
+        debug_span!("restore", dir = %self.dir_of(name).display(), seq = field::Empty, bytes = field::Empty)
     }
 
     /// The calls of all stores, of which this one's are on its target.
@@ -451,22 +477,21 @@ impl Store {
     fn explain<R>(&self, result: Result<R>) -> Result<R> {
         match result {
             Err(Error::Io(problem)) => match self.grant.check_writable() {
-                Err(denied @ Error::AccessDenied(_)) => Err(denied),
+                Err(Error::AccessDenied(denied)) => Err(Error::AccessDenied(format!("{problem}; {denied}"))),
                 _ => Err(Error::Io(problem)),
             },
             result => result,
         }
     }
 
+    /// Calls a function of the store of this name.
     fn call<R>(
         &mut self,
-        name: &'static str,
+        name: &str,
+        function: &'static str,
         call: impl FnOnce(&wit::GuestStore<'_>, &mut wasmtime::Store<Guest>, ResourceAny) -> Answer<R>,
     ) -> Result<R> {
-        self.with_instance(name, |instance| {
-            let guest = instance.bindings.arcella_minisnap_snapshot_store();
-            call(&guest.store(), &mut instance.store, instance.this)
-        })
+        self.with_instance(function, |instance| instance.call(name, call))
     }
 
     fn with_instance<R>(
@@ -511,19 +536,29 @@ impl Store {
             }
             Err(trap) => trap,
         };
-        // The instance is not put back: after a trap, its memory means nothing.
+        // The instance is not put back: after a trap, its memory means nothing. What it was committing may be committed.
+        let in_doubt = |error| match error {
+            Error::Io(what) if matches!(name, "create" | "commit") => {
+                Error::InDoubt(format!("{what}; the new snapshot may be in place: restore it to see"))
+            }
+            error => error,
+        };
         if let Some(problem) = problem {
-            return Err(problem);
+            return Err(in_doubt(problem));
         }
         if let Some(Trap::Interrupt) = trap.downcast_ref::<Trap>() {
             let deadline = self.grant.deadline_of_a_call();
-            return Err(Error::Io(format!(
+            return Err(in_doubt(Error::Io(format!(
                 "`{name}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state \
                  too large for this deadline; what the grant allows is a matter of the host"
-            )));
+            ))));
         }
         // What it has printed may hold a piece of a state, which no log gets.
         debug!(call = name, "the store component trapped");
+        if let doubt @ Error::InDoubt(_) = in_doubt(Error::Io("the snapshot store failed".to_owned())) {
+            debug!(error = format_args!("{trap:#}"), "its create is in doubt");
+            return Err(doubt);
+        }
         let printed = instance.printed();
         Err(Error::Component(if printed.is_empty() { trap } else { trap.context(printed) }))
     }

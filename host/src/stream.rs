@@ -33,8 +33,8 @@ pub struct Writer<'s> {
 }
 
 impl<'s> Writer<'s> {
-    pub(crate) fn open(store: &'s mut Store, seq: u64) -> Result<Self> {
-        let handle = store.stream_to(seq)?;
+    pub(crate) fn open(store: &'s mut Store, name: &str, seq: u64) -> Result<Self> {
+        let handle = store.stream_to(name, seq)?;
         Ok(Writer { store, handle, committed: false, buffer: Vec::new() })
     }
 
@@ -108,7 +108,7 @@ pub struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     pub(crate) fn open(store: &'s mut Store, seq: Option<u64>) -> Result<Self> {
-        let (handle, info, skipped) = store.stream_from(seq)?;
+        let (handle, info, skipped) = store.stream_from("", seq)?;
         Ok(Reader { store, handle, info, skipped, fetched: Vec::new(), returned: 0 })
     }
 

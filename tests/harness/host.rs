@@ -99,7 +99,7 @@ impl Host {
         let started = Instant::now();
         loop {
             match self.minisnap.open(grant.clone()) {
-                Err(Error::Busy { .. }) if started.elapsed() < Duration::from_secs(10) => {
+                Err(Error::Busy(_)) if started.elapsed() < Duration::from_secs(10) => {
                     thread::sleep(Duration::from_millis(1));
                 }
                 opened => return SnapshotCtx::new(opened.expect("the directory can be granted")),

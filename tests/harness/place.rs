@@ -21,6 +21,7 @@ max-state = "1KiB"
 [components.counter]
 keep = 2
 max-total = "1MiB"
+stores = 3
 
 [components.reader]
 directory = "shared/reader"

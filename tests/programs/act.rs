@@ -118,6 +118,14 @@ impl Dir for Unsynced {
     fn remove_file(&self, name: &str) -> io::Result<()> {
         self.dir.remove_file(name)
     }
+    fn dir(&self, _: &str) -> io::Result<Self> {
+        unimplemented!("only one store is used")
+    }
+
+    fn make_dir(&self, _: &str) -> io::Result<()> {
+        unimplemented!("only one store is used")
+    }
+
     fn list(&self) -> io::Result<Listing> {
         self.dir.list()
     }

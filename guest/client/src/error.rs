@@ -38,6 +38,10 @@ pub enum Error {
     /// Anything else that the system said; names the operation and the file.
     #[error("{0}")]
     Io(String),
+    /// A create failed at its commit, or was interrupted: the new snapshot may be in place. A restore tells, and makes it
+    /// durable. After any other error, it is not.
+    #[error("{0}")]
+    InDoubt(String),
     /// The state cannot be written as JSON, or the stored one, which is sound, is not of the type that was asked for.
     #[error("the state does not fit its type: {0}")]
     Type(#[source] serde_json::Error),
@@ -58,6 +62,7 @@ impl From<wit::Error> for Error {
             wit::Error::AccessDenied(what) => Error::AccessDenied(what),
             wit::Error::Busy(what) => Error::Busy(what),
             wit::Error::Io(what) => Error::Io(what),
+            wit::Error::InDoubt(what) => Error::InDoubt(what),
         }
     }
 }
@@ -74,7 +79,7 @@ impl From<Error> for io::Error {
             Error::NoSpace(_) => ErrorKind::StorageFull,
             Error::AccessDenied(_) => ErrorKind::PermissionDenied,
             Error::Busy(_) => ErrorKind::ResourceBusy,
-            Error::Io(_) => ErrorKind::Other,
+            Error::Io(_) | Error::InDoubt(_) => ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }

@@ -114,7 +114,7 @@ impl SnapStore {
         Ok(SnapStore(wit::open(name)?.into()))
     }
 
-    /// The names of the stores that hold a snapshot, sorted, but for the component's own.
+    /// The names of the stores that were made, sorted, without the component's own.
     ///
     /// # Errors
     ///
@@ -205,8 +205,8 @@ impl SnapStore {
         Ok(self.opened()?.newest_seq()?.is_some())
     }
 
-    /// The number of the newest snapshot, whose state is not read: if that turns out to be damaged,
-    /// [`restore`](Self::restore) returns an older generation.
+    /// The number of the newest snapshot, whose state is not read: if it is damaged, [`restore`](Self::restore) returns an
+    /// older generation, or fails.
     ///
     /// # Errors
     ///

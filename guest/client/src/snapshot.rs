@@ -14,6 +14,8 @@ pub struct Snapshot<S = String> {
     pub state: S,
     /// The number of the last log record that the state contains.
     pub seq: u64,
+    /// When it was written, to the millisecond, if the file system tells.
+    pub modified: Option<SystemTime>,
     /// Whether its sums vouch for it: [`Verified`](Soundness::Verified) or [`Unverified`](Soundness::Unverified).
     pub soundness: Soundness,
     /// The newer generations that are damaged, newest first; empty if this is the newest. The log records after `seq`
@@ -28,8 +30,8 @@ impl Snapshot {
     ///
     /// [`Error::Type`](crate::Error::Type) if it is none.
     pub fn parse<T: DeserializeOwned>(self) -> Result<Snapshot<T>> {
-        let Snapshot { state, seq, soundness, skipped } = self;
-        Ok(Snapshot { state: serde_json::from_str(&state)?, seq, soundness, skipped })
+        let Snapshot { state, seq, modified, soundness, skipped } = self;
+        Ok(Snapshot { state: serde_json::from_str(&state)?, seq, modified, soundness, skipped })
     }
 }
 
@@ -69,9 +71,9 @@ pub enum Soundness {
 }
 
 impl From<wit::Snapshot> for Snapshot {
-    fn from(wit::Snapshot { state, seq, soundness, skipped }: wit::Snapshot) -> Self {
+    fn from(wit::Snapshot { state, seq, modified, soundness, skipped }: wit::Snapshot) -> Self {
         let skipped = skipped.into_iter().map(Into::into).collect();
-        Snapshot { state, seq, soundness: soundness.into(), skipped }
+        Snapshot { state, seq, modified: time(modified), soundness: soundness.into(), skipped }
     }
 }
 
@@ -83,8 +85,7 @@ impl From<wit::SkippedSnapshot> for Skipped {
 
 impl From<wit::SnapshotInfo> for Info {
     fn from(wit::SnapshotInfo { seq, size, modified, soundness }: wit::SnapshotInfo) -> Self {
-        let modified = modified.and_then(|time| UNIX_EPOCH.checked_add(Duration::from_millis(time)));
-        Info { seq, size, modified, soundness: soundness.into() }
+        Info { seq, size, modified: time(modified), soundness: soundness.into() }
     }
 }
 
@@ -97,4 +98,9 @@ impl From<wit::Soundness> for Soundness {
             wit::Soundness::Unreadable(problem) => Soundness::Unreadable(problem),
         }
     }
+}
+
+/// Of the milliseconds since the epoch.
+fn time(milliseconds: Option<u64>) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds?))
 }

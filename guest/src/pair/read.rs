@@ -81,36 +81,26 @@ pub fn examine<D: Dir>(dir: &D, wanted: State) -> Result<std::result::Result<Fou
     Err(Error::rewritten())
 }
 
-/// Whether there is a snapshot, sound or not, beside any writer. Syncs nothing: whoever relies on the answer does.
-///
-/// # Errors
-///
-/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
-pub fn exists<D: Dir>(dir: &D) -> Result<bool> {
-    for name in [STATE, SEQ, SUMS] {
-        if !Place::look(dir, name)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// The number of the stored snapshot, sound or not, beside any writer. Syncs nothing: whoever relies on the answer does.
 ///
-/// Does not read the state where the sums vouch for the number and nothing is under way.
+/// Does not read the state, unless a crash left something that may be the stored one, or nothing vouches for the number.
 ///
 /// # Errors
 ///
 /// [`NotFound`](Error::NotFound), [`Corrupt`](Error::Corrupt) if the number cannot be trusted,
 /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
 pub fn newest_seq<D: Dir>(dir: &D, contents: &Contents) -> Result<u64> {
-    let is_under_way = contents.pair_temporary || contents.native_temporary;
-    if !is_under_way && let Some((_, seq)) = vouched_in_place(dir)? {
+    // Until there are new sums, no file of a create is in place.
+    if !contents.new_sums
+        && !contents.native_temporary
+        && let Some((_, seq)) = vouched_in_place(dir)?
+    {
         return seq.parse();
     }
     match examine(dir, State::Sum)? {
-        Ok(found) => Ok(found.seq),
-        Err(Damage { problem, seq, .. }) => seq.ok_or(Error::Corrupt(problem)),
+        Ok(Found { seq, .. }) | Err(Damage { seq: Some(seq), .. }) => Ok(seq),
+        // As a create judges it.
+        Err(_) => newest(dir)?.map(|newest| newest.seq).ok_or(Error::NotFound),
     }
 }
 
@@ -132,8 +122,8 @@ pub struct Newest {
 /// [`Corrupt`](Error::Corrupt) if there is a snapshot whose number cannot be trusted,
 /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
 pub fn newest<D: Dir>(dir: &D) -> Result<Option<Newest>> {
-    let sums = Small::read(dir, Place::look(dir, SUMS)?)?;
-    let seq = Small::read(dir, Place::look(dir, SEQ)?)?;
+    let sums = Small::look(dir, SUMS)?;
+    let seq = Small::look(dir, SEQ)?;
     match trusted(&Place::look(dir, STATE)?, seq.as_ref(), sums.as_ref()) {
         Err(Error::Corrupt(problem)) => Err(Error::Corrupt(damage::explain(dir, problem))),
         // Many a copy makes new times, and keeps what the sums vouch for.
@@ -225,6 +215,15 @@ struct Small {
 }
 
 impl Small {
+    fn look<D: Dir>(dir: &D, name: &'static str) -> Result<Option<Self>> {
+        Self::read(dir, Place::look(dir, name)?)
+    }
+
+    /// The same of a temporary name.
+    fn temporary<D: Dir>(dir: &D, name: &'static str) -> Result<Option<Self>> {
+        Self::read(dir, temporary(dir, name)?)
+    }
+
     fn read<D: Dir>(dir: &D, place: Place) -> Result<Option<Self>> {
         Ok(place.read_small(dir)?.map(|text| Small { place, text }))
     }
@@ -232,6 +231,13 @@ impl Small {
     fn parse(&self) -> Result<u64> {
         files::parse_seq(&self.text, &self.place.name)
     }
+}
+
+/// What lies under a temporary name: what is not a file is no leftover of this store or native minisnap.
+fn temporary<D: Dir>(dir: &D, name: &'static str) -> Result<Place> {
+    let mut place = Place::look(dir, name)?;
+    place.entry = place.entry.filter(|entry| entry.kind == Kind::File);
+    Ok(place)
 }
 
 /// All that a directory holds of a snapshot but the states: equal before and after something was read, it did not change
@@ -250,27 +256,21 @@ struct Stamp {
 
 impl Stamp {
     fn take<D: Dir>(dir: &D) -> Result<Self> {
-        // What is not a file is no leftover of this store or native minisnap.
-        let temporary = |name| -> Result<Place> {
-            let mut place = Place::look(dir, name)?;
-            place.entry = place.entry.filter(|entry| entry.kind == Kind::File);
-            Ok(place)
-        };
         let native_seq = match Place::look(dir, NATIVE_STATE_TMP)?.is_empty() {
-            true => Small::read(dir, temporary(NATIVE_SEQ_TMP)?)?,
+            true => Small::temporary(dir, NATIVE_SEQ_TMP)?,
             false => None,
         };
         // What a commit renames is looked for where it comes from first.
-        let (new_state, new_seq) = (temporary(NEW_STATE)?, Small::read(dir, temporary(NEW_SEQ)?)?);
-        let new_sums = Small::read(dir, temporary(NEW_SUMS)?)?;
+        let (new_state, new_seq) = (temporary(dir, NEW_STATE)?, Small::temporary(dir, NEW_SEQ)?);
+        let new_sums = Small::temporary(dir, NEW_SUMS)?;
         Ok(Stamp {
             new_state,
             new_seq,
             new_sums,
             native_seq,
             state: Place::look(dir, STATE)?,
-            seq: Small::read(dir, Place::look(dir, SEQ)?)?,
-            sums: Small::read(dir, Place::look(dir, SUMS)?)?,
+            seq: Small::look(dir, SEQ)?,
+            sums: Small::look(dir, SUMS)?,
         })
     }
 
@@ -394,8 +394,8 @@ impl<'p, R: io::Read + io::Seek> Text<'p, R> {
 
 /// The sums in place, and the number, if they vouch for it.
 fn vouched_in_place<D: Dir>(dir: &D) -> Result<Option<(Sums, Small)>> {
-    let Some(sums) = Small::read(dir, Place::look(dir, SUMS)?)? else { return Ok(None) };
-    let Some(seq) = Small::read(dir, Place::look(dir, SEQ)?)? else { return Ok(None) };
+    let Some(sums) = Small::look(dir, SUMS)? else { return Ok(None) };
+    let Some(seq) = Small::look(dir, SEQ)? else { return Ok(None) };
     let sums = Sums::parse(&sums.text).filter(|sums| sums.seq == Sum::of(&seq.text));
     Ok(sums.map(|sums| (sums, seq)))
 }

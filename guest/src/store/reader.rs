@@ -13,6 +13,9 @@ use crate::sum::Sum;
 /// How many readers may be open at a time: each has a file open and a few pieces of it in memory.
 pub const MAX_READERS: usize = 16;
 
+/// How many readers and writers of all stores of a component may be open at a time.
+const MAX_STREAMS: usize = 64;
+
 /// The most bytes that one read returns: what is read of a file at a time.
 const MOST: usize = 64 << 10;
 
@@ -48,10 +51,11 @@ pub struct Reader<D: Dir> {
 impl<D: Dir> Reader<D> {
     pub(super) fn open(store: &Store<D>, seq: Option<u64>) -> Result<Self> {
         if store.shared.reading.borrow().len() >= MAX_READERS {
-            return Err(Error::Busy(format!("{MAX_READERS} readers of this store are open: drop one first")));
+            return Err(Error::Busy("16 readers of this store are open: drop one first".to_owned()));
         }
+        let stream = Stream::new(&store.shared)?;
         let Found { info, skipped, state, body } = store.find(seq, State::Sum)?;
-        let open = Open::new(&store.shared, info.seq);
+        let open = Open::new(stream, info.seq);
         let body = body.rewind().map_err(|e| Error::io("read", &name(&info), &e))?;
         let (ahead, sum) = (Vec::new(), state.sum);
         Ok(Reader { info, skipped, body, sum, ahead, returned: 0, at_end: false, failed: None, _open: open })
@@ -111,22 +115,42 @@ fn name(info: &Info) -> String {
     }
 }
 
+/// One of the readers and writers of a component, of which there may be only so many.
+pub(super) struct Stream(pub(super) Rc<Shared>);
+
+impl Stream {
+    pub(super) fn new(shared: &Rc<Shared>) -> Result<Self> {
+        let open = shared.streams.get();
+        if open >= MAX_STREAMS {
+            return Err(Error::Busy("64 readers and writers are open: drop one first".to_owned()));
+        }
+        shared.streams.set(open + 1);
+        Ok(Stream(shared.clone()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
 /// That a generation is being read.
 struct Open {
-    shared: Rc<Shared>,
+    stream: Stream,
     seq: u64,
 }
 
 impl Open {
-    fn new(shared: &Rc<Shared>, seq: u64) -> Self {
-        shared.reading.borrow_mut().push(seq);
-        Open { shared: shared.clone(), seq }
+    fn new(stream: Stream, seq: u64) -> Self {
+        stream.0.reading.borrow_mut().push(seq);
+        Open { stream, seq }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let mut reading = self.shared.reading.borrow_mut();
+        let mut reading = self.stream.0.reading.borrow_mut();
         if let Some(at) = reading.iter().position(|&seq| seq == self.seq) {
             reading.swap_remove(at);
         }

@@ -1,9 +1,9 @@
 //! A snapshot that is written piece by piece.
 
-use std::cell::Cell;
 use std::io::{self, Write};
 use std::rc::Rc;
 
+use super::reader::Stream;
 use super::{Settings, Shared, Store};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
@@ -264,22 +264,24 @@ impl<D: Dir> Write for Draft<D> {
 }
 
 /// The right to write, which one has at a time.
-struct Alone(Rc<Shared>);
+struct Alone(Stream);
 
 impl Alone {
     fn new(shared: &Rc<Shared>) -> Result<Self> {
-        if shared.writing.replace(true) {
+        if shared.writing.get() {
             return Err(Error::Busy(
                 "a writer of this store is open: commit, discard or drop it first".to_owned(),
             ));
         }
-        Ok(Alone(shared.clone()))
+        let stream = Stream::new(shared)?;
+        shared.writing.set(true);
+        Ok(Alone(stream))
     }
 }
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        let writing: &Cell<bool> = &self.0.writing;
-        writing.set(false);
+        let Alone(Stream(shared)) = self;
+        shared.writing.set(false);
     }
 }

@@ -22,7 +22,13 @@ pub fn store(dir: &Path) -> Store<OsDir> {
 }
 
 pub fn snapshot(state: &str, seq: u64) -> Snapshot {
-    Snapshot { state: state.to_owned(), seq, soundness: Soundness::Verified, skipped: Vec::new() }
+    let state = state.to_owned();
+    Snapshot { state, seq, modified: None, soundness: Soundness::Verified, skipped: Vec::new() }
+}
+
+/// The same without its time, which differs each time.
+pub fn untimed(snapshot: Snapshot) -> Snapshot {
+    Snapshot { modified: None, ..snapshot }
 }
 
 pub fn name(seq: u64) -> String {

@@ -11,11 +11,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use minisnap_component::dir::{Dir, Entry, Kind, Listing, Sync};
 
-pub use disk::{Disk, Machine, Node, Visible};
+pub use disk::{Disk, Machine, Node};
 
-/// The directory of a store is the root of a model's disk.
+/// A directory of a model's disk: its root, or one inside.
 #[derive(Clone)]
 pub struct ModelDir {
+    /// Its path, with a slash at its end.
+    pub path: String,
     pub machine: Rc<RefCell<Machine>>,
     /// Sees the machine after every change.
     pub look: Rc<dyn Fn(&Machine)>,
@@ -33,6 +35,7 @@ impl ModelDir {
     pub fn new(machine: Machine, look: Rc<dyn Fn(&Machine)>) -> Self {
         let (syncs, changes) = (Rc::default(), Rc::default());
         ModelDir {
+            path: String::new(),
             machine: Rc::new(RefCell::new(machine)),
             look,
             without_sync: None,
@@ -46,6 +49,10 @@ impl ModelDir {
     /// A directory that nobody looks on.
     pub fn plain(disk: &Disk) -> Self {
         Self::new(Machine::new(disk.clone()), Rc::new(|_| {}))
+    }
+
+    fn at(&self, name: &str) -> String {
+        format!("{}{name}", self.path)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Machine) -> io::Result<T>) -> io::Result<T> {
@@ -79,7 +86,7 @@ impl Dir for ModelDir {
 
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         let disk = &self.machine.borrow().now;
-        Ok(disk.find(name).map(|node| {
+        Ok(disk.find(&self.at(name)).map(|node| {
             // What is made later has a higher number, and is written at once.
             let modified = UNIX_EPOCH.checked_add(Duration::from_secs(node as u64));
             match disk.files.get(&node) {
@@ -91,35 +98,51 @@ impl Dir for ModelDir {
 
     fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool> {
         let disk = &self.machine.borrow().now;
-        Ok(disk.find(name).ok_or(ErrorKind::NotFound)? == disk.find(other).ok_or(ErrorKind::NotFound)?)
+        Ok(disk.find(&self.at(name)).ok_or(ErrorKind::NotFound)?
+            == disk.find(&self.at(other)).ok_or(ErrorKind::NotFound)?)
     }
 
     fn open(&self, name: &str) -> io::Result<Self::Reader> {
         let disk = &self.machine.borrow().now;
-        let contents = disk.find(name).and_then(|node| disk.files.get(&node)).ok_or(ErrorKind::NotFound)?;
+        let contents =
+            disk.find(&self.at(name)).and_then(|node| disk.files.get(&node)).ok_or(ErrorKind::NotFound)?;
         Ok(io::Cursor::new(contents.to_vec()))
     }
 
     fn create(&self, name: &str) -> io::Result<ModelFile> {
-        let node = self.change(|machine| machine.create(name))?;
+        let node = self.change(|machine| machine.create(&self.at(name)))?;
         Ok(ModelFile { node, written: 0, dir: self.clone() })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.change(|machine| machine.rename(from, to))
+        self.change(|machine| machine.rename(&self.at(from), &self.at(to)))
     }
 
     fn remove_file(&self, name: &str) -> io::Result<()> {
-        self.change(|machine| machine.remove(name))
+        self.change(|machine| machine.remove(&self.at(name)))
+    }
+
+    fn dir(&self, name: &str) -> io::Result<Self> {
+        match self.entry(name)?.map(|entry| entry.kind) {
+            Some(Kind::Dir) => Ok(ModelDir { path: format!("{}{name}/", self.path), ..self.clone() }),
+            Some(_) => Err(ErrorKind::NotADirectory.into()),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        self.change(|machine| machine.make_dir(&self.at(name)))
     }
 
     fn list(&self) -> io::Result<Listing> {
         let disk = &self.machine.borrow().now;
-        Ok(Listing { names: disk.dirs[&0].keys().cloned().collect(), nameless: None })
+        let node = disk.find(&self.path).ok_or(ErrorKind::NotFound)?;
+        Ok(Listing { names: disk.dirs[&node].keys().cloned().collect(), nameless: None })
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_node(0)
+        let node = self.machine.borrow().now.find(&self.path).ok_or(ErrorKind::NotFound)?;
+        self.sync_node(node)
     }
 }
 

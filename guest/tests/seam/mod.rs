@@ -28,10 +28,14 @@ pub enum Fault {
 
 /// A real directory behind the seam.
 #[derive(Clone)]
-pub struct FaultyDir(Rc<Inner>);
+pub struct FaultyDir {
+    dir: OsDir,
+    /// Its path in the one that was opened first, with a slash at its end.
+    path: String,
+    inner: Rc<Inner>,
+}
 
 struct Inner {
-    dir: OsDir,
     fault: Fault,
     count: Cell<usize>,
     log: RefCell<Vec<String>>,
@@ -40,32 +44,34 @@ struct Inner {
 impl FaultyDir {
     pub fn new(path: &Path, fault: Fault) -> Self {
         let log = RefCell::new(Vec::new());
-        FaultyDir(Rc::new(Inner { dir: OsDir::new(path), fault, count: Cell::new(0), log }))
+        let inner = Rc::new(Inner { fault, count: Cell::new(0), log });
+        FaultyDir { dir: OsDir::new(path), path: String::new(), inner }
     }
 
     /// What was done, an operation a line.
     pub fn log(&self) -> Vec<String> {
-        self.0.log.borrow().clone()
+        self.inner.log.borrow().clone()
     }
 
     /// Whether the fault was met.
     pub fn has_failed(&self) -> bool {
-        match self.0.fault {
+        match self.inner.fault {
             Fault::None => false,
-            Fault::Once(at, _) | Fault::Crash(at) => self.0.count.get() > at,
+            Fault::Once(at, _) | Fault::Crash(at) => self.inner.count.get() > at,
             Fault::Broken(_) | Fault::Nameless(_) => true,
         }
     }
 
     fn step(&self, what: String) -> io::Result<()> {
-        let at = self.0.count.get();
-        self.0.count.set(at + 1);
-        self.0.log.borrow_mut().push(what);
-        match self.0.fault {
+        let at = self.inner.count.get();
+        self.inner.count.set(at + 1);
+        self.inner.log.borrow_mut().push(what);
+        match self.inner.fault {
             Fault::Once(fails, kind) if fails == at => Err(kind.into()),
             Fault::Crash(from) if from <= at => Err(io::Error::other("killed")),
             Fault::Broken(name) | Fault::Nameless(name)
-                if [format!("look at {name}"), format!("open {name}")].contains(&self.0.log.borrow()[at]) =>
+                if [format!("look at {name}"), format!("open {name}")]
+                    .contains(&self.inner.log.borrow()[at]) =>
             {
                 Err(io::Error::other("the file system is damaged"))
             }
@@ -79,39 +85,54 @@ impl Dir for FaultyDir {
     type Writer = FaultyFile;
 
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
-        self.step(format!("look at {name}"))?;
-        self.0.dir.entry(name)
+        self.step(format!("look at {}{name}", self.path))?;
+        self.dir.entry(name)
     }
 
     fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool> {
-        self.step(format!("look at {name}"))?;
-        self.0.dir.is_same_file(name, other)
+        self.step(format!("look at {}{name}", self.path))?;
+        self.dir.is_same_file(name, other)
     }
 
     fn open(&self, name: &str) -> io::Result<FaultyFile> {
-        self.step(format!("open {name}"))?;
-        Ok(FaultyFile { file: self.0.dir.open(name)?, name: name.to_owned(), dir: self.clone() })
+        self.step(format!("open {}{name}", self.path))?;
+        Ok(FaultyFile { file: self.dir.open(name)?, name: format!("{}{name}", self.path), dir: self.clone() })
     }
 
     fn create(&self, name: &str) -> io::Result<FaultyFile> {
-        self.step(format!("create {name}"))?;
-        Ok(FaultyFile { file: self.0.dir.create(name)?, name: name.to_owned(), dir: self.clone() })
+        self.step(format!("create {}{name}", self.path))?;
+        Ok(FaultyFile {
+            file: self.dir.create(name)?,
+            name: format!("{}{name}", self.path),
+            dir: self.clone(),
+        })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.step(format!("rename {from} {to}"))?;
-        self.0.dir.rename(from, to)
+        self.step(format!("rename {0}{from} {0}{to}", self.path))?;
+        self.dir.rename(from, to)
     }
 
     fn remove_file(&self, name: &str) -> io::Result<()> {
-        self.step(format!("remove {name}"))?;
-        self.0.dir.remove_file(name)
+        self.step(format!("remove {}{name}", self.path))?;
+        self.dir.remove_file(name)
+    }
+
+    fn dir(&self, name: &str) -> io::Result<Self> {
+        self.step(format!("open {}{name}/", self.path))?;
+        let path = format!("{}{name}/", self.path);
+        Ok(FaultyDir { dir: self.dir.dir(name)?, path, inner: self.inner.clone() })
+    }
+
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        self.step(format!("make {}{name}/", self.path))?;
+        self.dir.make_dir(name)
     }
 
     fn list(&self) -> io::Result<Listing> {
-        self.step("list /".to_owned())?;
-        let mut listing = self.0.dir.list()?;
-        if let Fault::Nameless(nameless) = self.0.fault
+        self.step(format!("list /{}", self.path))?;
+        let mut listing = self.dir.list()?;
+        if let Fault::Nameless(nameless) = self.inner.fault
             && let Some(at) = listing.names.iter().position(|name| name == nameless)
         {
             listing.names.remove(at);
@@ -121,8 +142,8 @@ impl Dir for FaultyDir {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.step("sync /".to_owned())?;
-        self.0.dir.sync()
+        self.step(format!("sync /{}", self.path))?;
+        self.dir.sync()
     }
 }
 

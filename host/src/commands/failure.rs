@@ -143,7 +143,7 @@ impl Failure {
             Error::NoSpace(_) => 7,
             Error::AccessDenied(_) => 8,
             Error::Busy(_) => 9,
-            Error::Io(_) | Error::OtherType(_) => 10,
+            Error::Io(_) | Error::InDoubt(_) | Error::OtherType(_) => 10,
             Error::Component(_) => 11,
         })
     }
@@ -203,6 +203,9 @@ impl Failure {
             (Error::Busy(_), _) => format!("wait, or see which process it is: fuser -v {path}"),
             (Error::InvalidName(_), _) => "give another name".to_owned(),
             (Error::Io(_), _) => "fix the cause and retry; a stored snapshot is unharmed".to_owned(),
+            (Error::InDoubt(_), _) => {
+                format!("see whether it is in place, and retry: minisnap restore {path}")
+            }
             (Error::OtherType(_), _) => "restore it as the type that it has, or as text".to_owned(),
         };
         Diagnosis { what: error.to_string(), help }

@@ -36,8 +36,8 @@ struct Check {
     file: PathBuf,
     /// Print {"root":DIR,"components":[...],"defaults":{...}}, of which each component is {"name":NAME,"directory":DIR,
     /// "digest":"sha256:..."|null,"access":"read-write"|"read-only"|"none","layout":"pair"|"numbered","keep":N|null,
-    /// "must-exist":BOOL,"max-state":BYTES,"max-total":BYTES|null}, and the defaults are the same without name, directory
-    /// and digest; without "keep", 5 generations are kept, and all that another program wrote
+    /// "must-exist":BOOL,"max-state":BYTES,"max-total":BYTES|null,"stores":N}, and the defaults are the same without name,
+    /// directory and digest; without "keep", 5 generations are kept, and all that another program wrote
     #[arg(long)]
     json: bool,
 }
@@ -77,16 +77,17 @@ fn terms(terms: &Terms) -> Value {
         "must-exist": terms.must_exist,
         "max-state": terms.max_state,
         "max-total": terms.max_total,
+        "stores": terms.stores,
     })
 }
 
 /// A line for each component, and one for all others.
 fn table_of(grants: &GrantsFile) -> String {
-    let head = ["component", "access", "layout", "keep", "max-state", "max-total", "directory"];
+    let head = ["component", "access", "layout", "keep", "max-state", "max-total", "stores", "directory"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(grants.entries().map(|entry| row(entry.name, &entry.directory, &entry.terms)));
     rows.push(row("*".to_owned(), &grants.root().join("NAME"), &grants.defaults()));
-    table::aligned(&rows, &[3, 4, 5])
+    table::aligned(&rows, &[3, 4, 5, 6])
 }
 
 fn row(name: String, directory: &Path, terms: &Terms) -> Vec<String> {
@@ -97,6 +98,7 @@ fn row(name: String, directory: &Path, terms: &Terms) -> Vec<String> {
         terms.keep.map_or_else(|| "default".to_owned(), |keep| keep.to_string()),
         table::size(terms.max_state),
         terms.max_total.map_or_else(|| "none".to_owned(), table::size),
+        terms.stores.to_string(),
         plain(&shown(directory)).into_owned(),
     ]
 }

@@ -41,6 +41,9 @@ pub struct Run {
     /// Allow the component to restore, and not to create
     #[arg(long)]
     read_only: bool,
+    /// How many stores of other names the component may have besides its own, each in a directory inside of that
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    stores: u32,
     /// A folder that the component may read and write, to which no link leads, and what it calls it; repeat it for more
     #[arg(long, value_name = "HOST::GUEST")]
     dir: Vec<Preopen>,
@@ -68,7 +71,7 @@ struct Granted {
     #[arg(long, value_name = "DIR")]
     grant: Option<PathBuf>,
     /// The grants file, which says by the component's name what it gets
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "read_only"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "stores", "read_only"])]
     config: Option<PathBuf>,
 }
 
@@ -107,7 +110,7 @@ impl Run {
         match (&self.granted.grant, &self.granted.config) {
             (Some(dir), _) => {
                 let folders = self.open_folders(manifest, &[dir])?;
-                let grant = self.settings.apply(Grant::new(dir));
+                let grant = self.settings.apply(Grant::new(dir)).stores(self.stores);
                 Ok((if self.read_only { grant.read_only() } else { grant }, folders))
             }
             (None, Some(file)) => self.configured(file, manifest, bytes),

@@ -29,6 +29,7 @@ pub(super) struct Keys {
     pub(super) must_exist: Option<bool>,
     pub(super) max_state: Option<Size>,
     pub(super) max_total: Option<Size>,
+    pub(super) stores: Option<Stores>,
 }
 
 /// What `[components.NAME]` may say. It repeats the keys: serde knows no unknown ones of a table that is flattened.
@@ -43,13 +44,23 @@ pub(super) struct Component {
     must_exist: Option<bool>,
     max_state: Option<Size>,
     max_total: Option<Size>,
+    stores: Option<Stores>,
 }
 
 impl Component {
     pub(super) fn keys(&self) -> Keys {
-        let &Component { directory: _, digest: _, access, layout, keep, must_exist, max_state, max_total } =
-            self;
-        Keys { access, layout, keep, must_exist, max_state, max_total }
+        let &Component {
+            directory: _,
+            digest: _,
+            access,
+            layout,
+            keep,
+            must_exist,
+            max_state,
+            max_total,
+            stores,
+        } = self;
+        Keys { access, layout, keep, must_exist, max_state, max_total, stores }
     }
 }
 
@@ -104,6 +115,30 @@ impl<'de> Deserialize<'de> for Keep {
             fn visit_i64<E: Error>(self, count: i64) -> Result<Keep, E> {
                 let keep = u32::try_from(count).ok().and_then(NonZeroU32::new).map(Keep);
                 keep.ok_or_else(|| E::invalid_value(Unexpected::Signed(count), &self))
+            }
+        }
+        deserializer.deserialize_any(Count)
+    }
+}
+
+/// How many stores besides its own.
+#[derive(Clone, Copy)]
+pub(super) struct Stores(pub(super) u32);
+
+impl<'de> Deserialize<'de> for Stores {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Count;
+        impl Visitor<'_> for Count {
+            type Value = Stores;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a number of stores from 0 to {}", u32::MAX)
+            }
+
+            fn visit_i64<E: Error>(self, count: i64) -> Result<Stores, E> {
+                u32::try_from(count)
+                    .map(Stores)
+                    .map_err(|_| E::invalid_value(Unexpected::Signed(count), &self))
             }
         }
         deserializer.deserialize_any(Count)

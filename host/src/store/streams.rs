@@ -11,13 +11,13 @@ use crate::stream::Handle;
 
 impl Store {
     /// Opens a stream to a new snapshot.
-    pub(crate) fn stream_to(&mut self, seq: u64) -> Result<Handle> {
+    pub(crate) fn stream_to(&mut self, name: &str, seq: u64) -> Result<Handle> {
         self.check_access()?;
-        let span = self.span_of_create(seq);
+        let span = self.span_of_create(name, seq);
         let _within = span.enter();
         self.in_one_turn(|store| {
-            store.settle_first()?;
-            let result = store.open_stream("open-writer", &span, |guest, store, this| {
+            store.settle_first(name)?;
+            let result = store.open_stream(name, "open-writer", &span, |guest, store, this| {
                 Ok(guest.call_open_writer(store, this, seq)?.map(Some))
             });
             store.explain(result)
@@ -26,11 +26,15 @@ impl Store {
 
     /// Opens a stream from the newest sound snapshot, or from the generation with the number `seq`; says what is known
     /// of it, and which generations were skipped to find it.
-    pub(crate) fn stream_from(&mut self, seq: Option<u64>) -> Result<(Handle, Info, Vec<Skipped>)> {
-        let span = self.span_of_restore();
+    pub(crate) fn stream_from(
+        &mut self,
+        name: &str,
+        seq: Option<u64>,
+    ) -> Result<(Handle, Info, Vec<Skipped>)> {
+        let span = self.span_of_restore(name);
         let _within = span.enter();
         self.in_one_turn(|store| {
-            let handle = store.open_stream("open-reader", &span, |guest, store, this| match seq {
+            let handle = store.open_stream(name, "open-reader", &span, |guest, store, this| match seq {
                 None => guest.call_open_reader(store, this),
                 Some(seq) => guest.call_open_reader_at(store, this, seq),
             })?;
@@ -51,7 +55,8 @@ impl Store {
     /// Opens a stream, whose span lasts as long as it.
     fn open_stream(
         &mut self,
-        name: &'static str,
+        name: &str,
+        function: &'static str,
         span: &Span,
         open: impl FnOnce(
             &wit::GuestStore<'_>,
@@ -60,12 +65,12 @@ impl Store {
         ) -> Answer<Option<ResourceAny>>,
     ) -> Result<Handle> {
         let mut number = 0;
-        let stream = self.with_instance(name, |instance| {
+        let stream = self.with_instance(function, |instance| {
             number = instance.number;
-            let guest = instance.bindings.arcella_minisnap_snapshot_store();
-            let opened = open(&guest.store(), &mut instance.store, instance.this);
+            let opened = instance.call(name, open);
             if let Ok(Ok(Some(resource))) = &opened {
-                instance.streams.push(Stream { resource: *resource, span: span.clone(), given: 0 });
+                let (name, span) = (name.to_owned(), span.clone());
+                instance.streams.push(Stream { resource: *resource, name, span, given: 0 });
             }
             opened
         })?;
@@ -95,7 +100,8 @@ impl Store {
     pub(crate) fn commit(&mut self, handle: Handle) -> Result<()> {
         self.in_one_turn_or_disown(handle, |store| {
             // What was written lies in the directory that the instance has open.
-            if let Err(error) = store.dir().and_then(|_| store.check_replaceable()) {
+            let name = store.instance.name_of(handle.stream);
+            if let Err(error) = store.dir().and_then(|_| store.check_replaceable(&name)) {
                 store.end(handle);
                 return Err(error);
             }

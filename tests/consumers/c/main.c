@@ -58,6 +58,7 @@ static void print_error(error_t *error) {
     case MINISNAP(ERROR_ACCESS_DENIED): print_with("access-denied", error->val.access_denied); break;
     case MINISNAP(ERROR_BUSY): print_with("busy", error->val.busy); break;
     case MINISNAP(ERROR_IO): print_with("io", error->val.io); break;
+    case MINISNAP(ERROR_IN_DOUBT): print_with("in-doubt", error->val.in_doubt); break;
   }
   putchar('\n');
   minisnap(error_free)(error);

@@ -212,6 +212,8 @@ func describe(err minisnap.Error) string {
 		return "access-denied: " + err.AccessDenied()
 	case minisnap.Error_Busy:
 		return "busy: " + err.Busy()
+	case minisnap.Error_InDoubt:
+		return "in-doubt: " + err.InDoubt()
 	default:
 		return "io: " + err.Io()
 	}

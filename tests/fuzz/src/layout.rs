@@ -135,12 +135,11 @@ fn contents(input: &mut Unstructured<'_>, name: &str) -> Result<Vec<u8>> {
 }
 
 fn reads_agree(store: &Store<ModelDir>, restored: &std::result::Result<Snapshot, Error>) {
-    let (exists, info, list) = (store.exists(), store.info(), store.list());
+    let (number, info, list) = (store.newest_seq(), store.info(), store.list());
     let oldest = store.oldest_kept();
     let reader = store.open_reader(None);
     match restored {
         Ok(snapshot) => {
-            assert_eq!(exists, Ok(true));
             let info = info.expect("what is restored has an info");
             assert_eq!((info.seq, info.size), (snapshot.seq, snapshot.state.len() as u64));
             let list = list.expect("what is restored is listed");
@@ -151,6 +150,7 @@ fn reads_agree(store: &Store<ModelDir>, restored: &std::result::Result<Snapshot,
             let newer: Vec<u64> =
                 list.iter().map(|info| info.seq).take_while(|&seq| seq > info.seq).collect();
             assert_eq!(skipped, newer);
+            assert_eq!(number, Ok(*newer.first().unwrap_or(&info.seq)));
             assert!(oldest.expect("something is kept") <= snapshot.seq);
             let mut reader = reader.expect("what is restored can be read in pieces");
             let mut read = Vec::new();
@@ -173,7 +173,7 @@ fn reads_agree(store: &Store<ModelDir>, restored: &std::result::Result<Snapshot,
             }
         }
         Err(Error::NotFound) => {
-            assert_eq!(exists, Ok(false));
+            assert_eq!(number, Err(Error::NotFound));
             assert_eq!((info, oldest), (Err(Error::NotFound), Err(Error::NotFound)));
             assert_eq!(list, Ok(Vec::new()));
         }

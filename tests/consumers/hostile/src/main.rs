@@ -29,6 +29,13 @@ fn main() {
             "writers" => count(number(), || store()?.open_writer(u64::MAX).map(std::mem::forget)),
             "readers" => count(number(), || store()?.open_reader().map(std::mem::forget)),
             "stores" => count(number(), || store().map(std::mem::forget)),
+            "names" => {
+                let mut made = 0;
+                count(number(), || {
+                    made += 1;
+                    open(&format!("name-{made}")).map(drop)
+                })
+            }
             // A store of a name that could lead elsewhere.
             "name" => outcome(open(&args.next().expect("a name")).map(drop)),
             // Streams that were given to nobody.
@@ -95,7 +102,7 @@ fn stream(size: u64) -> Result<(), Error> {
 }
 
 /// How many of so many tries succeeded, and what the last of the others answered.
-fn count(tries: u64, attack: impl Fn() -> Result<(), Error>) -> String {
+fn count(tries: u64, mut attack: impl FnMut() -> Result<(), Error>) -> String {
     let (mut succeeded, mut refused) = (0, "nothing");
     for _ in 0..tries {
         match attack() {
@@ -151,5 +158,6 @@ fn name(error: &Error) -> &'static str {
         Error::AccessDenied(_) => "access-denied",
         Error::Busy(_) => "busy",
         Error::Io(_) => "io",
+        Error::InDoubt(_) => "in-doubt",
     }
 }

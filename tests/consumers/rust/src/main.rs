@@ -144,5 +144,6 @@ fn describe(error: Error) -> String {
         Error::AccessDenied(problem) => format!("access-denied: {problem}"),
         Error::Busy(problem) => format!("busy: {problem}"),
         Error::Io(problem) => format!("io: {problem}"),
+        Error::InDoubt(problem) => format!("in-doubt: {problem}"),
     }
 }

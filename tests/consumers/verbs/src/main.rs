@@ -1,12 +1,20 @@
 //! A command component that keeps its state in snapshots, and does what its arguments say, a line of output a step.
 
 use std::io::Read;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 wit_bindgen::generate!({ path: "../../../wit", world: "consumer" });
 
 use arcella::minisnap::snapshot_store::{
     Error, Snapshot, SnapshotReader, SnapshotWriter, Soundness, Store, names, open,
 };
+
+/// Whether all is printed that an error says.
+static TEXTS: AtomicBool = AtomicBool::new(false);
+
+/// The name of the store that is used.
+static NAME: Mutex<String> = Mutex::new(String::new());
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -28,6 +36,35 @@ fn main() {
             "restore-at" => {
                 let seq = next().parse().expect("a sequence number");
                 restored(store().and_then(|store| store.restore_at(seq)))
+            }
+            // From here on, all that an error says.
+            "texts" => {
+                TEXTS.store(true, Ordering::Relaxed);
+                continue;
+            }
+            // From here on, the store of this name.
+            "in" => {
+                *NAME.lock().expect("no panic") = next();
+                continue;
+            }
+            // A snapshot in each of so many stores, every part of which says the number.
+            "create-in-each" => {
+                let (stores, seq) =
+                    (next().parse::<u32>().expect("a count"), next().parse().expect("a number"));
+                for store in 0..stores {
+                    let name = format!("agent-{store}");
+                    let store = open(&name).expect("a store");
+                    store.create(&format!("[{seq}, {seq}]"), seq).expect("the snapshot is stored");
+                    println!("{name} {seq}");
+                }
+                "created".to_owned()
+            }
+            "restore-each" => {
+                for name in names().expect("the names") {
+                    *NAME.lock().expect("no panic") = name.clone();
+                    println!("{name} {}", restored(store().and_then(|store| store.restore())));
+                }
+                "restored".to_owned()
             }
             "open" => done(open(&next()).map(drop)),
             "names" => match names() {
@@ -164,9 +201,8 @@ fn main() {
     }
 }
 
-/// Its own store.
 fn store() -> Result<Store, Error> {
-    open("")
+    open(&NAME.lock().expect("no panic"))
 }
 
 fn reader() -> Result<SnapshotReader, Error> {
@@ -221,10 +257,14 @@ fn describe(error: Error) -> String {
         Error::Stale(newest) => format!("stale: {newest}"),
         Error::TooLarge(limit) => format!("too-large: {limit}"),
         Error::Corrupt(what) => format!("corrupt: {what}"),
+        Error::NoSpace(what) if TEXTS.load(Ordering::Relaxed) => format!("no-space: {what}"),
+        Error::AccessDenied(what) if TEXTS.load(Ordering::Relaxed) => format!("access-denied: {what}"),
+        Error::Busy(what) if TEXTS.load(Ordering::Relaxed) => format!("busy: {what}"),
         // What they say depends on the machine.
         Error::NoSpace(_) => "no-space".to_owned(),
         Error::AccessDenied(_) => "access-denied".to_owned(),
         Error::Busy(_) => "busy".to_owned(),
         Error::Io(what) => format!("io: {what}"),
+        Error::InDoubt(what) => format!("in-doubt: {what}"),
     }
 }

@@ -1,24 +1,24 @@
-//! How a store lists its directory: by names alone.
+//! What the host answers of WASI's `descriptor` in its own way.
 //!
-//! wasmtime-wasi looks at each entry of a listing, and drops the name of one that it cannot look at; the store could not
+//! A listing has names alone: wasmtime-wasi looks at each entry of a listing, and drops the name of one that it cannot look at; the store could not
 //! tell a damaged `notes.txt` from a generation, and would refuse to work beside either. The names also cost one system
 //! call for many entries, in place of one for each.
 
 use std::vec::IntoIter;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
+use rustix::fs::{Dir, FileType, Mode, OFlags, mkdirat, openat};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
-use wasmtime_wasi::WasiView;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
+use wasmtime_wasi::{FsPerms, WasiView};
 
 use crate::instance::Guest;
 
 /// The entries that are still to be returned.
 struct Entries(IntoIter<DirectoryEntry>);
 
-/// Puts this in the place of wasmtime-wasi's way, which is linked already.
+/// Puts these in the place of wasmtime-wasi's, which are linked already.
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
@@ -42,6 +42,17 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
                 Ok(entries) => Ok(table.push(Entries(entries.into_iter()))?),
                 Err(error) => Err(error),
             },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.create-directory-at",
+        |mut store: StoreContextMut<'_, Guest>, (directory, name): (Resource<Descriptor>, String)| {
+            let made = match store.data_mut().ctx().table.get(&directory)? {
+                Descriptor::Dir(dir) if matches!(dir.perms, FsPerms::ReadWrite) => make(&dir.dir, &name),
+                Descriptor::Dir(_) => Err(ErrorCode::NotPermitted),
+                Descriptor::File(_) => Err(ErrorCode::NotDirectory),
+            };
+            Ok((made,))
         },
     )?;
     types.func_wrap(
@@ -69,6 +80,14 @@ fn list(directory: &std::fs::File) -> std::io::Result<Vec<DirectoryEntry>> {
         }
     }
     Ok(entries)
+}
+
+/// Makes a directory for this user alone, as the host makes those that it grants. A store makes them right inside of its own.
+fn make(directory: &std::fs::File, name: &str) -> Result<(), ErrorCode> {
+    if name.contains('/') || matches!(name, "." | "..") {
+        return Err(ErrorCode::NotPermitted);
+    }
+    mkdirat(directory, name, Mode::RWXU).map_err(|error| ErrorCode::from(std::io::Error::from(error)))
 }
 
 /// As the directory says, if it does.

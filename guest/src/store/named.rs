@@ -1,0 +1,194 @@
+//! The stores of one component: its own, and those of other names, each in a directory of that name inside of its own.
+
+use std::cell::RefCell;
+use std::collections::BinaryHeap;
+use std::io::ErrorKind;
+use std::rc::Rc;
+
+use super::{Settings, Shared, Store};
+use crate::dir::Dir;
+use crate::error::{Error, Result};
+use crate::files::{self, Place, sync_dir};
+
+/// A component's stores.
+///
+/// ```
+/// # use minisnap_component::{dir::OsDir, error::Error, store::{Settings, Stores}};
+/// # let tmp = tempfile::tempdir().unwrap();
+/// let stores = Stores::new(OsDir::new(tmp.path()), Settings::default(), 2);
+/// assert_eq!(stores.existing("agent-7").err(), Some(Error::NotFound));
+/// stores.made("agent-7")?.create("[1]", 7)?;
+/// assert_eq!(stores.existing("agent-7")?.restore()?.seq, 7);
+/// assert_eq!(stores.names()?, ["agent-7"]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Stores<D> {
+    own: Store<D>,
+    /// How many others there may be.
+    most: u32,
+    /// Of those that were there, what their handles have in common; sorted by name.
+    others: RefCell<Vec<(String, Rc<Shared>)>>,
+    /// The names that were there when one was made last; nobody else makes any.
+    names: RefCell<Vec<String>>,
+}
+
+impl<D: Dir> Stores<D> {
+    /// The stores of a component whose own one is in `dir`, and `most` others inside of it, with these settings each.
+    pub fn new(dir: D, settings: Settings, most: u32) -> Self {
+        let own = Store::new(dir).with_settings(settings);
+        Stores { own, most, others: RefCell::default(), names: RefCell::default() }
+    }
+
+    /// Refuses a name that no store can have, and one that the grant does not allow.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidName`](Error::InvalidName) or [`AccessDenied`](Error::AccessDenied).
+    pub fn check(&self, name: &str) -> Result<()> {
+        if name.is_empty() || is_valid(name) && self.most > 0 {
+            Ok(())
+        } else if is_valid(name) {
+            Err(Error::AccessDenied(format!(
+                "no store is granted but that of the empty name, and not `{name}`"
+            )))
+        } else {
+            Err(Error::InvalidName(
+                "a store's name has 1 to 128 letters, digits, `-` and `_`, and does not begin with `snapshot_`"
+                    .to_owned(),
+            ))
+        }
+    }
+
+    /// The store of a name that was checked, to read from it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](Error::NotFound) if it was never made, [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
+    pub fn existing(&self, name: &str) -> Result<Store<D>> {
+        if name.is_empty() {
+            return Ok(self.own.clone());
+        }
+        let dir = self.open(name)?.ok_or(Error::NotFound)?;
+        let shared = self.shared(name);
+        if !shared.is_made.get() {
+            // Without this sync, a power cut may take the directory and all that is read there.
+            files::make_durable(&self.own.dir)?;
+        }
+        Ok(Store { dir, settings: self.own.settings, shared })
+    }
+
+    /// The same, to write to it: it is made if it was not.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessDenied`](Error::AccessDenied) also if there are as many as may be, [`NoSpace`](Error::NoSpace) or
+    /// [`Io`](Error::Io).
+    pub fn made(&self, name: &str) -> Result<Store<D>> {
+        if name.is_empty() {
+            return Ok(self.own.clone());
+        }
+        let (dir, is_new) = match self.open(name)? {
+            Some(dir) => (dir, false),
+            None => (self.make(name)?, true),
+        };
+        let shared = self.shared(name);
+        if is_new || !shared.is_made.get() {
+            // Without this sync, a power cut may take the directory and all that is acknowledged there. One that is there
+            // already was made by a process that may have been killed before it.
+            sync_dir(&self.own.dir)?;
+            shared.is_made.set(true);
+        }
+        Ok(Store { dir, settings: self.own.settings, shared })
+    }
+
+    /// The names of the others, those included whose first create failed.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
+    pub fn names(&self) -> Result<Vec<String>> {
+        if self.most == 0 {
+            return Ok(Vec::new());
+        }
+        // By a heap, which is less code than a sort.
+        let mut names = BinaryHeap::new();
+        for name in files::list(&self.own.dir)?.names {
+            if is_valid(&name) && Place::look(&self.own.dir, &*name)?.is_dir() {
+                names.push(name);
+            }
+        }
+        Ok(names.into_sorted_vec())
+    }
+
+    /// What the handles of a store have in common, whose directory is there.
+    fn shared(&self, name: &str) -> Rc<Shared> {
+        let mut others = self.others.borrow_mut();
+        match others.binary_search_by(|(other, _)| other.as_str().cmp(name)) {
+            Ok(at) => others[at].1.clone(),
+            Err(at) => {
+                let streams = self.own.shared.streams.clone();
+                let shared = Rc::new(Shared { streams, ..Shared::default() });
+                others.insert(at, (name.to_owned(), shared.clone()));
+                shared
+            }
+        }
+    }
+
+    /// The directory of a store, if it is there.
+    fn open(&self, name: &str) -> Result<Option<D>> {
+        let dir = match files::retry(|| self.own.dir.dir(name)) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("open", name, &error)),
+        };
+        let mut names = self.names.borrow_mut();
+        if !names.iter().any(|other| other == name) {
+            *names = self.names()?;
+        }
+        match other_case(&names, name) {
+            // A file system that does not tell the two apart has opened the other one.
+            Some(refused) => Err(refused),
+            None => Ok(Some(dir)),
+        }
+    }
+
+    fn make(&self, name: &str) -> Result<D> {
+        let refused = |names: &[String]| match other_case(names, name) {
+            None if names.len() >= self.most as usize => Some(Error::AccessDenied(format!(
+                "no store `{name}` can be made: {} are granted, and there are as many",
+                self.most
+            ))),
+            refused => refused,
+        };
+        let mut names = self.names.borrow_mut();
+        // Since they were listed, one may have been removed.
+        if names.is_empty() || refused(&names).is_some() {
+            *names = self.names()?;
+        }
+        if let Some(refused) = refused(&names) {
+            return Err(refused);
+        }
+        let failed = |error| Error::io("make the directory", name, &error);
+        self.own.dir.make_dir(name).map_err(failed)?;
+        if !names.iter().any(|other| other == name) {
+            names.push(name.to_owned());
+        }
+        self.own.dir.dir(name).map_err(failed)
+    }
+}
+
+/// Refuses a name that differs from that of another store in case only.
+fn other_case(names: &[String], name: &str) -> Option<Error> {
+    let other = names.iter().find(|other| other.eq_ignore_ascii_case(name) && *other != name)?;
+    Some(Error::AccessDenied(format!(
+        "there is a store `{other}`, which some file systems cannot tell from `{name}`"
+    )))
+}
+
+/// Whether a store can have this name: as a component's, and none that looks like a file of a store.
+fn is_valid(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let is_ours = |name: &[u8]| name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"snapshot_"));
+    (1..=128).contains(&name.len()) && name.bytes().all(is_allowed) && !is_ours(name.as_bytes())
+}
