@@ -137,21 +137,31 @@ fn every_test_that_the_documents_name_exists() {
     }
 }
 
-/// The README's part of the benchmark is of the same run as the whole, and as the chart.
+/// The README's chart and the table are of the same run.
 #[test]
-fn the_speed_in_the_readme_is_what_the_benchmark_wrote() {
+fn the_chart_of_the_readme_and_the_table_are_of_one_run() {
     let readme = readme();
-    let (_, part) = readme.split_once("<!-- speed -->\n").expect("the part is marked");
-    let (part, _) = part.split_once("<!-- /speed -->").expect("its end is marked");
-    let written = |name: &str| fs::read_to_string(root().join("tests/benches").join(name)).unwrap();
-    let whole = written("speed.md");
-    assert!(part.lines().filter(|line| line.starts_with("| ")).count() > 20, "{part}");
-    for line in part.lines() {
-        assert!(whole.lines().any(|found| found == line), "it is not in tests/benches/speed.md: {line}");
+    let written = |name: &str| {
+        assert!(readme.contains(&format!("(tests/benches/{name})")), "the README shows {name}");
+        fs::read_to_string(root().join("tests/benches").join(name)).unwrap()
+    };
+    let (table, chart) = (written("speed.md"), written("speed.svg"));
+    let place = table.lines().last().unwrap();
+    assert!(place.starts_with("Measured "), "{place}");
+    for word in place.replace('`', "").split(' ') {
+        assert!(chart.contains(word), "{word}");
     }
-    let place = whole.lines().last().unwrap();
-    let date = place.split(' ').nth(1).unwrap();
-    assert!(place.starts_with("Measured ") && written("speed.svg").contains(date));
+    // Each time of the chart stands in the table.
+    let shown: Vec<&str> = chart.lines().filter(|line| line.contains(", beside ")).collect();
+    assert!(shown.len() > 12, "{shown:?}");
+    for line in shown {
+        let (_, words) = line.split_once("\">").unwrap();
+        let (ours, rest) = words.split_once(", beside ").unwrap();
+        let (other, against) = rest.split_once(" of ").unwrap();
+        let against = against.trim_end_matches("</text>");
+        let row = format!("| {ours} | {against} | {other} |");
+        assert!(table.contains(&row), "{row}");
+    }
 }
 
 /// The table of the proof has a row for each of its methods, and this store's columns are free of violations.

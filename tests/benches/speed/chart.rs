@@ -1,94 +1,77 @@
-//! The chart: each ratio on a logarithmic axis, beside its target.
+//! The chart: how much faster or slower than native, a line each, with the times.
 
 use std::fmt::Write;
 
-use crate::report::{Met, Report, Row};
+use crate::report::{Group, Report, Row, duration};
 
 const WIDTH: f64 = 980.0;
 /// The height of a row, and where the first one starts.
-const ROW: f64 = 20.0;
+const ROW: f64 = 22.0;
 const TOP: f64 = 64.0;
 /// Where the axis starts and ends.
-const LEFT: f64 = 590.0;
-const RIGHT: f64 = 920.0;
+const LEFT: f64 = 400.0;
+const RIGHT: f64 = 700.0;
 /// The ratios at both ends of the axis, and those that it names.
 const LEAST: f64 = 0.25;
-const MOST: f64 = 16.0;
-const NAMED: [f64; 7] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
+const MOST: f64 = 4.0;
+const NAMED: [(f64, &str); 5] =
+    [(0.25, "4 times as fast"), (0.5, ""), (1.0, "as native"), (2.0, ""), (4.0, "4 times as slow")];
 
 /// Colours that are told apart by all, on white and on black.
 const STYLE: &str = "
   text { font: 12px system-ui, sans-serif; fill: #24292f }
+  .head { font-weight: 600 }
   .small { font-size: 11px; fill: #57606a }
   .grid { stroke: #d0d7de }
   .one { stroke: #57606a }
-  .met { stroke: #0969da; fill: #0969da }
-  .missed { stroke: #bc4c00; fill: none }
-  .free { stroke: #6e7781; fill: #6e7781 }
-  .target { stroke: #24292f; stroke-width: 2 }
+  .faster { fill: #1a7f37 }
+  .slower { fill: #bc4c00 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
     .small { fill: #9198a1 }
     .grid { stroke: #3d444d }
     .one { stroke: #9198a1 }
-    .met { stroke: #58a6ff; fill: #58a6ff }
-    .missed { stroke: #f0883e; fill: none }
-    .free { stroke: #9198a1; fill: #9198a1 }
-    .target { stroke: #e6edf3 }
+    .faster { fill: #3fb950 }
+    .slower { fill: #f0883e }
   }";
 
 pub fn svg(report: &Report) -> String {
-    let rows: Vec<&Row> = report.rows.iter().filter(|row| row.ratio.median >= LEAST / 2.0).collect();
-    let bottom = TOP + ROW * rows.len() as f64;
+    let groups = [(Group::Create, "create"), (Group::Restore, "restore"), (Group::Other, "other")];
+    let shown = report.rows.iter().filter(|row| row.group.is_some()).count();
+    let bottom = TOP + ROW * (shown + groups.len()) as f64;
     let height = bottom + 48.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
-         aria-label=\"How many times as long the store takes as what it is compared with\">\n<style>{STYLE}\n</style>\n"
+         aria-label=\"How fast the store is beside native programs\">\n<style>{STYLE}\n</style>\n"
     );
     let mut add = |line: String| {
         let _ = writeln!(svg, "{line}");
     };
-    add(text(
-        8.0,
-        34.0,
-        "",
-        "work, state / what it is compared with; times as long (of rates: times as much)",
-    ));
-    add(text(
-        8.0,
-        16.0,
-        "small",
-        "● target met,  ◇ target not met,  gray: no target;  ┃ the target;  line: the middle half of the rounds",
-    ));
-    for ratio in NAMED {
+    add(text(8.0, 20.0, "head", "The store, in its sandbox, beside native programs"));
+    add(text(8.0, 38.0, "small", "To the left and green: the store is faster. To the right: it is slower."));
+    for (ratio, name) in NAMED {
         let class = if ratio == 1.0 { "one" } else { "grid" };
-        add(vertical(x(ratio), TOP - 8.0, bottom, class));
         add(format!(
-            "<text class=\"small\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{ratio}</text>",
+            "<line class=\"{class}\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{1:.1}\" y2=\"{bottom:.1}\"/>",
             x(ratio),
-            TOP - 14.0
+            TOP - 6.0
+        ));
+        add(format!(
+            "<text class=\"small\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>",
+            x(ratio),
+            TOP - 12.0
         ));
     }
-    for (index, row) in rows.iter().enumerate() {
-        let y = TOP + ROW * (index as f64 + 0.5);
-        add(text(8.0, y + 4.0, "", &format!("{}, {} / {}", row.work, row.state, row.against)));
-        let (ratio, class) = (row.ratio, class(row));
-        add(format!(
-            "<line class=\"{class}\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
-            x(ratio.low),
-            x(ratio.high)
-        ));
-        if let Some(target) = row.target {
-            add(vertical(x(target.value()), y - 7.0, y + 7.0, "target"));
+    let mut y = TOP;
+    for (group, name) in groups {
+        add(text(8.0, y + 15.0, "head", name));
+        y += ROW;
+        for row in report.rows.iter().filter(|row| row.group == Some(group)) {
+            add(text(8.0, y + 15.0, "", &format!("{}, {}", row.work, row.state)));
+            add(bar(row, y));
+            add(text(RIGHT + 46.0, y + 15.0, "", &compared(row)));
+            y += ROW;
         }
-        add(mark(x(ratio.median), y, class));
-        add(text(RIGHT + 12.0, y + 4.0, "", &format!("{:.2}", ratio.median)));
-        let against = format!("<title>{} against {}: {:.2}</title>", row.work, row.against, ratio.median);
-        add(format!(
-            "<rect fill=\"transparent\" x=\"0\" y=\"{:.1}\" width=\"{WIDTH}\" height=\"{ROW}\">{}</rect>",
-            y - ROW / 2.0,
-            against.replace('`', "")
-        ));
     }
     for (line, words) in wrapped(&report.place).into_iter().enumerate() {
         add(text(8.0, bottom + 20.0 + 14.0 * line as f64, "small", &words));
@@ -96,36 +79,32 @@ pub fn svg(report: &Report) -> String {
     svg + "</svg>\n"
 }
 
-fn class(row: &Row) -> &'static str {
-    match row.target {
-        None => "free",
-        Some(target) => match target.is_met(row.ratio) {
-            Met::Mostly => "met",
-            Met::ByTheMedian | Met::Not => "missed",
-        },
+/// From as fast as native to as fast as it is.
+fn bar(row: &Row, y: f64) -> String {
+    let (from, to) = (x(1.0), x(row.ratio.median));
+    let class = if row.ratio.median <= 1.0 { "faster" } else { "slower" };
+    format!(
+        "<rect class=\"{class}\" x=\"{:.1}\" width=\"{:.1}\" y=\"{:.1}\" height=\"{:.1}\" rx=\"2\"/>",
+        from.min(to),
+        (from - to).abs().max(2.0),
+        y + 4.0,
+        ROW - 8.0
+    )
+}
+
+/// The times, or how many times as much.
+fn compared(row: &Row) -> String {
+    match row.times {
+        Some([ours, other]) => {
+            format!("{}, beside {} of {}", duration(ours), duration(other), row.against)
+        }
+        None => format!("{:.2} times as long as {}", row.ratio.median, row.against),
     }
 }
 
 fn x(ratio: f64) -> f64 {
     let place = (ratio.clamp(LEAST, MOST) / LEAST).ln() / (MOST / LEAST).ln();
     LEFT + place * (RIGHT - LEFT)
-}
-
-fn mark(x: f64, y: f64, class: &str) -> String {
-    match class {
-        "missed" => format!(
-            "<path class=\"missed\" stroke-width=\"2\" d=\"M{:.1} {y:.1}L{x:.1} {:.1}L{:.1} {y:.1}L{x:.1} {:.1}Z\"/>",
-            x - 5.0,
-            y - 5.0,
-            x + 5.0,
-            y + 5.0
-        ),
-        _ => format!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>"),
-    }
-}
-
-fn vertical(x: f64, top: f64, bottom: f64, class: &str) -> String {
-    format!("<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\"/>")
 }
 
 fn text(x: f64, y: f64, class: &str, words: &str) -> String {

@@ -5,7 +5,7 @@
 //! rounds, with a quarter of them below and above what follows in brackets.
 //!
 //! - `MINISNAP_JSON_DATA=FOLDER` formats and stores that folder's .json files as well.
-//! - `-- --write` also writes `tests/benches/speed.md` and `speed.svg`, and the README's table.
+//! - `-- --write` also writes `tests/benches/speed.md` and `speed.svg`.
 //! - `-- TOPIC ...` measures some topics only: `snapshots`, `formatting`, `consumers`, `processes`, `threads`, `memory`.
 
 mod chart;
@@ -43,18 +43,6 @@ fn main() {
         let report = Report::new(rows);
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
         fs::write(format!("{folder}/speed.md"), report.to_markdown()).expect("written");
-        write_into_readme(&report);
         fs::write(format!("{folder}/speed.svg"), chart::svg(&report)).expect("written");
     }
-}
-
-/// Puts the table between its marks.
-fn write_into_readme(report: &Report) {
-    const MARKS: [&str; 2] = ["<!-- speed -->\n", "<!-- /speed -->"];
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let readme = fs::read_to_string(path).expect("there is a README");
-    let (before, rest) = readme.split_once(MARKS[0]).expect("the table's start is marked");
-    let (_, after) = rest.split_once(MARKS[1]).expect("the table's end is marked");
-    let table = report.to_summary() + "\n" + &report.place + "\n";
-    fs::write(path, [before, MARKS[0], &table, MARKS[1], after].concat()).expect("written");
 }

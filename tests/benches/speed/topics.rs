@@ -16,7 +16,7 @@ use minisnap_tests::{NATIVE_0_1_3, binary};
 use crate::composed::Composed;
 use crate::contest::{Contest, Spread, Times, timed};
 use crate::native::Floor;
-use crate::report::{Row, Target};
+use crate::report::{Group, Row};
 use crate::snapshots;
 
 /// A name, and what measures it.
@@ -42,11 +42,10 @@ pub fn row(
     (work, name): (&'static str, &str),
     (against, other): (&'static str, &str),
     state: &str,
-    target: Option<Target>,
 ) -> Row {
-    let (time, ratio) = (Some(times.of(name)), times.ratio(name, other));
-    let is_shown = target.is_some() && state != "16 MiB" && !state.ends_with(".json");
-    Row { work, state: state.to_owned(), against, time, ratio, target, is_shown }
+    let ratio = times.ratio(name, other);
+    let times = Some([times.of(name).median, times.of(other).median]);
+    Row { work, state: state.to_owned(), against, times, ratio, group: None }
 }
 
 pub fn open(minisnap: &Minisnap, dir: PathBuf, layout: Layout) -> RefCell<Store> {
@@ -105,7 +104,7 @@ fn formatting() -> Vec<Row> {
         });
         let times = contest.run(root.path(), 40);
         let against = ("native serde_json, transcoding", "native");
-        rows.push(row(&times, ("formatting", "wasm"), against, &name, Some(Target::AtMost(0.5))));
+        rows.push(row(&times, ("formatting", "wasm"), against, &name).shown(Group::Other));
     }
     rows
 }
@@ -134,17 +133,15 @@ fn consumers() -> Vec<Row> {
         let name = &size_name(size);
         let linked = ("a consumer's create, linked", "linked");
         let direct = ("the host's create", "direct");
-        let target = (size == LARGE).then_some(Target::AtMost(1.15));
         rows.extend([
-            row(&times, linked, direct, name, target),
-            row(&times, ("a consumer's create, composed", "composed"), direct, name, None),
-            row(&times, linked, ("a file of its own through WASI, one sync", "own file"), name, None),
+            row(&times, linked, direct, name),
+            row(&times, ("a consumer's create, composed", "composed"), direct, name),
+            row(&times, linked, ("a file of its own through WASI, one sync", "own file"), name),
             row(
                 &times,
                 ("wasi:keyvalue `set`, in memory", "set"),
                 ("a consumer's create, linked", "linked"),
                 name,
-                None,
             ),
         ]);
     }
@@ -178,7 +175,35 @@ fn processes() -> Vec<Row> {
     let times = contest.run(root.path(), 60);
     let (ours, native) =
         (("`minisnap restore`, a process", "minisnap"), ("a program with native 0.1.3", "native"));
-    vec![row(&times, ours, native, &size_name(SMALL), Some(Target::AtMost(3.0)))]
+    let mut rows = vec![row(&times, ours, native, &size_name(SMALL)).shown(Group::Other)];
+    rows.extend(histories());
+    rows
+}
+
+/// A create by a process that knows nothing of the generations that are there.
+fn histories() -> Vec<Row> {
+    const SIZE: usize = 64 << 20;
+    let root = tempfile::tempdir().expect("a folder");
+    let file = root.path().join("state.json");
+    fs::write(&file, serde_json::to_string(&state(SIZE)).expect("JSON")).expect("written");
+    let create = |dir: &str, seq: u64| {
+        let mut command = Command::new(binary());
+        command.arg("create").arg(root.path().join(dir)).args(["--layout", "numbered", "--seq"]);
+        command.arg(seq.to_string()).arg(&file).env("XDG_CACHE_HOME", root.path().join("caches"));
+        assert!(command.status().expect("it runs").success());
+    };
+    (1..=5).for_each(|seq| create("full", seq));
+    let mut contest = Contest::new();
+    contest.add_timed("full", |round| create("full", 5 + round));
+    contest.add("new", |round| {
+        let dir = format!("new-{round}");
+        let time = timed(|| create(&dir, 1));
+        fs::remove_dir_all(root.path().join(dir)).expect("removed");
+        time
+    });
+    let times = contest.run(root.path(), 6);
+    let full = ("`minisnap create`, a process, where 5 generations are kept", "full");
+    vec![row(&times, full, ("the same in a new directory", "new"), &size_name(SIZE))]
 }
 
 /// Snapshots of each thread and round.
@@ -238,19 +263,17 @@ fn threads() -> Vec<Row> {
             work: "snapshots a second, 2 busy consumers",
             state: name.clone(),
             against: one,
-            time: None,
+            times: None,
             ratio: times.ratio("one", "two"),
-            target: Some(Target::AtLeast(1.7)),
-            is_shown: true,
+            group: None,
         });
         rows.push(Row {
             work: "the same files written a second, 2 threads",
             state: name,
             against: one,
-            time: None,
+            times: None,
             ratio: times.ratio("written by one", "written by two"),
-            target: None,
-            is_shown: true,
+            group: None,
         });
     }
     rows
@@ -267,10 +290,9 @@ fn memory() -> Vec<Row> {
             work: "the component's memory during a create of one text",
             state: size_name(size),
             against: "the state",
-            time: None,
+            times: None,
             ratio: Spread { low: ratio, median: ratio, high: ratio },
-            target: Some(Target::AtMost((text.len() + (4 << 20)) as f64 / text.len() as f64)),
-            is_shown: true,
+            group: None,
         });
     }
     rows
