@@ -307,9 +307,12 @@ fn a_directory_that_is_full_to_its_limit_costs_nobody_else_anything() {
 #[test]
 fn of_100_000_writers_one_is_given_and_of_readers_a_limited_number() {
     let mut scene = Scene::new(Layout::Pair);
-    // Handles of stores are numbers of names, of which there are only so many.
+    // Handles of stores are numbers of names, of which only so many are open; those that are dropped do not count.
     let ended = scene.attack(scene.grant().stores(1), &["names", "100000"]);
     assert_eq!(ended.printed, "names: 1001 of 100000, then busy\n");
+    drop(ended);
+    let ended = scene.attack(scene.grant().stores(1), &["dropped-names", "10000"]);
+    assert_eq!(ended.printed, "dropped-names: 10000 of 10000, then nothing\n");
     drop(ended);
     let ended = scene.attack(scene.grant(), &["stores", "10000"]);
     assert_eq!(ended.printed, "stores: 10000 of 10000, then nothing\n");

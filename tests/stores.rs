@@ -292,6 +292,25 @@ fn a_named_store_is_busy_while_its_parent_is_held_and_the_other_way_round() {
     drop(both);
 }
 
+/// By a bind mount, say, where the parent is another one.
+#[cfg(unix)]
+#[test]
+fn a_named_store_that_somebody_else_has_locked_is_busy_and_no_other_is() {
+    let root = scratch();
+    let dir = root.path().join("agents");
+    let grant = Grant::new(&dir).stores(2);
+    drop(verbs(grant.clone(), &["in", "a", "create", "1", "1", "in", "b", "create", "1", "1"]));
+    let locked = fs::File::open(dir.join("a")).unwrap();
+    locked.lock().unwrap();
+    let script = [
+        "in", "a", "create", "2", "2", "stream", "2", "1", "2", "restore", "in", "b", "create", "2", "2",
+        "in", "", "create", "1", "1",
+    ];
+    assert_printed(&verbs(grant.clone(), &script), &["busy", "busy", "1 1", "ok", "ok"]);
+    drop(locked);
+    assert_printed(&verbs(grant, &["in", "a", "create", "2", "2"]), &["ok"]);
+}
+
 /// Other users can read neither the state of an agent, nor lock its store.
 #[cfg(unix)]
 #[test]

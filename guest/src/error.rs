@@ -53,6 +53,17 @@ impl Error {
         Error::Busy("the snapshot was rewritten faster than it could be read: try again".to_owned())
     }
 
+    /// The same of a commit that may have happened.
+    #[cold]
+    pub(crate) fn in_doubt(self) -> Error {
+        match self {
+            Error::InDoubt(_) => self,
+            error => Error::InDoubt(format!(
+                "{error}; whether the new snapshot is in place is not known: create it again"
+            )),
+        }
+    }
+
     /// The same after the commit point, from where nothing is undone.
     #[cold]
     pub(crate) fn after_commit(self) -> Error {

@@ -227,12 +227,7 @@ pub fn commit<D: Dir>(dir: &D, from: &str, to: &str) -> std::result::Result<(), 
         let error = Error::io("rename", from, &error);
         match Place::look(dir, from) {
             Ok(place) if !place.is_empty() => (error, false),
-            _ => (
-                Error::InDoubt(format!(
-                    "{error}; whether the new snapshot is in place is not known: create it again"
-                )),
-                true,
-            ),
+            _ => (error.in_doubt(), true),
         }
     })
 }

@@ -198,6 +198,20 @@ impl Known {
         self.0.borrow_mut().retain(|known| contents.has(known.seq));
     }
 
+    /// Whether a generation counts as sound beside a newer one that is: of one that is not known, only whether it starts and
+    /// ends as this store writes them, so that a process that knows none does not read all that is kept. Another
+    /// program's is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub fn glance<D: Dir>(&self, dir: &D, seq: u64) -> Result<Condition> {
+        if self.get(seq).is_none() && read::is_ours(dir, seq) {
+            return Ok(Condition::Sound);
+        }
+        self.check(dir, seq)
+    }
+
     /// Whether a generation is sound; reads it, unless that is known.
     ///
     /// # Errors
@@ -272,7 +286,7 @@ pub fn prune<D: Dir>(
         while sound < retention.keep
             && let Some(&seq) = older.next()
         {
-            match known.check(dir, seq) {
+            match known.glance(dir, seq) {
                 Ok(Condition::Sound) => sound += 1,
                 Ok(Condition::Damaged) => drop(set_aside(dir, seq)),
                 Ok(Condition::Gone) => {}

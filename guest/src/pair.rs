@@ -67,7 +67,7 @@ impl<D: Dir> Draft<D> {
             // What was not committed is undone: the record of it first, or nothing.
             self.undo.armed =
                 !may_be_done && remove_file(&self.dir, NEW_SUMS).is_ok() && sync_dir(&self.dir).is_ok();
-            return Err(error);
+            return Err(if self.undo.armed { error } else { error.in_doubt() });
         }
         move_into_place(&self.dir, &[NEW_STATE, NEW_SEQ]).map_err(Error::after_commit)?;
         // Without this sync, a power cut may take the new snapshot back.

@@ -69,6 +69,15 @@ fn a_named_store_is_made_durably_by_its_first_create() {
     let before = dir.log().len();
     create(&first, "1", 1).unwrap();
     assert_eq!(outer(&dir, before), ["make a/", "sync /"]);
+    // Also where the first try after that fails.
+    std::fs::remove_dir_all(tmp.path().join("a")).unwrap();
+    std::fs::create_dir(tmp.path().join("a")).unwrap();
+    std::fs::remove_dir(tmp.path().join("a")).unwrap();
+    assert_eq!(restored(&first), None);
+    std::fs::create_dir(tmp.path().join("a")).unwrap();
+    let before = dir.log().len();
+    create(&first, "1", 1).unwrap();
+    assert_eq!(outer(&dir, before), ["sync /"]);
 }
 
 /// The numbers that a power cut may leave now.
@@ -133,8 +142,18 @@ fn any_failed_operation_of_a_first_create_is_reported_and_the_next_one_works() {
         let operation = &dir.log()[at];
         // What is only removed in vain is no failure.
         assert!(result.is_err() || restored(&plain(tmp.path())) == Some(1), "{at}, {operation}");
+        let (log, before) = (dir.log(), dir.log().len());
         create(&failing, "2", 2).unwrap();
         assert_eq!(restored(&plain(tmp.path())), Some(2), "{at}, {operation}");
+        // The directory was made durable by whichever create came so far.
+        let made = log.iter().position(|line| line == "make a/").filter(|made| *made != at);
+        let is_synced =
+            made.is_some_and(|made| log[made..].contains(&"sync /".to_owned()) && operation != "sync /");
+        assert_eq!(
+            outer(&dir, before).contains(&"sync /".to_owned()),
+            !is_synced,
+            "{at}, {operation}: {log:?}"
+        );
     }
     assert!(tried > 20, "only {tried} operations were tried");
 }

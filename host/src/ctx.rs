@@ -33,15 +33,59 @@ pub struct SnapshotCtx {
     names: Names,
 }
 
-/// The names of the stores that were opened: a handle is the number of its name, so that any number of handles is open.
+/// The names of the stores that are open: a handle is the number of its name, so that any number of handles costs nothing.
 #[derive(Default)]
 struct Names {
     numbers: HashMap<Arc<str>, u32>,
-    names: Vec<Arc<str>>,
+    /// Each with the number of its handles; those without any are free.
+    open: Vec<(Arc<str>, usize)>,
+    free: Vec<u32>,
 }
 
-/// How many names may be opened beyond those of the stores that there may be.
+/// How many names may be open beyond those of the stores that there may be.
 const MAX_UNMADE: usize = 1000;
+
+impl Names {
+    /// The number of a name, with one more handle; `None` if `most` others are open.
+    fn open(&mut self, name: &str, most: usize) -> Option<u32> {
+        if let Some(&number) = self.numbers.get(name) {
+            self.open[number as usize].1 += 1;
+            return Some(number);
+        }
+        if self.numbers.len() >= most {
+            return None;
+        }
+        let name = Arc::<str>::from(name);
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.open[number as usize] = (name.clone(), 1);
+                number
+            }
+            None => {
+                self.open.push((name.clone(), 1));
+                u32::try_from(self.open.len() - 1).ok()?
+            }
+        };
+        self.numbers.insert(name, number);
+        Some(number)
+    }
+
+    fn close(&mut self, number: u32) {
+        let Some((name, handles)) = self.open.get_mut(number as usize).filter(|(_, handles)| *handles > 0)
+        else {
+            return;
+        };
+        *handles -= 1;
+        if *handles == 0 {
+            self.numbers.remove(name);
+            self.free.push(number);
+        }
+    }
+
+    fn get(&self, number: u32) -> Option<Arc<str>> {
+        self.open.get(number as usize).filter(|(_, handles)| *handles > 0).map(|(name, _)| name.clone())
+    }
+}
 
 /// Where the store is.
 enum Place {
@@ -88,28 +132,23 @@ impl SnapshotCtx {
         Ok(store)
     }
 
-    /// The number of a name that may be opened.
-    pub(crate) fn number_of(&mut self, name: &str) -> Result<u32> {
-        let most = self.look()?.grant().most_stores().saturating_add(MAX_UNMADE);
-        let Names { numbers, names } = &mut self.names;
-        if let Some(number) = numbers.get(name) {
-            return Ok(*number);
-        }
-        match u32::try_from(names.len()) {
-            Ok(number) if names.len() < most => {
-                let name = Arc::<str>::from(name);
-                numbers.insert(name.clone(), number);
-                names.push(name);
-                Ok(number)
-            }
-            _ => Err(Error::Busy(format!("{most} stores were opened, most of which were never made"))),
-        }
+    /// Opens the store of this name: the number of its handle.
+    pub(crate) fn open_name(&mut self, name: &str) -> Result<u32> {
+        let grant = self.look()?.grant();
+        grant.check_name(name)?;
+        let most = grant.most_stores().saturating_add(MAX_UNMADE);
+        let opened = self.names.open(name, most);
+        opened.ok_or_else(|| Error::Busy(format!("{most} stores are open: drop one first")))
+    }
+
+    /// Ends a handle.
+    pub(crate) fn close_name(&mut self, number: u32) {
+        self.names.close(number);
     }
 
     /// The name of this number.
     pub(crate) fn name_of(&self, number: u32) -> wasmtime::Result<Arc<str>> {
-        let name = self.names.names.get(number as usize).cloned();
-        name.ok_or_else(|| wasmtime::Error::msg("there is no such store"))
+        self.names.get(number).ok_or_else(|| wasmtime::Error::msg("there is no such store"))
     }
 
     /// Ends the readers and writers that the component has left open, and gives the store back, for another component.
@@ -241,7 +280,12 @@ impl SnapshotCtx {
                 ))));
             }
         };
-        let result = result.map_err(|_| panicked())?;
+        let Ok(result) = result else {
+            // It may have committed before.
+            return Ok(Err(Error::InDoubt(
+                "a call of the snapshot store panicked: restore the snapshot to see".to_owned(),
+            )));
+        };
         self.look()?;
         self.overdue = overdue && result.is_err();
         result

@@ -49,6 +49,8 @@ impl Grant {
     ///
     /// If there is no such directory, opening a store on it makes it, durably, and on Unix with the mode 0700; an existing
     /// one keeps its mode.
+    ///
+    /// While a store is open on it, the folder around it is held, too, and shared with others: a store there is [`Error::Busy`].
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Grant {
             dir: dir.into(),
@@ -238,7 +240,9 @@ impl Grant {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         let is_of_a_file = name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("snapshot_"));
         let is_valid = (1..=128).contains(&name.len()) && name.bytes().all(is_allowed) && !is_of_a_file;
-        if name.is_empty() || is_valid && self.stores > 0 {
+        if self.access == Access::Denied {
+            Err(self.denial())
+        } else if name.is_empty() || is_valid && self.stores > 0 {
             Ok(())
         } else if is_valid {
             Err(Error::AccessDenied(format!(
@@ -380,20 +384,23 @@ impl Held {
     }
 }
 
-/// Keeps whoever would write in the directory that this one is in from locking it, as a store of a name: unless other users
-/// may read it, who could keep this one out so. None of them has stores inside.
+/// Keeps whoever would write in the directory that this one is in, as a store of a name, from locking it. Who holds it
+/// keeps this one out, unless other users may read it: then it has no stores inside, and may be held by any of them.
 #[cfg(unix)]
 fn share_parent(dir: &File, path: &Path) -> Result<Option<File>> {
     use rustix::fs::{Mode, OFlags, openat};
+    use rustix::io::Errno;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // Not by its path, which may be a link's.
-    let Ok(parent) = openat(dir, "..", flags, Mode::empty()) else { return Ok(None) };
-    let parent = File::from(parent);
-    if is_readable_for_others(&parent)? {
-        return Ok(None);
-    }
+    let parent = match openat(dir, "..", flags, Mode::empty()) {
+        Ok(parent) => File::from(parent),
+        // Nor can this user hold it.
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(None),
+        Err(error) => return Err(Error::io("open the folder around", path, &error.into())),
+    };
     match parent.try_lock_shared() {
         Ok(()) => Ok(Some(parent)),
+        Err(TryLockError::WouldBlock) if is_readable_for_others(&parent)? => Ok(None),
         Err(TryLockError::WouldBlock) => Err(in_use(&parent, path.parent().unwrap_or(path))),
         Err(TryLockError::Error(error)) => Err(Error::io("lock the parent of", path, &error)),
     }
@@ -474,6 +481,34 @@ fn sync_file_system(dir: &Path) -> Result<()> {
 
 fn not_a_directory(dir: &Path) -> Error {
     Error::Io(format!("`{}` is not a directory: name the directory that holds the snapshot", dir.display()))
+}
+
+/// Locks the directory of a named store, unless it was not made yet, so that nobody writes there by another path; while
+/// this is open. The one that it is in is held.
+#[cfg(unix)]
+pub(crate) fn lock_named(path: &Path) -> Result<Option<File>> {
+    let dir = match File::open(path) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", path, &error)),
+    };
+    match dir.try_lock() {
+        Ok(()) => Ok(Some(dir)),
+        Err(TryLockError::WouldBlock) => Err(in_use(&dir, path)),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", path, &error)),
+    }
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "on Unix, it is locked")]
+pub(crate) fn lock_named(_: &Path) -> Result<Option<File>> {
+    Ok(None)
+}
+
+/// Whether a path still leads to this directory; where the system does not tell which it is, it does.
+pub(crate) fn leads_to(path: &Path, dir: &File) -> bool {
+    let identity = |metadata: io::Result<fs::Metadata>| metadata.ok().as_ref().map(Identity::of);
+    identity(fs::metadata(path)) == identity(dir.metadata())
 }
 
 /// The process that holds the lock on `dir`, as Linux lists it: one line a lock, with the process and, as

@@ -1,5 +1,6 @@
 //! One running instance of the store component, in a `wasmtime::Store` of its own.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +44,9 @@ pub(crate) struct Instance {
 /// A reader or writer that is open.
 pub(crate) struct Stream {
     pub(crate) resource: ResourceAny,
-    /// The name of its store.
+    /// The name of its store, whose directory is locked by a writer.
     pub(crate) name: String,
+    pub(crate) locked: Option<File>,
     /// The create or restore that it is.
     pub(crate) span: Span,
     /// How many bytes were given to a writer.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use wasmtime::component::ResourceAny;
 
-use crate::instance::Instance;
+use crate::instance::{Instance, Stream};
 
 /// Where a store keeps its instance between two calls, unless it was dropped since.
 #[derive(Clone, Default)]
@@ -21,10 +21,19 @@ impl Slot {
         *lock(&self.0) = Some(instance);
     }
 
-    /// The name of the store of a stream that is open in the instance that waits here.
-    pub(crate) fn name_of(&self, stream: ResourceAny) -> String {
-        let mut slot = lock(&self.0);
-        slot.as_mut().and_then(|instance| Some(instance.stream(stream)?.name.clone())).unwrap_or_default()
+    /// Looks at a stream that is open in the instance that waits here.
+    pub(crate) fn with_stream<R>(
+        &self,
+        stream: ResourceAny,
+        look: impl FnOnce(&mut Stream) -> R,
+    ) -> Option<R> {
+        lock(&self.0).as_mut()?.stream(stream).map(look)
+    }
+
+    /// Whether a writer of the store of this name is open in the instance that waits here.
+    pub(crate) fn has_writer(&self, name: &str) -> bool {
+        let is_writer = |stream: &Stream| stream.locked.is_some() && stream.name == name;
+        lock(&self.0).as_ref().is_some_and(|instance| instance.streams.iter().any(is_writer))
     }
 
     /// Whether an instance waits here that has streams open.

@@ -84,8 +84,7 @@ pub(crate) fn none_is_no_error<T>(result: Result<T, Error>) -> Result<Option<T>,
 
 impl wit::Host for SnapshotCtx {
     fn open(&mut self, name: String) -> Answer<Resource<ConsumerStore>> {
-        let opened = self.store().and_then(|store| store.open_name(&name));
-        answer(opened.and_then(|()| self.number_of(&name)).map(Resource::new_own))
+        answer(self.open_name(&name).map(Resource::new_own))
     }
 
     fn names(&mut self) -> Answer<Vec<String>> {
@@ -142,7 +141,8 @@ impl wit::HostStore for SnapshotCtx {
         self.reader_for_consumer(&this, Some(seq))
     }
 
-    fn drop(&mut self, _: Resource<ConsumerStore>) -> wasmtime::Result<()> {
+    fn drop(&mut self, this: Resource<ConsumerStore>) -> wasmtime::Result<()> {
+        self.close_name(this.rep());
         Ok(())
     }
 }

@@ -48,13 +48,13 @@ type This = Resource<ConsumerStore>;
 
 fn add_stores<T: SnapshotView + Send + 'static>(import: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     let store = ResourceType::host::<ConsumerStore>();
-    import.resource("store", store, |_, _| Ok(()))?;
-    import.func_wrap_async("open", |mut cx: StoreContextMut<'_, T>, (name,): (String,)| {
-        Box::new(async move {
-            let ctx = cx.data_mut().snapshots();
-            let opened = ctx.call(move |store| store.open_name(&name).map(|()| name)).await;
-            answer(opened.and_then(|name| ctx.number_of(&name)).map(Resource::<ConsumerStore>::new_own))
-        })
+    import.resource("store", store, |mut cx, number| {
+        cx.data_mut().snapshots().close_name(number);
+        Ok(())
+    })?;
+    import.func_wrap("open", |mut cx: StoreContextMut<'_, T>, (name,): (String,)| {
+        let opened = cx.data_mut().snapshots().open_name(&name);
+        answer(opened.map(Resource::<ConsumerStore>::new_own))
     })?;
     import.func_wrap_async("names", |mut cx: StoreContextMut<'_, T>, ()| {
         Box::new(async move { answer(cx.data_mut().snapshots().call(|store| store.names()).await) })

@@ -3,7 +3,8 @@
 mod streams;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use wasmtime::component::ResourceAny;
 use crate::calls::{Calls, Target};
 use crate::component::Minisnap;
 use crate::error::{Error, Result};
-use crate::grant::{Access, Grant, Held, Identity};
+use crate::grant::{Access, Grant, Held, Identity, leads_to, lock_named};
 use crate::instance::{Guest, Instance};
 use crate::instances::Slot;
 use crate::snapshot::{Info, Layout, Skipped, Snapshot};
@@ -92,14 +93,6 @@ impl Store {
         })
     }
 
-    /// Checks that a component may open the store of this name.
-    pub(crate) fn open_name(&mut self, name: &str) -> Result<()> {
-        if self.grant.access() == Access::Denied {
-            return Err(self.grant.denial());
-        }
-        self.grant.check_name(name)
-    }
-
     /// The names of the stores that were made, sorted, without the empty one.
     pub(crate) fn names(&mut self) -> Result<Vec<String>> {
         let names = self.with_instance("names", |instance| {
@@ -128,7 +121,7 @@ impl Store {
     ///
     /// [`Error::InvalidState`], [`Error::Stale`], [`Error::TooLarge`], [`Error::Corrupt`] if the stored number cannot
     /// be trusted, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`] while a component has a writer open,
-    /// [`Error::Io`], [`Error::Component`].
+    /// [`Error::Io`], [`Error::InDoubt`], [`Error::Component`].
     pub fn create_text(&mut self, state: &str, seq: u64) -> Result<()> {
         self.create_in("", state, seq)
     }
@@ -148,6 +141,7 @@ impl Store {
             }
             let span = store.span_of_create(name, seq).entered();
             span.record("bytes", state.len());
+            let _locked = store.lock(name)?;
             store.settle_first(name)?;
             let result =
                 store.call(name, "create", |guest, store, this| guest.call_create(store, this, state, seq));
@@ -360,6 +354,15 @@ impl Store {
         #[cfg(target_os = "linux")]
         crate::replaceable::check(&self.dir_of(name))?;
         Ok(())
+    }
+
+    /// Keeps everybody else from writing to the store of this name. Its own is held all the time.
+    pub(super) fn lock(&self, name: &str) -> Result<Option<File>> {
+        // Another writer of this store finds that one is open.
+        match name.is_empty() || self.instance.has_writer(name) {
+            true => Ok(None),
+            false => lock_named(&self.dir_of(name)),
+        }
     }
 
     /// The directory of the store of this name.
@@ -606,11 +609,21 @@ impl Store {
     }
 
     fn replaced(&self) -> Error {
-        Error::Io(format!(
-            "the directory `{}` was replaced by another: open it again",
-            self.grant.dir().display()
-        ))
+        replaced(self.grant.dir())
     }
+
+    /// Checks that the directory of a named store, which a writer has locked, still has its name.
+    pub(super) fn check_named(&self, name: &str, locked: Option<&File>) -> Result<()> {
+        let dir = self.dir_of(name);
+        match locked {
+            Some(locked) if !leads_to(&dir, locked) => Err(replaced(&dir)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn replaced(dir: &Path) -> Error {
+    Error::Io(format!("the directory `{}` was replaced by another: open it again", dir.display()))
 }
 
 impl Drop for Store {

@@ -58,7 +58,7 @@ impl<'s> Writer<'s> {
     ///
     /// # Errors
     ///
-    /// As [`write_chunk`](Self::write_chunk).
+    /// As [`write_chunk`](Self::write_chunk), and [`Error::InDoubt`].
     pub fn commit(mut self) -> Result<()> {
         self.hand_on()?;
         self.committed = true;

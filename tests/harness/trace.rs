@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use crate::{Done, run};
@@ -192,9 +192,15 @@ impl Reader {
     }
 
     fn relative(&self, path: &Path) -> Option<String> {
-        // Without `.` and a slash at the end, as `components` has it.
-        let path: PathBuf = path.components().collect();
-        assert!(path.to_str().is_none_or(|path| !path.contains("..")), "{}", path.display());
+        // Without `.` and a slash at the end, as `components` has it; no directory is a link.
+        let mut real = PathBuf::new();
+        for part in path.components() {
+            match part {
+                Component::ParentDir => assert!(real.pop(), "{}", path.display()),
+                part => real.push(part),
+            }
+        }
+        let path = real;
         let path = path.strip_prefix(&self.root).ok()?.to_str()?.trim_end_matches(" (deleted)");
         Some(path.to_owned())
     }

@@ -148,7 +148,8 @@ impl SnapStore {
     /// # Errors
     ///
     /// [`Error::InvalidState`], [`Error::Stale`], [`Error::TooLarge`], [`Error::Corrupt`] if the stored number cannot
-    /// be trusted, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`] while a writer is open, [`Error::Io`].
+    /// be trusted, [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`] while a writer is open, [`Error::Io`],
+    /// [`Error::InDoubt`].
     pub fn create_text(&self, state: &str, seq: u64) -> Result<()> {
         Ok(self.opened()?.create(state, seq)?)
     }

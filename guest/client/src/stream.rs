@@ -37,7 +37,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// As [`write_chunk`](Self::write_chunk).
+    /// As [`write_chunk`](Self::write_chunk), and [`Error::InDoubt`].
     pub fn commit(self) -> Result<()> {
         Ok(wit::SnapshotWriter::commit(self.0)?)
     }

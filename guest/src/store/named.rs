@@ -29,15 +29,15 @@ pub struct Stores<D> {
     most: u32,
     /// Of those that were there, what their handles have in common; sorted by name.
     others: RefCell<Vec<(String, Rc<Shared>)>>,
-    /// The names that were there when one was made last; nobody else makes any.
-    names: RefCell<Vec<String>>,
+    /// The names of what may be stores, as they were listed last.
+    listed: RefCell<Vec<String>>,
 }
 
 impl<D: Dir> Stores<D> {
     /// The stores of a component whose own one is in `dir`, and `most` others inside of it, with these settings each.
     pub fn new(dir: D, settings: Settings, most: u32) -> Self {
         let own = Store::new(dir).with_settings(settings);
-        Stores { own, most, others: RefCell::default(), names: RefCell::default() }
+        Stores { own, most, others: RefCell::default(), listed: RefCell::default() }
     }
 
     /// Refuses a name that no store can have, and one that the grant does not allow.
@@ -88,12 +88,12 @@ impl<D: Dir> Stores<D> {
         if name.is_empty() {
             return Ok(self.own.clone());
         }
-        let (dir, is_new) = match self.open(name)? {
-            Some(dir) => (dir, false),
-            None => (self.make(name)?, true),
+        let dir = match self.open(name)? {
+            Some(dir) => dir,
+            None => self.make(name)?,
         };
         let shared = self.shared(name);
-        if is_new || !shared.is_made.get() {
+        if !shared.is_made.get() {
             // Without this sync, a power cut may take the directory and all that is acknowledged there. One that is there
             // already was made by a process that may have been killed before it.
             sync_dir(&self.own.dir)?;
@@ -113,9 +113,10 @@ impl<D: Dir> Stores<D> {
         }
         // By a heap, which is less code than a sort.
         let mut names = BinaryHeap::new();
-        for name in files::list(&self.own.dir)?.names {
-            if is_valid(&name) && Place::look(&self.own.dir, &*name)?.is_dir() {
-                names.push(name);
+        self.list()?;
+        for name in self.listed.borrow().iter() {
+            if Place::look(&self.own.dir, name.as_str())?.is_dir() {
+                names.push(name.clone());
             }
         }
         Ok(names.into_sorted_vec())
@@ -139,14 +140,17 @@ impl<D: Dir> Stores<D> {
     fn open(&self, name: &str) -> Result<Option<D>> {
         let dir = match files::retry(|| self.own.dir.dir(name)) {
             Ok(dir) => dir,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // What was known is not of the next directory of this name.
+                self.others.borrow_mut().retain(|(other, _)| other != name);
+                return Ok(None);
+            }
             Err(error) => return Err(Error::io("open", name, &error)),
         };
-        let mut names = self.names.borrow_mut();
-        if !names.iter().any(|other| other == name) {
-            *names = self.names()?;
+        if !self.listed.borrow().iter().any(|other| other == name) {
+            self.list()?;
         }
-        match other_case(&names, name) {
+        match self.other_case(name)? {
             // A file system that does not tell the two apart has opened the other one.
             Some(refused) => Err(refused),
             None => Ok(Some(dir)),
@@ -154,36 +158,55 @@ impl<D: Dir> Stores<D> {
     }
 
     fn make(&self, name: &str) -> Result<D> {
-        let refused = |names: &[String]| match other_case(names, name) {
-            None if names.len() >= self.most as usize => Some(Error::AccessDenied(format!(
-                "no store `{name}` can be made: {} are granted, and there are as many",
-                self.most
-            ))),
-            refused => refused,
-        };
-        let mut names = self.names.borrow_mut();
         // Since they were listed, one may have been removed.
-        if names.is_empty() || refused(&names).is_some() {
-            *names = self.names()?;
-        }
-        if let Some(refused) = refused(&names) {
-            return Err(refused);
+        if self.listed.borrow().is_empty() || self.refused(name)?.is_some() {
+            self.list()?;
+            if let Some(refused) = self.refused(name)? {
+                return Err(refused);
+            }
         }
         let failed = |error| Error::io("make the directory", name, &error);
         self.own.dir.make_dir(name).map_err(failed)?;
-        if !names.iter().any(|other| other == name) {
-            names.push(name.to_owned());
-        }
+        self.listed.borrow_mut().push(name.to_owned());
         self.own.dir.dir(name).map_err(failed)
     }
-}
 
-/// Refuses a name that differs from that of another store in case only.
-fn other_case(names: &[String], name: &str) -> Option<Error> {
-    let other = names.iter().find(|other| other.eq_ignore_ascii_case(name) && *other != name)?;
-    Some(Error::AccessDenied(format!(
-        "there is a store `{other}`, which some file systems cannot tell from `{name}`"
-    )))
+    /// Why a store of this name may not be made.
+    fn refused(&self, name: &str) -> Result<Option<Error>> {
+        let most = self.most as usize;
+        // Not each of those that are listed must be a store.
+        if self.listed.borrow().len() >= most && self.names()?.len() >= most {
+            return Ok(Some(Error::AccessDenied(format!(
+                "no store `{name}` can be made: {most} are granted, and there are as many"
+            ))));
+        }
+        self.other_case(name)
+    }
+
+    /// Refuses a name that differs from that of another store in case only.
+    fn other_case(&self, name: &str) -> Result<Option<Error>> {
+        for other in self.listed.borrow().iter() {
+            let is_other = other.eq_ignore_ascii_case(name) && other != name;
+            if is_other && Place::look(&self.own.dir, other.as_str())?.is_dir() {
+                return Ok(Some(Error::AccessDenied(format!(
+                    "there is a store `{other}`, which some file systems cannot tell from `{name}`"
+                ))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lists what may be stores, by their names.
+    fn list(&self) -> Result<()> {
+        let listing = files::list(&self.own.dir)?;
+        if let Some(error) = listing.nameless {
+            return Err(Error::io("list", ".", &error));
+        }
+        let mut names = listing.names;
+        names.retain(|name| is_valid(name));
+        *self.listed.borrow_mut() = names;
+        Ok(())
+    }
 }
 
 /// Whether a store can have this name: as a component's, and none that looks like a file of a store.

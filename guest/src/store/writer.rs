@@ -212,7 +212,7 @@ impl<D: Dir> Store<D> {
         // Nothing removes the newest, nor what is being read; the others can make room.
         let mut stays = self.shared.reading.borrow().clone();
         for &seq in &contents.generations {
-            match self.shared.known.check(&self.dir, seq)? {
+            match self.shared.known.glance(&self.dir, seq)? {
                 Condition::Sound | Condition::Unreadable(_) => {
                     stays.push(seq);
                     break;

@@ -16,11 +16,19 @@ impl Store {
         let span = self.span_of_create(name, seq);
         let _within = span.enter();
         self.in_one_turn(|store| {
+            let locked = store.lock(name)?;
             store.settle_first(name)?;
             let result = store.open_stream(name, "open-writer", &span, |guest, store, this| {
                 Ok(guest.call_open_writer(store, this, seq)?.map(Some))
             });
-            store.explain(result)
+            let handle = store.explain(result)?;
+            // It may have made the directory.
+            let locked = match locked {
+                None => store.lock(name).inspect_err(|_| store.end(handle))?,
+                locked => locked,
+            };
+            store.instance.with_stream(handle.stream, |stream| stream.locked = locked);
+            Ok(handle)
         })
     }
 
@@ -70,7 +78,7 @@ impl Store {
             let opened = instance.call(name, open);
             if let Ok(Ok(Some(resource))) = &opened {
                 let (name, span) = (name.to_owned(), span.clone());
-                instance.streams.push(Stream { resource: *resource, name, span, given: 0 });
+                instance.streams.push(Stream { resource: *resource, name, locked: None, span, given: 0 });
             }
             opened
         })?;
@@ -100,11 +108,20 @@ impl Store {
     pub(crate) fn commit(&mut self, handle: Handle) -> Result<()> {
         self.in_one_turn_or_disown(handle, |store| {
             // What was written lies in the directory that the instance has open.
-            let name = store.instance.name_of(handle.stream);
-            if let Err(error) = store.dir().and_then(|_| store.check_replaceable(&name)) {
-                store.end(handle);
-                return Err(error);
-            }
+            let checked = store.dir().and_then(|_| {
+                let named = |stream: &mut Stream| (stream.name.clone(), stream.locked.take());
+                let (name, locked) = store.instance.with_stream(handle.stream, named).unwrap_or_default();
+                store.check_named(&name, locked.as_ref())?;
+                store.check_replaceable(&name).map(|()| locked)
+            });
+            // Until the end, it is locked.
+            let _locked = match checked {
+                Ok(locked) => locked,
+                Err(error) => {
+                    store.end(handle);
+                    return Err(error);
+                }
+            };
             let result = store.call_stream(handle, "commit", |instance| {
                 if let Some(stream) = instance.stream(handle.stream) {
                     stream.span.record("bytes", stream.given);

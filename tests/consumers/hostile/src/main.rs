@@ -29,11 +29,15 @@ fn main() {
             "writers" => count(number(), || store()?.open_writer(u64::MAX).map(std::mem::forget)),
             "readers" => count(number(), || store()?.open_reader().map(std::mem::forget)),
             "stores" => count(number(), || store().map(std::mem::forget)),
-            "names" => {
+            "names" | "dropped-names" => {
                 let mut made = 0;
                 count(number(), || {
                     made += 1;
-                    open(&format!("name-{made}")).map(drop)
+                    let store = open(&format!("name-{made}"))?;
+                    if attack == "names" {
+                        std::mem::forget(store);
+                    }
+                    Ok(())
                 })
             }
             // A store of a name that could lead elsewhere.
