@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::report::{Group, Report, Row, duration};
 
-const WIDTH: f64 = 980.0;
+const WIDTH: f64 = 1120.0;
 /// The height of a row, and where the first one starts.
 const ROW: f64 = 22.0;
 const TOP: f64 = 64.0;
