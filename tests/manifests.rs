@@ -323,7 +323,7 @@ fn the_grants_file_decides_over_access_and_limits() {
         "{}",
         banned.stderr
     );
-    assert!(banned.stderr.contains("minisnap.toml:17:"), "{}", banned.stderr);
+    assert!(banned.stderr.contains("minisnap.toml:18:"), "{}", banned.stderr);
     assert!(!place.path("state/banned").exists());
 
     let reader = ["create", "2", "2", "restore"];

@@ -32,7 +32,12 @@ fn a_state_may_be_cut_anywhere() {
                 writer.write_chunk(chunk).unwrap();
             }
             writer.commit().unwrap();
-            assert_eq!(store.restore_text().unwrap(), expected, "chunks of {size} bytes");
+            let restored = store.restore_text().unwrap();
+            assert_eq!(
+                (&restored.state, restored.seq),
+                (&expected.state, expected.seq),
+                "chunks of {size} bytes"
+            );
 
             let mut reader = store.open_reader().unwrap();
             assert_eq!(reader.info().size, expected.state.len() as u64);

@@ -138,7 +138,11 @@ pub fn set_aside<D: Dir>(dir: &D, seq: u64) -> Result<()> {
 /// The generations that were written or read whole, and were sound then. They are taken for sound as long as their
 /// files are the same by size and time.
 #[derive(Debug, Default)]
-pub struct Known(RefCell<Vec<Sound>>);
+pub struct Known {
+    sound: RefCell<Vec<Sound>>,
+    /// Those that were damaged when they were read.
+    damaged: RefCell<Vec<u64>>,
+}
 
 /// A generation that was found sound. They are sorted, the newest first.
 #[derive(Debug, Clone, Copy)]
@@ -164,7 +168,8 @@ pub enum Condition {
 impl Known {
     /// Remembers that a generation is sound, and whether its sum vouches for it.
     pub fn insert(&self, seq: u64, entry: Entry, verified: bool) {
-        let (found, mut all) = (self.find(seq), self.0.borrow_mut());
+        self.damaged.borrow_mut().retain(|damaged| *damaged != seq);
+        let (found, mut all) = (self.find(seq), self.sound.borrow_mut());
         let sound = Sound { seq, entry, verified };
         match found {
             Ok(at) => all[at] = sound,
@@ -174,11 +179,11 @@ impl Known {
 
     /// Where a generation is, or would be.
     fn find(&self, seq: u64) -> std::result::Result<usize, usize> {
-        self.0.borrow().binary_search_by(|known| seq.cmp(&known.seq))
+        self.sound.borrow().binary_search_by(|known| seq.cmp(&known.seq))
     }
 
     fn get(&self, seq: u64) -> Option<Sound> {
-        self.find(seq).ok().map(|at| self.0.borrow()[at])
+        self.find(seq).ok().map(|at| self.sound.borrow()[at])
     }
 
     /// Whether this store wrote a generation, by its last line; not whether it is sound.
@@ -186,16 +191,24 @@ impl Known {
         self.get(seq).map_or_else(|| read::is_ours(dir, seq), |known| known.verified)
     }
 
-    /// Forgets a generation, which is not there any more or was found damaged.
+    /// Forgets a generation, of which another may be there now.
     pub fn remove(&self, seq: u64) {
         if let Ok(at) = self.find(seq) {
-            self.0.borrow_mut().remove(at);
+            self.sound.borrow_mut().remove(at);
         }
+        self.damaged.borrow_mut().retain(|damaged| *damaged != seq);
+    }
+
+    /// Remembers that a generation was damaged when it was read.
+    pub fn insert_damaged(&self, seq: u64) {
+        self.remove(seq);
+        self.damaged.borrow_mut().push(seq);
     }
 
     /// Forgets all that a directory does not hold any more.
     pub fn retain(&self, contents: &Contents) {
-        self.0.borrow_mut().retain(|known| contents.has(known.seq));
+        self.sound.borrow_mut().retain(|known| contents.has(known.seq));
+        self.damaged.borrow_mut().retain(|seq| contents.has(*seq));
     }
 
     /// Whether a generation counts as sound beside a newer one that is: of one that is not known, only whether it starts and
@@ -206,7 +219,8 @@ impl Known {
     ///
     /// As [`check`](Self::check).
     pub fn glance<D: Dir>(&self, dir: &D, seq: u64) -> Result<Condition> {
-        if self.get(seq).is_none() && read::is_ours(dir, seq) {
+        let is_known = self.get(seq).is_some() || self.damaged.borrow().contains(&seq);
+        if !is_known && read::is_ours(dir, seq) {
             return Ok(Condition::Sound);
         }
         self.check(dir, seq)
@@ -239,7 +253,10 @@ impl Known {
                 self.insert(seq, found.entry, found.verified);
                 Condition::Sound
             }
-            Generation::Damaged(_) => Condition::Damaged,
+            Generation::Damaged(_) => {
+                self.insert_damaged(seq);
+                Condition::Damaged
+            }
             Generation::Unreadable(error) => Condition::Unreadable(error),
             Generation::Gone => Condition::Gone,
         })

@@ -308,7 +308,7 @@ impl<D: Dir> Store<D> {
             match numbered::read::read(&self.dir, seq, State::Sum)? {
                 Generation::Sound(found) => infos.push(self.sound(found).info),
                 Generation::Damaged(numbered::read::Damage { problem, entry }) => {
-                    self.shared.known.remove(seq);
+                    self.shared.known.insert_damaged(seq);
                     infos.push(unsound(Layout::Numbered, seq, Some(entry), Soundness::Damaged(problem)));
                 }
                 Generation::Unreadable(error) => {
@@ -465,7 +465,7 @@ impl<D: Dir> Store<D> {
                     return Ok(Some(Found { skipped, ..self.sound(found) }));
                 }
                 Generation::Damaged(damage) => {
-                    self.shared.known.remove(candidate);
+                    self.shared.known.insert_damaged(candidate);
                     skipped.push(Skipped { seq: candidate, problem: damage.problem });
                 }
                 // An older one in its place could be taken for the newest, and be built on.

@@ -364,6 +364,16 @@ fn a_create_of_a_process_that_knows_no_generation_reads_none_of_those_that_are_k
     }
     assert_eq!(names(dir.path()), generations([3, 4, 5]));
     assert_eq!(store(dir.path()).oldest_kept(), Ok(4));
+    // One that has read the damage remembers it, and keeps as many that are sound.
+    rot(
+        dir.path().join(name(5)),
+        fs::read_to_string(dir.path().join(name(5))).unwrap().replacen("xx", "yy", 1),
+    );
+    let knowing = store(dir.path());
+    assert_eq!(knowing.list().unwrap().len(), 3);
+    knowing.create(&state, 6).unwrap();
+    let aside = [3, 5].map(|seq| format!("{}.damaged", name(seq)));
+    assert_eq!(names(dir.path()), generations([4, 6]).into_iter().chain(aside).collect());
 }
 
 #[test]

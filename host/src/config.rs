@@ -20,7 +20,7 @@
 //! let grants = Grants::load(&path)?;
 //! let mut ledger = Minisnap::new()?.open(grants.grant("ledger")?)?;
 //! ledger.create(&42, 1)?;
-//! assert_eq!(ledger.info()?.layout, Layout::Numbered);
+//! assert_eq!(ledger.layout()?, Layout::Numbered);
 //! assert!(tmp.path().join("snapshots/ledger").is_dir());
 //! # Ok(())
 //! # }

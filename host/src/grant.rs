@@ -487,10 +487,14 @@ fn not_a_directory(dir: &Path) -> Error {
 /// this is open. The one that it is in is held.
 #[cfg(unix)]
 pub(crate) fn lock_named(path: &Path) -> Result<Option<File>> {
-    let dir = match File::open(path) {
-        Ok(dir) => dir,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("open", path, &error)),
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::io::Errno;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match open(path, flags, Mode::empty()) {
+        Ok(dir) => File::from(dir),
+        // What is no directory, the store's component refuses.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        Err(error) => return Err(Error::io("open", path, &error.into())),
     };
     match dir.try_lock() {
         Ok(()) => Ok(Some(dir)),

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BinaryHeap;
-use std::io::ErrorKind;
 use std::rc::Rc;
 
 use super::{Settings, Shared, Store};
@@ -138,15 +137,18 @@ impl<D: Dir> Stores<D> {
 
     /// The directory of a store, if it is there.
     fn open(&self, name: &str) -> Result<Option<D>> {
-        let dir = match files::retry(|| self.own.dir.dir(name)) {
-            Ok(dir) => dir,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                // What was known is not of the next directory of this name.
-                self.others.borrow_mut().retain(|(other, _)| other != name);
-                return Ok(None);
-            }
-            Err(error) => return Err(Error::io("open", name, &error)),
-        };
+        let place = Place::look(&self.own.dir, name)?;
+        if place.is_empty() {
+            // What was known is not of the next directory of this name.
+            self.others.borrow_mut().retain(|(other, _)| other != name);
+            return Ok(None);
+        }
+        if !place.is_dir() {
+            // Opening one could block for ever.
+            return Err(Error::Io(format!("`{name}` is no directory: move it away")));
+        }
+        let failed = |error| Error::io("open", name, &error);
+        let dir = files::retry(|| self.own.dir.dir(name)).map_err(failed)?;
         if !self.listed.borrow().iter().any(|other| other == name) {
             self.list()?;
         }
