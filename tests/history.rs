@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use minisnap_host::{Error, Grant, Layout, Soundness, Store};
-use minisnap_tests::minisnap;
+use minisnap_tests::{minisnap, names};
 use proptest::prelude::*;
 use tempfile::tempdir;
 
@@ -20,13 +20,6 @@ fn open(dir: &Path, keep: u32) -> Store {
 
 fn name(seq: u64) -> String {
     format!("snapshot_{seq:020}.json")
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 #[test]

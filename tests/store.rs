@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use minisnap_host::{Error, Grant, Layout, Snapshot, Soundness, Store};
-use minisnap_tests::minisnap;
+use minisnap_tests::{minisnap, names};
 use serde::{Deserialize, Serialize};
 use tempfile::{TempDir, tempdir};
 
@@ -34,13 +34,6 @@ fn dir_with_snapshot(state: &str, seq: u64) -> TempDir {
     let dir = tempdir().unwrap();
     open(dir.path()).create_text(state, seq).unwrap();
     dir
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 #[derive(Serialize, Deserialize, PartialEq, Debug)]

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use minisnap_host::{Error, Grant, Layout};
 use minisnap_tests::host::{Ended, Host};
-use minisnap_tests::{HOSTILE, VERBS, cli, minisnap, run, scratch};
+use minisnap_tests::{HOSTILE, VERBS, cli, minisnap, names, run, scratch};
 use wasmtime::Config;
 
 /// Runs the component that does what it is told, in this process.
@@ -19,13 +19,6 @@ fn verbs(grant: Grant, args: &[&str]) -> Ended {
 #[track_caller]
 fn assert_printed(ended: &Ended, lines: &[&str]) {
     assert_eq!(ended.printed.lines().collect::<Vec<_>>(), lines, "{ended:?}");
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 #[test]

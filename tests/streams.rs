@@ -5,17 +5,10 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use minisnap_host::{Error, Grant, Layout, Soundness};
-use minisnap_tests::{Done, VERBS, cli, minisnap, run};
+use minisnap_tests::{Done, VERBS, cli, minisnap, names, run};
 use tempfile::tempdir;
 
 const LAYOUTS: [Layout; 2] = [Layout::Pair, Layout::Numbered];
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
 
 #[test]
 fn a_state_may_be_cut_anywhere() {

@@ -50,12 +50,13 @@ impl<F: Fn() + Clone> Dir for Asking<F> {
         (self.ask)();
         self.dir.remove_file(name)
     }
-    fn dir(&self, _: &str) -> io::Result<Self> {
-        unimplemented!("only one store is used")
+    fn dir(&self, name: &str) -> io::Result<Self> {
+        (self.ask)();
+        Ok(Asking { dir: self.dir.dir(name)?, ask: self.ask.clone() })
     }
-
-    fn make_dir(&self, _: &str) -> io::Result<()> {
-        unimplemented!("only one store is used")
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        (self.ask)();
+        self.dir.make_dir(name)
     }
 
     fn list(&self) -> io::Result<Listing> {

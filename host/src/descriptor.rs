@@ -1,8 +1,8 @@
 //! What the host answers of WASI's `descriptor` in its own way.
 //!
-//! A listing has names alone: wasmtime-wasi looks at each entry of a listing, and drops the name of one that it cannot look at; the store could not
-//! tell a damaged `notes.txt` from a generation, and would refuse to work beside either. The names also cost one system
-//! call for many entries, in place of one for each.
+//! A listing has names alone. wasmtime-wasi looks at each entry, and drops the name of one that it cannot look at: the
+//! store could not tell a damaged `notes.txt` from a generation, and would refuse to work beside either. The names also
+//! cost one system call for many entries, in place of one for each. A directory is made for this user alone.
 
 use std::vec::IntoIter;
 

@@ -116,6 +116,16 @@ pub fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is built beside its tests"))
 }
 
+/// What a directory holds, sorted.
+pub fn names(dir: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("listed").file_name();
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    let mut names: Vec<_> =
+        entries.map(|entry| name(entry).into_string().expect("a name in UTF-8")).collect();
+    names.sort();
+    names
+}
+
 /// The command line.
 pub fn cli() -> Command {
     Command::new(binary())

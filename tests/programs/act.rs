@@ -118,12 +118,11 @@ impl Dir for Unsynced {
     fn remove_file(&self, name: &str) -> io::Result<()> {
         self.dir.remove_file(name)
     }
-    fn dir(&self, _: &str) -> io::Result<Self> {
-        unimplemented!("only one store is used")
+    fn dir(&self, name: &str) -> io::Result<Self> {
+        Ok(Unsynced { dir: self.dir.dir(name)?, ..self.clone() })
     }
-
-    fn make_dir(&self, _: &str) -> io::Result<()> {
-        unimplemented!("only one store is used")
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        self.dir.make_dir(name)
     }
 
     fn list(&self) -> io::Result<Listing> {
