@@ -481,7 +481,9 @@ fn a_call_of_the_store_ends_at_the_deadline() {
             _ => break late,
         }
     };
-    assert!(late.stdout.starts_with("io: "), "{late:?}");
+    // Of its commit, it is not known whether it happened.
+    let is_late = late.stdout.starts_with("io: ") || late.stdout.starts_with("in-doubt: ");
+    assert!(is_late && late.stdout.contains("deadline"), "{late:?}");
     assert_prints(&place.run_with("a@1.0.0.wasm", &["--deadline", "5min"], &create), &["ok"]);
     assert_prints(&place.run("a@1.0.0.wasm", &["exists"]), &["true"]);
     assert_eq!(place.run_with("a@1.0.0.wasm", &["--deadline", "soon"], &create).code, Some(2));
