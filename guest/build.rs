@@ -12,7 +12,7 @@ fn main() {
     if env::var("CARGO_CFG_TARGET_FAMILY").as_deref() != Ok("wasm") {
         return;
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(&env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("..");
     for path in ["wit", "guest", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed=../{path}");
     }

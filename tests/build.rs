@@ -12,7 +12,7 @@ use std::process::Command;
 use std::{env, fs};
 
 fn main() {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = &PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // Of all profiles and runs, in the build folder that is in use.
     let target =

@@ -252,6 +252,9 @@ proptest! {
                     // Of another size, so that the store need not rely on the clock's ticks to see it.
                     bytes.push(b' ');
                     fs::write(&path, &bytes).unwrap();
+                    // As whoever puts another file in its place does, so that the store looks at it at once.
+                    fs::write(dir.path().join("notes.txt"), "").unwrap();
+                    fs::remove_file(dir.path().join("notes.txt")).unwrap();
                     damaged.insert(seq, bytes);
                     model.get_mut(&seq).unwrap().1 = false;
                 }

@@ -87,12 +87,13 @@ impl<R: Read + Seek> Body<R> {
         Ok(Body { file, extent, at: 0, hasher: Hasher::default(), spaces: 0, piece: Vec::new() })
     }
 
-    /// The same from its start again.
+    /// The same from its start again, of which nothing is taken that was read before.
     ///
     /// # Errors
     ///
     /// As the file's start is sought.
-    pub fn rewind(self) -> io::Result<Self> {
+    pub fn rewind(mut self) -> io::Result<Self> {
+        self.file.seek(SeekFrom::End(0))?;
         Self::new(self.file, self.extent)
     }
 

@@ -70,6 +70,11 @@ impl Contents {
         self.generations.binary_search_by(|generation| seq.cmp(generation)).is_ok()
     }
 
+    /// Whether there is anything that was being made.
+    pub fn has_leftovers(&self) -> bool {
+        !self.temporaries.is_empty() || self.pair_temporary || self.native_temporary
+    }
+
     /// Refuses what depends on all the names where one is not known.
     ///
     /// # Errors

@@ -44,6 +44,11 @@ mod libc;
 #[cfg(all(target_family = "wasm", feature = "component"))]
 mod wasi;
 
+/// The C library's, which is the default, is three times as large.
+#[cfg(all(target_family = "wasm", feature = "component"))]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
 /// What the component was built from and by, as custom sections.
 #[cfg(all(target_family = "wasm", feature = "component"))]
 #[expect(unsafe_code, reason = "a static that is placed in a custom section is data beside the program")]

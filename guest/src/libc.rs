@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "the names and the pointers are the C library's")]
 
 use std::ffi::{c_char, c_int, c_void};
-use std::slice;
+use std::{ptr, slice};
 
 use wasip2::cli::stderr::get_stderr;
 
@@ -55,6 +55,18 @@ unsafe extern "C" fn writev(_: c_int, pieces: *const IoVec, count: c_int) -> isi
         written += piece.len;
     }
     written.cast_signed()
+}
+
+/// Finds no variable: the standard library asks for `RUST_BACKTRACE` when it panics, and there are no names to trace.
+#[unsafe(no_mangle)]
+extern "C" fn getenv(_: *const c_char) -> *mut c_char {
+    ptr::null_mut()
+}
+
+/// Copies nothing, which nobody asks for: the C library's allocator would come with it, beside the component's own.
+#[unsafe(no_mangle)]
+extern "C" fn strdup(_: *const c_char) -> *mut c_char {
+    ptr::null_mut()
 }
 
 /// Says it as well as the host lets it: there is nobody to tell that this failed.

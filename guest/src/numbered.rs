@@ -136,7 +136,7 @@ pub fn set_aside<D: Dir>(dir: &D, seq: u64) -> Result<()> {
 }
 
 /// The generations that were written or read whole, and were sound then. They are taken for sound as long as their
-/// files are the same by size and time.
+/// files are the same by size and time, at which each is looked after the directory was listed.
 #[derive(Debug, Default)]
 pub struct Known {
     sound: RefCell<Vec<Sound>>,
@@ -148,8 +148,12 @@ pub struct Known {
 #[derive(Debug, Clone, Copy)]
 struct Sound {
     seq: u64,
-    entry: Entry,
+    /// Its file, unless only the ends of that were read.
+    entry: Option<Entry>,
+    /// Whether its sum vouches for it: whether it has one, if it was not read.
     verified: bool,
+    /// Whether its file was looked at since the directory was listed.
+    is_current: bool,
 }
 
 /// What became of a generation.
@@ -168,9 +172,13 @@ pub enum Condition {
 impl Known {
     /// Remembers that a generation is sound, and whether its sum vouches for it.
     pub fn insert(&self, seq: u64, entry: Entry, verified: bool) {
+        self.put(seq, Some(entry), verified);
+    }
+
+    fn put(&self, seq: u64, entry: Option<Entry>, verified: bool) {
         self.damaged.borrow_mut().retain(|damaged| *damaged != seq);
         let (found, mut all) = (self.find(seq), self.sound.borrow_mut());
-        let sound = Sound { seq, entry, verified };
+        let sound = Sound { seq, entry, verified, is_current: true };
         match found {
             Ok(at) => all[at] = sound,
             Err(at) => all.insert(at, sound),
@@ -205,22 +213,31 @@ impl Known {
         self.damaged.borrow_mut().push(seq);
     }
 
-    /// Forgets all that a directory does not hold any more.
+    /// Forgets all that a directory does not hold any more, after it was listed.
     pub fn retain(&self, contents: &Contents) {
-        self.sound.borrow_mut().retain(|known| contents.has(known.seq));
+        self.sound.borrow_mut().retain_mut(|known| {
+            known.is_current = false;
+            contents.has(known.seq)
+        });
         self.damaged.borrow_mut().retain(|seq| contents.has(*seq));
     }
 
-    /// Whether a generation counts as sound beside a newer one that is: of one that is not known, only whether it starts and
-    /// ends as this store writes them, so that a process that knows none does not read all that is kept. Another
-    /// program's is read.
+    /// Whether a generation counts as sound beside a newer one that is. One that is known does, without a look if there was
+    /// one since the directory was listed. Of another, only the start and the end are read, so that a process that knows
+    /// none does not read all that is kept; but all of another program's.
     ///
     /// # Errors
     ///
     /// As [`check`](Self::check).
     pub fn glance<D: Dir>(&self, dir: &D, seq: u64) -> Result<Condition> {
-        let is_known = self.get(seq).is_some() || self.damaged.borrow().contains(&seq);
-        if !is_known && read::is_ours(dir, seq) {
+        let known = self.get(seq);
+        if known.is_some_and(|known| known.is_current) {
+            return Ok(Condition::Sound);
+        }
+        let was_read =
+            known.is_some_and(|known| known.entry.is_some()) || self.damaged.borrow().contains(&seq);
+        if !was_read && read::is_ours(dir, seq) {
+            self.put(seq, None, true);
             return Ok(Condition::Sound);
         }
         self.check(dir, seq)
@@ -233,9 +250,11 @@ impl Known {
     /// [`Io`](Error::Io) if there is not the memory to read it.
     pub fn check<D: Dir>(&self, dir: &D, seq: u64) -> Result<Condition> {
         // A file system without times shows no change.
-        if let Some(known) = self.get(seq).map(|known| known.entry).filter(|known| known.modified.is_some())
-            && Place::look(dir, files::generation(seq)).is_ok_and(|place| place.entry == Some(known))
+        if let Some(Sound { entry: Some(entry), verified, .. }) = self.get(seq)
+            && entry.modified.is_some()
+            && Place::look(dir, files::generation(seq)).is_ok_and(|place| place.entry == Some(entry))
         {
+            self.insert(seq, entry, verified);
             return Ok(Condition::Sound);
         }
         self.check_anew(dir, seq)
@@ -281,35 +300,37 @@ const MAX_PRUNED: usize = 1000;
 const MAX_PINNED: usize = 100;
 
 /// Removes generations beyond `retention`, but none that is `open`, and sets those that would count and are damaged
-/// aside. They are given newest first, and the first was committed just now; `aside` are those that were set aside
-/// before, newest first.
+/// aside. Of `contents`, the newest generation was committed just now. Returns whether they are what the directory holds
+/// then.
 ///
 /// Beyond `keep`, nothing is read: there are newer ones that are sound. What cannot be removed, or not be looked at,
 /// stays: the next pruning tries again.
 pub fn prune<D: Dir>(
     dir: &D,
-    generations: &[u64],
-    aside: &[(u64, u64)],
+    contents: &mut Contents,
     retention: Retention,
     known: &Known,
     open: &[u64],
-) {
-    let mut pinned = open.to_vec();
+) -> bool {
+    let (mut pinned, mut is_exact) = (open.to_vec(), true);
     let is_over =
         retention.max_total < u64::MAX && held(dir, &|_| true).is_ok_and(|held| held > retention.max_total);
     // Unless some must go, none is read.
-    if is_over || generations.len() > retention.keep {
-        let (mut older, mut sound) = (generations.get(1..).unwrap_or_default().iter(), 1);
+    if is_over || contents.generations.len() > retention.keep {
+        let (mut older, mut sound) = (contents.generations.get(1..).unwrap_or_default().iter(), 1);
         while sound < retention.keep
             && let Some(&seq) = older.next()
         {
             match known.glance(dir, seq) {
                 Ok(Condition::Sound) => sound += 1,
-                Ok(Condition::Damaged) => drop(set_aside(dir, seq)),
-                Ok(Condition::Gone) => {}
+                Ok(Condition::Damaged) => {
+                    is_exact = false;
+                    let _ = set_aside(dir, seq);
+                }
+                Ok(Condition::Gone) => is_exact = false,
                 // Where much cannot be read, the next pruning sees to it.
                 Ok(Condition::Unreadable(_)) | Err(_) if pinned.len() < MAX_PINNED => pinned.push(seq),
-                Ok(Condition::Unreadable(_)) | Err(_) => return,
+                Ok(Condition::Unreadable(_)) | Err(_) => return false,
             }
         }
         let mut excess = older.as_slice();
@@ -321,19 +342,26 @@ pub fn prune<D: Dir>(
             }
             excess = &excess[..ours];
         }
-        let mut removed = 0;
+        let mut removed = Vec::new();
         for &seq in excess.iter().rev() {
-            if removed < MAX_PRUNED && !pinned.contains(&seq) {
-                removed += usize::from(remove_file(dir, &files::generation(seq)).is_ok());
+            if removed.len() < MAX_PRUNED && !pinned.contains(&seq) {
+                match remove_file(dir, &files::generation(seq)) {
+                    Ok(()) => removed.push(seq),
+                    Err(_) => is_exact = false,
+                }
             }
         }
+        contents.generations.retain(|seq| removed.binary_search(seq).is_err());
     }
-    for &(seq, count) in aside.iter().skip(retention.keep).rev().take(MAX_PRUNED) {
+    for &(seq, count) in contents.set_aside.iter().skip(retention.keep).rev().take(MAX_PRUNED) {
+        is_exact = false;
         let _ = remove_file(dir, &files::set_aside(seq, count));
     }
     if is_over {
+        is_exact = false;
         make_room(dir, retention.max_total, &pinned);
     }
+    is_exact
 }
 
 /// Removes what was set aside, and then generations, the oldest first and never the newest, until the directory holds no

@@ -78,6 +78,9 @@ impl Default for Settings {
     }
 }
 
+/// How many calls may rely on what is remembered of the directory before it is listed again.
+const MAX_UNLISTED: u32 = 15;
+
 /// What the clones of a store have in common.
 #[derive(Debug, Default)]
 struct Shared {
@@ -86,6 +89,10 @@ struct Shared {
     /// Whether all that the directory holds is durable: true from when a commit has ended well until the next writer is
     /// opened. Before the first commit, another store may write there.
     durable: Cell<bool>,
+    /// What it held after the last commit, and the directory's own time then.
+    held: RefCell<Option<(Rc<Contents>, SystemTime)>>,
+    /// How many calls have relied on that since the directory was listed.
+    unlisted: Cell<u32>,
     /// Whether the directory's own entry is durable, in the one around it: true once a create has seen to it. Before that,
     /// another process may make it.
     is_made: Cell<bool>,
@@ -398,23 +405,65 @@ impl<D: Dir> Store<D> {
         })
     }
 
+    /// Remembers what the directory held at this time, after a commit and before the next writer.
+    fn remember(&self, contents: Rc<Contents>, time: Option<SystemTime>) {
+        let is_all = !contents.has_leftovers() && contents.nameless.is_none();
+        *self.shared.held.borrow_mut() = time.filter(|_| is_all).map(|time| (contents, time));
+    }
+
+    /// What the directory held, if it has the same time still. Nobody else may write there; what is done there by hand is
+    /// seen, if only a few calls later where that happened in the middle of a commit or has the same time as one.
+    fn remembered(&self) -> Option<Rc<Contents>> {
+        let (contents, time) = self.shared.held.borrow().clone()?;
+        let unlisted = self.shared.unlisted.get();
+        if unlisted < MAX_UNLISTED && self.time()? == time {
+            self.shared.unlisted.set(unlisted + 1);
+            return Some(contents);
+        }
+        self.shared.held.take();
+        None
+    }
+
+    /// When a name came or went in the directory, where the file system has that.
+    fn time(&self) -> Option<SystemTime> {
+        self.dir.entry("").ok()??.modified
+    }
+
     /// Looks what the directory holds until `read` finds in it what was seen.
     fn look<T>(&self, read: impl Fn(&Contents, Option<Layout>) -> Result<Option<T>>) -> Result<T> {
-        let mut before: Option<Contents> = None;
+        let (mut remembered, mut before) = (self.remembered(), None::<Rc<Contents>>);
         for _ in 0..ATTEMPTS {
-            let contents = self.in_dir(Contents::look(&self.dir))?;
-            self.shared.known.retain(&contents);
+            let contents = match remembered.take() {
+                Some(contents) => contents,
+                None => self.list_stable()?,
+            };
             let is_same = before.as_ref().is_some_and(|before| contents.holds_the_same_as(before));
             match read(&contents, contents.layout()?) {
                 Ok(Some(found)) => return Ok(found),
                 // What was listed is not there, and still listed.
                 Ok(None) if is_same => return Err(Error::NotFound),
-                Ok(None) => {}
+                Ok(None) => drop(self.shared.held.take()),
                 Err(error) => return Err(error),
             }
             before = Some(contents);
         }
         Err(Error::rewritten())
+    }
+
+    /// What a directory holds that others may write, unless this store has committed and nobody else may.
+    fn list_stable(&self) -> Result<Rc<Contents>> {
+        // Before it is listed: what changes meanwhile shows in the next one.
+        let time = self.shared.durable.get().then(|| self.time()).flatten();
+        let contents = Rc::new(self.in_dir(Contents::look(&self.dir))?);
+        self.listed(&contents);
+        self.remember(contents.clone(), time);
+        Ok(contents)
+    }
+
+    /// Learns from what was listed just now.
+    fn listed(&self, contents: &Contents) {
+        self.shared.known.retain(contents);
+        self.shared.unlisted.set(0);
     }
 
     /// Reads the snapshot of the pair layout, or `None` if it has gone away.

@@ -20,6 +20,9 @@ use crate::layout::ATTEMPTS;
 /// The most bytes that one call hands to the host, which copies them.
 const PIECE: usize = 1 << 20;
 
+/// How many bytes are read where fewer are asked for.
+const AHEAD: usize = 8 << 10;
+
 /// How many entries of a directory may come without their names before its listing is given up.
 const MAX_NAMELESS: usize = 1000;
 
@@ -97,7 +100,7 @@ impl Dir for Preopen {
 
     fn open(&self, name: &str) -> io::Result<Reader> {
         let file = self.open_at(name, OpenFlags::empty(), DescriptorFlags::READ)?;
-        Ok(Reader { file, at: 0 })
+        Ok(Reader { file, at: 0, ahead: Vec::new(), ahead_at: 0 })
     }
 
     fn create(&self, name: &str) -> io::Result<Writer> {
@@ -141,17 +144,41 @@ impl Dir for Preopen {
     }
 }
 
-/// A file that is being read.
+/// A file that is being read. What is asked for in small pieces is read ahead, so that a small file takes one call.
 pub struct Reader {
     file: Descriptor,
     at: u64,
+    /// What was read ahead, and where it lies.
+    ahead: Vec<u8>,
+    ahead_at: u64,
+}
+
+impl Reader {
+    /// What was read ahead from here on.
+    fn ahead(&self) -> &[u8] {
+        let skipped = self.at.checked_sub(self.ahead_at).and_then(|skipped| usize::try_from(skipped).ok());
+        skipped.and_then(|skipped| self.ahead.get(skipped..)).unwrap_or_default()
+    }
+
+    fn fetch(&self, length: usize) -> io::Result<Vec<u8>> {
+        let (bytes, _) = self.file.read(length as u64, self.at).map_err(to_io)?;
+        Ok(bytes)
+    }
 }
 
 impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = buffer.len().min(PIECE);
-        let (bytes, _) = self.file.read(length as u64, self.at).map_err(to_io)?;
-        let read = bytes.len().min(length);
+        let fetched;
+        let bytes = if self.ahead().is_empty() && buffer.len() < AHEAD {
+            (self.ahead, self.ahead_at) = (self.fetch(AHEAD)?, self.at);
+            self.ahead()
+        } else if self.ahead().is_empty() {
+            fetched = self.fetch(buffer.len().min(PIECE))?;
+            &fetched
+        } else {
+            self.ahead()
+        };
+        let read = bytes.len().min(buffer.len());
         buffer[..read].copy_from_slice(&bytes[..read]);
         self.at += read as u64;
         Ok(read)
@@ -163,7 +190,11 @@ impl Seek for Reader {
         let at = match to {
             SeekFrom::Start(at) => Some(at),
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => self.file.stat().map_err(to_io)?.size.checked_add_signed(by),
+            SeekFrom::End(by) => {
+                // Whoever asks how long it is looks at it anew.
+                self.ahead.clear();
+                self.file.stat().map_err(to_io)?.size.checked_add_signed(by)
+            }
         };
         self.at = at.ok_or(ErrorKind::InvalidInput)?;
         Ok(self.at)

@@ -339,12 +339,6 @@ fn a_damaged_newest_generation_is_skipped_and_said_to_be() {
     assert_eq!(names(dir.path()), generations([1, 2, 3]), "reading changed something");
 }
 
-/// Makes of a generation what a full disk or a power cut leaves of a file.
-fn cut(dir: &Path, seq: u64) {
-    let contents = fs::read(dir.join(name(seq))).unwrap();
-    fs::write(dir.join(name(seq)), &contents[..contents.len() / 2]).unwrap();
-}
-
 /// What is damaged and whole shows when it is read, which pruning does not do.
 #[test]
 fn a_create_of_a_process_that_knows_no_generation_reads_none_of_those_that_are_kept() {

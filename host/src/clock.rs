@@ -25,6 +25,8 @@ struct Shared {
 struct State {
     /// How many calls are running.
     running: usize,
+    /// Whether the thread waits for one.
+    waiting: bool,
     ended: bool,
 }
 
@@ -52,7 +54,7 @@ impl Clock {
     pub(crate) fn run(&self) -> Running<'_> {
         let mut state = self.0.lock();
         state.running += 1;
-        if state.running == 1 {
+        if state.waiting {
             self.0.changed.notify_one();
         }
         Running(&self.0)
@@ -80,7 +82,10 @@ impl Shared {
 
     /// Waits until a call is running; false at the end.
     fn wait_for_a_call(&self) -> bool {
-        let waiting = |state: &mut State| state.running == 0 && !state.ended;
+        let waiting = |state: &mut State| {
+            state.waiting = state.running == 0 && !state.ended;
+            state.waiting
+        };
         let state = self.changed.wait_while(self.lock(), waiting).unwrap_or_else(PoisonError::into_inner);
         !state.ended
     }

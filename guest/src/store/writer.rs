@@ -7,7 +7,7 @@ use super::reader::Stream;
 use super::{Settings, Shared, Store};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
-use crate::files::{self, Numbered, Place, sync_dir};
+use crate::files::{self, Numbered, Place, STATE, sync_dir};
 use crate::json::{self, Formatter};
 use crate::layout::{Contents, Layout};
 use crate::limits::Allowance;
@@ -33,22 +33,14 @@ pub struct Writer<D: Dir> {
     /// How many bytes were given.
     given: u64,
     seq: u64,
-    before: Before,
+    /// What the directory held when the writer was opened.
+    contents: Contents,
+    /// Of its generations, those whose numbers are not lower than the new one's. They are damaged: a sound one would make
+    /// that stale, or is replaced by it.
+    damaged: Vec<u64>,
     store: Store<D>,
     /// The last field, so that the next writer finds everything undone.
     _alone: Alone,
-}
-
-/// What the directory held when the writer was opened.
-#[derive(Debug, Default)]
-struct Before {
-    /// The numbers of the generations, newest first.
-    generations: Vec<u64>,
-    /// Those that were set aside.
-    set_aside: Vec<(u64, u64)>,
-    /// Those whose numbers are not lower than the new one's. They are damaged: a sound one would make that stale, or
-    /// is replaced by it.
-    damaged: Vec<u64>,
 }
 
 /// A snapshot in either layout.
@@ -63,7 +55,7 @@ impl<D: Dir> Writer<D> {
         let contents = store.settle()?;
         let Settings { max_state, max_total, .. } = store.settings;
         let allowance = Allowance { max_state, max_total, room: store.room(&contents)? };
-        let (formatter, before) = match contents.layout()?.unwrap_or(store.settings.layout) {
+        let (formatter, damaged) = match contents.layout()?.unwrap_or(store.settings.layout) {
             Layout::Pair => {
                 let newest = pair::read::newest(&store.dir)?;
                 match newest {
@@ -74,20 +66,18 @@ impl<D: Dir> Writer<D> {
                     pair::remove_stale_sums(&store.dir)?;
                 }
                 let draft = Draft::Pair(pair::Draft::begin(&store.dir, allowance)?);
-                (Formatter::new(draft), Before::default())
+                (Formatter::new(draft), Vec::new())
             }
             Layout::Numbered => {
-                let before = store.check_not_stale(contents, seq)?;
+                let damaged = store.check_not_stale(&contents, seq)?;
                 store.shared.durable.set(false);
                 let draft = numbered::Draft::begin(&store.dir, seq, allowance)?;
-                (
-                    Formatter::new(Draft::Numbered(draft)).after(envelope::head(seq).as_bytes()).nested(1),
-                    before,
-                )
+                let formatter = Formatter::new(Draft::Numbered(draft));
+                (formatter.after(envelope::head(seq).as_bytes()).nested(1), damaged)
             }
         };
         let formatter = json::Bytes::from(formatter);
-        Ok(Writer { formatter, given: 0, seq, before, store: store.clone(), _alone: alone })
+        Ok(Writer { formatter, given: 0, seq, contents, damaged, store: store.clone(), _alone: alone })
     }
 
     /// Takes the next piece of the state, cut anywhere.
@@ -123,16 +113,23 @@ impl<D: Dir> Writer<D> {
     ///
     /// As [`write`](Self::write).
     pub fn commit(self) -> Result<()> {
-        let Writer { formatter, seq, before, store, _alone, .. } = self;
+        let Writer { formatter, seq, mut contents, damaged, store, _alone, .. } = self;
+        let mut is_known = damaged.is_empty();
         match formatter.finish()? {
-            Draft::Pair(draft) => draft.commit(seq)?,
+            Draft::Pair(draft) => {
+                draft.commit(seq)?;
+                contents.pair = Some(STATE);
+            }
             Draft::Numbered(draft) => {
-                draft.commit(&before.damaged)?;
+                draft.commit(&damaged)?;
                 // It is durable, whether or not others can be removed.
-                store.prune(seq, before);
+                is_known &= store.prune(seq, &mut contents);
             }
         }
         store.shared.durable.set(true);
+        if is_known {
+            store.remember(Rc::new(contents), store.time());
+        }
         Ok(())
     }
 }
@@ -151,6 +148,7 @@ impl<D: Dir> Store<D> {
         if leftovers == 0 {
             return Ok(0);
         }
+        self.shared.held.take();
         self.settle()?;
         Ok(leftovers.saturating_sub(self.count_leftovers()?))
     }
@@ -163,12 +161,18 @@ impl<D: Dir> Store<D> {
     /// Finishes or removes what an earlier crash left, and says what the directory holds then, durably.
     fn settle(&self) -> Result<Contents> {
         let was_durable = self.shared.durable.replace(false);
+        let remembered = self.remembered();
+        self.shared.held.take();
+        if let Some(contents) = remembered.and_then(Rc::into_inner) {
+            self.shared.durable.set(was_durable);
+            return Ok(contents);
+        }
         if !was_durable {
             // What follows builds on what a process left that may have been killed before its sync.
             self.in_dir(sync_dir(&self.dir))?;
         }
         let contents = self.in_dir(Contents::look_alone(&self.dir))?;
-        self.shared.known.retain(&contents);
+        self.listed(&contents);
         contents.layout()?;
         numbered::settle(&self.dir, &contents)?;
         pair::settle(&self.dir, &contents)?;
@@ -178,7 +182,7 @@ impl<D: Dir> Store<D> {
     }
 
     /// Refuses a number that is lower than that of the newest sound generation; finds the damaged ones on the way.
-    fn check_not_stale(&self, contents: Contents, seq: u64) -> Result<Before> {
+    fn check_not_stale(&self, contents: &Contents, seq: u64) -> Result<Vec<u64>> {
         contents.check_named()?;
         let known = &self.shared.known;
         let mut damaged = Vec::new();
@@ -201,7 +205,7 @@ impl<D: Dir> Store<D> {
                 Condition::Unreadable(error) => return Err(error),
             }
         }
-        Ok(Before { generations: contents.generations, set_aside: contents.set_aside, damaged })
+        Ok(damaged)
     }
 
     /// How many bytes a new snapshot may add, if older generations make room for it afterwards.
@@ -229,11 +233,11 @@ impl<D: Dir> Store<D> {
         Ok(self.settings.max_total.saturating_sub(held))
     }
 
-    /// Removes the oldest generations after the generation `seq` was committed.
-    fn prune(&self, seq: u64, before: Before) {
-        let mut generations = before.generations;
-        generations.retain(|&generation| generation < seq);
-        generations.insert(0, seq);
+    /// Removes the oldest generations after the generation `seq` was committed. Returns whether `contents` is what the
+    /// directory holds then.
+    fn prune(&self, seq: u64, contents: &mut Contents) -> bool {
+        contents.generations.retain(|&generation| generation < seq);
+        contents.generations.insert(0, seq);
         match Place::look(&self.dir, files::generation(seq)) {
             Ok(Place { entry: Some(entry), .. }) => self.shared.known.insert(seq, entry, true),
             _ => self.shared.known.remove(seq),
@@ -243,7 +247,7 @@ impl<D: Dir> Store<D> {
         let keep = usize::try_from(keep.unwrap_or(Settings::KEEP).get()).unwrap_or(usize::MAX);
         let retention = Retention { keep, others, max_total };
         let open = self.shared.reading.borrow();
-        numbered::prune(&self.dir, &generations, &before.set_aside, retention, &self.shared.known, &open);
+        numbered::prune(&self.dir, contents, retention, &self.shared.known, &open)
     }
 }
 

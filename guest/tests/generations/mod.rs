@@ -1,5 +1,7 @@
 //! Directories of generations, and what lies in them.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::num::NonZeroU32;
@@ -59,6 +61,12 @@ pub fn damage(dir: &Path, seq: u64) {
     let damaged = text.replace(&format!("\"state\": {seq}"), &format!("\"state\": {}", seq ^ 1));
     assert_ne!(text, damaged);
     fs::write(path, damaged).unwrap();
+}
+
+/// Makes of a generation what a full disk or a power cut leaves of a file.
+pub fn cut(dir: &Path, seq: u64) {
+    let contents = fs::read(dir.join(name(seq))).unwrap();
+    fs::write(dir.join(name(seq)), &contents[..contents.len() / 2]).unwrap();
 }
 
 /// How often the directory was synced.

@@ -26,6 +26,9 @@ pub enum Fault {
     Nameless(&'static str),
 }
 
+/// A look at the directory's own time, after a commit. Where it fails, the next call lists the directory.
+pub const DIR_TIME: &str = "look at ";
+
 /// A real directory behind the seam.
 #[derive(Clone)]
 pub struct FaultyDir {
