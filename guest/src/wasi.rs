@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{
-    Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
+    Advice, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
 
 use crate::dir::{Dir, Entry, Kind, Listing, Sync};
@@ -19,6 +19,9 @@ use crate::layout::ATTEMPTS;
 
 /// The most bytes that one call hands to the host, which copies them.
 const PIECE: usize = 1 << 20;
+
+/// How many bytes of a file are written before the disk is to begin with them, while the rest is still to come.
+const WRITE_BACK: u64 = 512 << 10;
 
 /// How many bytes are read where fewer are asked for.
 const AHEAD: usize = 8 << 10;
@@ -105,7 +108,7 @@ impl Dir for Preopen {
 
     fn create(&self, name: &str) -> io::Result<Writer> {
         let file = self.open_at(name, OpenFlags::CREATE | OpenFlags::EXCLUSIVE, DescriptorFlags::WRITE)?;
-        Ok(Writer { file, at: 0 })
+        Ok(Writer { file, at: 0, untold: 0 })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -205,6 +208,8 @@ impl Seek for Reader {
 pub struct Writer {
     file: Descriptor,
     at: u64,
+    /// Where what the disk was not told of yet begins.
+    untold: u64,
 }
 
 impl Write for Writer {
@@ -212,6 +217,12 @@ impl Write for Writer {
         let piece = &bytes[..bytes.len().min(PIECE)];
         let written = self.file.write(piece, self.at).map_err(to_io)?;
         self.at += written;
+        let untold = self.at - self.untold;
+        if untold >= WRITE_BACK {
+            // Linux begins to write back what is not needed, so that the sync waits for less. It is a hint: nothing relies on it.
+            let _ = self.file.advise(self.untold, untold, Advice::DontNeed);
+            self.untold = self.at;
+        }
         usize::try_from(written).map_err(io::Error::other)
     }
 

@@ -1,6 +1,7 @@
 //! One running store component and its calls.
 
 mod streams;
+mod typed;
 
 use std::fmt;
 use std::fs::File;
@@ -105,14 +106,14 @@ impl Store {
         }
     }
 
-    /// Makes `state` with `seq` the stored snapshot; it is durable when this returns.
+    /// Makes `state` with `seq` the stored snapshot; it is durable when this returns. A large one is written, by another
+    /// thread, while it is being serialised; the deadline is that of both.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidState`] if it cannot be serialised, and as [`create_text`](Self::create_text).
     pub fn create<S: Serialize + ?Sized>(&mut self, state: &S, seq: u64) -> Result<()> {
-        let state = serde_json::to_string(state).map_err(|error| Error::InvalidState(error.to_string()))?;
-        self.create_text(&state, seq)
+        typed::create(self, state, seq)
     }
 
     /// Makes `state`, which is JSON, with `seq` the stored snapshot; it is durable when this returns.
@@ -497,6 +498,14 @@ impl Store {
         self.with_instance(function, |instance| instance.call(name, call))
     }
 
+    fn interrupted(&self, name: &str) -> Error {
+        let deadline = self.grant.deadline_of_a_call();
+        Error::Io(format!(
+            "`{name}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state too large \
+             for this deadline; what the grant allows is a matter of the host"
+        ))
+    }
+
     fn with_instance<R>(
         &mut self,
         name: &'static str,
@@ -550,11 +559,7 @@ impl Store {
             return Err(in_doubt(problem));
         }
         if let Some(Trap::Interrupt) = trap.downcast_ref::<Trap>() {
-            let deadline = self.grant.deadline_of_a_call();
-            return Err(in_doubt(Error::Io(format!(
-                "`{name}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state \
-                 too large for this deadline; what the grant allows is a matter of the host"
-            ))));
+            return Err(in_doubt(self.interrupted(name)));
         }
         // What it has printed may hold a piece of a state, which no log gets.
         debug!(call = name, "the store component trapped");
