@@ -524,3 +524,27 @@ fn exit_code_11_a_component_could_not_be_loaded() {
         assert!(!grant.exists(), "a component that cannot run was granted a directory");
     }
 }
+
+/// A history may be large.
+#[test]
+fn info_list_and_verify_read_each_generation_once() {
+    let dir = tempdir().unwrap();
+    for seq in 1..=3 {
+        let created = run(
+            cli().args(["create", "--layout", "numbered"]).arg(dir.path()).args(["--seq", &seq.to_string()]),
+            "1",
+        );
+        assert_eq!(created, done(0, "", ""));
+    }
+    for verb in ["info", "list", "verify"] {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=openat,openat2", "-o"]).arg(log.path()).arg(binary());
+        assert_eq!(run(strace.arg(verb).arg(dir.path()), "").code, Some(0), "{verb}");
+        let log = fs::read_to_string(log.path()).unwrap();
+        for seq in 1..=3 {
+            let name = format!("\"snapshot_{seq:020}.json\"");
+            assert_eq!(log.matches(&name).count(), 1, "{verb} {name}: {log}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use minisnap_host::Soundness;
 use serde_json::json;
 
 use super::list::{generations, require_any};
@@ -29,13 +30,17 @@ impl Info {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let (layout, infos) = generations(&self.dir)?;
         let layout = table::layout(require_any(layout, &self.dir)?);
-        let mut store = reader(&self.dir)?;
         let Some(newest) = table::restored(&infos) else {
             // Which says what is wrong, unless somebody has made one since.
-            let info = store.info().map_err(Failure::about(&self.dir))?;
+            let info = reader(&self.dir)?.info().map_err(Failure::about(&self.dir))?;
             return self.show(layout, &info, info.seq, &infos);
         };
-        let oldest = store.oldest_kept().map_err(Failure::about(&self.dir))?;
+        let oldest = infos.iter().rev().find(|info| !matches!(info.soundness, Soundness::Damaged(_)));
+        let oldest = match oldest.filter(table::is_sound) {
+            Some(oldest) => oldest.seq,
+            // Which says why one cannot be read.
+            None => reader(&self.dir)?.oldest_kept().map_err(Failure::about(&self.dir))?,
+        };
         self.show(layout, newest, oldest, &infos)
     }
 

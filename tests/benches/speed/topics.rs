@@ -177,7 +177,35 @@ fn processes() -> Vec<Row> {
         (("`minisnap restore`, a process", "minisnap"), ("a program with native 0.1.3", "native"));
     let mut rows = vec![row(&times, ours, native, &size_name(SMALL)).shown(Group::Other)];
     rows.extend(histories());
+    rows.extend(crowds());
     rows
+}
+
+/// A create, and a restore, by a process beside a long history of native minisnap, which removes nothing.
+fn crowds() -> Vec<Row> {
+    const GENERATIONS: u64 = 150_000;
+    let root = tempfile::tempdir().expect("a folder");
+    let dir = root.path().join("snapshots");
+    fs::create_dir(&dir).expect("made");
+    for seq in 0..GENERATIONS {
+        let text = format!("{{\n  \"seq\": {seq},\n  \"state\": [\n    1\n  ]\n}}");
+        fs::write(dir.join(format!("snapshot_{seq:020}.json")), text).expect("written");
+    }
+    let state = root.path().join("state.json");
+    fs::write(&state, "[1]").expect("written");
+    let run = |command: &mut Command| {
+        let command = command.env("XDG_CACHE_HOME", root.path().join("caches")).stdout(Stdio::null());
+        assert!(command.stderr(Stdio::null()).status().expect("it runs").success());
+    };
+    let mut contest = Contest::new();
+    contest.add_timed("create", |round| {
+        let seq = (GENERATIONS + round).to_string();
+        run(Command::new(binary()).arg("create").arg(&dir).args(["--seq", &seq]).arg(&state));
+    });
+    contest.add_timed("restore", |_| run(Command::new(binary()).arg("restore").arg(&dir)));
+    let times = contest.run(root.path(), 6);
+    let create = ("`minisnap create`, a process, beside 150,000 generations of native minisnap", "create");
+    vec![row(&times, create, ("`minisnap restore` there", "restore"), "3 bytes")]
 }
 
 /// A create by a process that knows nothing of the generations that are there.
