@@ -135,8 +135,8 @@ pub fn set_aside<D: Dir>(dir: &D, seq: u64) -> Result<()> {
     files::rename_aside(dir, &files::generation(seq), |count| files::set_aside(seq, count))
 }
 
-/// The generations that were written or read whole, and were sound then. They are taken for sound as long as their
-/// files are the same by size and time, at which each is looked after the directory was listed.
+/// The generations that were sound when they were written or read, as long as their files are the same by size and time:
+/// each is looked at again after the directory was listed. And those that only start and end as sound ones do.
 #[derive(Debug, Default)]
 pub struct Known {
     sound: RefCell<Vec<Sound>>,
@@ -150,7 +150,7 @@ struct Sound {
     seq: u64,
     /// Its file, unless only the ends of that were read.
     entry: Option<Entry>,
-    /// Whether its sum vouches for it: whether it has one, if it was not read.
+    /// Whether it has a sum, which vouches for it if all of it was read.
     verified: bool,
     /// Whether its file was looked at since the directory was listed.
     is_current: bool,

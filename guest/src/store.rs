@@ -89,7 +89,7 @@ struct Shared {
     /// Whether all that the directory holds is durable: true from when a commit has ended well until the next writer is
     /// opened. Before the first commit, another store may write there.
     durable: Cell<bool>,
-    /// What it held after the last commit, and the directory's own time then.
+    /// What it held after the last commit, or when it was listed since, and the directory's own time then.
     held: RefCell<Option<(Rc<Contents>, SystemTime)>>,
     /// How many calls have relied on that since the directory was listed.
     unlisted: Cell<u32>,
@@ -186,7 +186,10 @@ impl<D: Dir> Store<D> {
         }
         let mut writer = self.open_writer(seq)?;
         writer.write_text(state)?;
-        writer.commit()
+        if let Some(contents) = writer.commit_at_once()? {
+            self.remember(Rc::new(contents), self.time());
+        }
+        Ok(())
     }
 
     /// Returns the newest sound snapshot.

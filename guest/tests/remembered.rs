@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
-use generations::{cut, damage, dir_with, name, names, settings, store, untimed};
+use generations::{cut, damage, dir_with, generations, name, names, settings, store, untimed};
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Store};
@@ -112,6 +112,35 @@ fn what_is_done_by_hand_after_a_create_is_seen() {
     by_hand(&path, || fs::write(in_dir.join("snapshot.json"), "1").unwrap());
     assert!(matches!(this.create("10", 10), Err(Error::Io(problem)) if problem.contains("two layouts")));
     assert!(matches!(this.restore(), Err(Error::Io(problem)) if problem.contains("two layouts")));
+}
+
+#[test]
+fn what_is_done_by_hand_while_a_writer_is_open_is_seen_by_the_next_call() {
+    let dir = dir_with([]);
+    let this = store(dir.path());
+    (1..=3).for_each(|seq| this.create(&seq.to_string(), seq).unwrap());
+    let mut writer = this.open_writer(4).unwrap();
+    copy(dir_with([7]).path(), dir.path(), 7);
+    fs::remove_file(dir.path().join(name(3))).unwrap();
+    writer.write(b"4").unwrap();
+    writer.commit().unwrap();
+    // Three that are sound are kept, and the one that went is none of them.
+    assert_eq!(names(dir.path()), generations([1, 2, 4, 7]));
+    assert_eq!(this.newest_seq(), Ok(7));
+    assert_eq!(this.create("5", 5), Err(Error::Stale(7)));
+}
+
+/// As where it is done in the middle of a create, or within one tick of a file system's clock.
+#[test]
+fn what_the_time_of_the_directory_does_not_show_is_seen_within_sixteen_calls() {
+    let dir = dir_with([]);
+    let this = store(dir.path());
+    this.create("1", 1).unwrap();
+    let time = fs::metadata(dir.path()).unwrap().modified().unwrap();
+    copy(dir_with([7]).path(), dir.path(), 7);
+    File::open(dir.path()).unwrap().set_modified(time).unwrap();
+    let seen: Vec<u64> = (0..=UNLISTED).map(|_| this.newest_seq().unwrap()).collect();
+    assert_eq!((seen[0], *seen.last().unwrap()), (1, 7), "{seen:?}");
 }
 
 /// Whether there is a generation whose state is its number.

@@ -26,7 +26,7 @@
 //! # }
 //! ```
 //!
-//! The README describes every key.
+//! `README.md` beside describes every key.
 
 mod digest;
 mod directories;

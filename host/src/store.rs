@@ -106,8 +106,10 @@ impl Store {
         }
     }
 
-    /// Makes `state` with `seq` the stored snapshot; it is durable when this returns. A large one is written, by another
-    /// thread, while it is being serialised; the deadline is that of both.
+    /// Makes `state` with `seq` the stored snapshot; it is durable when this returns.
+    ///
+    /// A large one is written, and its calls are logged, by another thread while it is being serialised here: that must not
+    /// wait for a lock which the caller holds. The deadline is that of both.
     ///
     /// # Errors
     ///
@@ -498,14 +500,6 @@ impl Store {
         self.with_instance(function, |instance| instance.call(name, call))
     }
 
-    fn interrupted(&self, name: &str) -> Error {
-        let deadline = self.grant.deadline_of_a_call();
-        Error::Io(format!(
-            "`{name}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state too large \
-             for this deadline; what the grant allows is a matter of the host"
-        ))
-    }
-
     fn with_instance<R>(
         &mut self,
         name: &'static str,
@@ -559,7 +553,11 @@ impl Store {
             return Err(in_doubt(problem));
         }
         if let Some(Trap::Interrupt) = trap.downcast_ref::<Trap>() {
-            return Err(in_doubt(self.interrupted(name)));
+            let deadline = self.grant.deadline_of_a_call();
+            return Err(in_doubt(Error::Io(format!(
+                "`{name}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state \
+                 too large for this deadline; what the grant allows is a matter of the host"
+            ))));
         }
         // What it has printed may hold a piece of a state, which no log gets.
         debug!(call = name, "the store component trapped");

@@ -113,6 +113,13 @@ impl<D: Dir> Writer<D> {
     ///
     /// As [`write`](Self::write).
     pub fn commit(self) -> Result<()> {
+        // While it was open, something may have come or gone by hand.
+        self.store.shared.known.retain(&self.contents);
+        self.commit_at_once().map(drop)
+    }
+
+    /// The same, in the call that opened it. Returns what the directory holds then, if that is known.
+    pub(super) fn commit_at_once(self) -> Result<Option<Contents>> {
         let Writer { formatter, seq, mut contents, damaged, store, _alone, .. } = self;
         let mut is_known = damaged.is_empty();
         match formatter.finish()? {
@@ -127,10 +134,7 @@ impl<D: Dir> Writer<D> {
             }
         }
         store.shared.durable.set(true);
-        if is_known {
-            store.remember(Rc::new(contents), store.time());
-        }
-        Ok(())
+        Ok(is_known.then_some(contents))
     }
 }
 

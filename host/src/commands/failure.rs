@@ -125,7 +125,7 @@ impl Failure {
         self.exit_code()
     }
 
-    /// The design's table, which is the README's and `--help`'s.
+    /// The table of `host/README.md` and `--help`.
     fn exit_code(&self) -> ExitCode {
         let error = match &self.problem {
             Problem::Error(error) => error,

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, Builder, Scope, ScopedJoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tracing::{Dispatch, Span, dispatcher};
 
 use super::Store;
@@ -16,7 +17,7 @@ use crate::stream::Writer;
 /// What is larger, in bytes, is written by a thread.
 const LARGE: usize = 128 << 10;
 
-/// How many bytes of that are handed over at a time.
+/// How many bytes of that are handed over at a time, or more where serde hands over more.
 const PIECE: usize = 64 << 10;
 
 /// How many pieces may wait to be written.
@@ -29,7 +30,7 @@ type Piece = Option<Vec<u8>>;
 /// one is being made here: a state need not be one that several threads may use.
 struct Pieces<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    /// Until there is a thread.
+    /// Until a thread has it.
     store: Option<&'env mut Store>,
     seq: u64,
     text: Vec<u8>,
@@ -42,6 +43,8 @@ struct Thread<'scope> {
     pieces: SyncSender<Piece>,
     /// Says at the end whether it has committed the snapshot.
     committed: ScopedJoinHandle<'scope, Result<bool>>,
+    /// Whether it took no more.
+    has_failed: bool,
 }
 
 /// Makes a value with `seq` the stored snapshot.
@@ -54,51 +57,67 @@ pub(super) fn create<S: Serialize + ?Sized>(store: &mut Store, state: &S, seq: u
     })
 }
 
-impl Pieces<'_, '_> {
+impl<'env> Pieces<'_, 'env> {
     #[cold]
     fn hand_on(&mut self) -> io::Result<()> {
         if let Some(store) = self.store.take() {
-            let (pieces, taken) = sync_channel(WAITING);
-            let (seq, span, tracing) = (self.seq, Span::current(), dispatcher::get_default(Dispatch::clone));
-            let write = move || span.in_scope(|| store.create_from(&taken, seq));
-            let thread = Builder::new().name("minisnap-create".to_owned());
-            let thread =
-                thread.spawn_scoped(self.scope, move || dispatcher::with_default(&tracing, write))?;
-            self.thread = Some(Thread { pieces, committed: thread });
-            self.most = PIECE;
+            self.start(store);
         }
+        let Some(thread) = &mut self.thread else { return Ok(()) };
         let piece = std::mem::replace(&mut self.text, Vec::with_capacity(PIECE + PIECE / 8));
-        let sent = self.thread.as_ref().is_some_and(|thread| thread.pieces.send(Some(piece)).is_ok());
+        thread.has_failed |= thread.pieces.send(Some(piece)).is_err();
         // Why it takes no more, it says at the end.
-        if sent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        if thread.has_failed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
+    fn start(&mut self, store: &'env mut Store) {
+        let (give, given) = sync_channel::<&mut Store>(1);
+        let (pieces, taken) = sync_channel(WAITING);
+        let seq = self.seq;
+        let (span, tracing, runtime) =
+            (Span::current(), dispatcher::get_default(Dispatch::clone), Handle::try_current().ok());
+        let write = move || {
+            let _runtime = runtime.as_ref().map(Handle::enter);
+            let Ok(store) = given.recv() else { return Ok(false) };
+            dispatcher::with_default(&tracing, || span.in_scope(|| store.create_from(&taken, seq)))
+        };
+        match Builder::new().name("minisnap-create".to_owned()).spawn_scoped(self.scope, write) {
+            Ok(committed) => {
+                // It waits for it.
+                let _ = give.send(store);
+                self.thread = Some(Thread { pieces, committed, has_failed: false });
+                self.most = PIECE;
+            }
+            // Where no thread can be started, the state is kept until its end.
+            Err(_) => (self.store, self.most) = (Some(store), usize::MAX),
+        }
     }
 
     /// Commits what was serialised, unless that failed.
     fn finish(mut self, serialised: serde_json::Result<()>) -> Result<()> {
-        let mut serialised = serialised.map_err(|error| match error.is_io() {
-            true => Error::Io(format!("no thread can be started to write the state: {error}; try again")),
-            false => Error::InvalidState(error.to_string()),
-        });
-        if serialised.is_ok() && self.store.is_none() {
-            serialised = self.hand_on().map_err(|error| Error::Io(error.to_string()));
+        let invalid = |error: serde_json::Error| Error::InvalidState(error.to_string());
+        if let Some(store) = self.store {
+            serialised.map_err(invalid)?;
+            let text =
+                String::from_utf8(self.text).map_err(|error| Error::InvalidState(error.to_string()))?;
+            return store.create_text(&text, self.seq);
         }
-        match (self.store, self.thread) {
-            (Some(store), _) => {
-                serialised?;
-                let text = String::from_utf8(self.text);
-                store.create_text(&text.map_err(|error| Error::InvalidState(error.to_string()))?, self.seq)
-            }
-            (None, Some(Thread { pieces, committed })) => {
-                if serialised.is_ok() {
-                    let _ = pieces.send(None);
-                }
-                drop(pieces);
-                let is_committed = committed.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-                serialised?;
-                debug_assert!(is_committed, "its end was given");
-                Ok(())
-            }
-            (None, None) => serialised,
+        if serialised.is_ok() {
+            let _ = self.hand_on();
+        }
+        let not_whole = Error::Io("the state was not written to its end: create it again".to_owned());
+        let Some(Thread { pieces, committed, has_failed }) = self.thread else { return Err(not_whole) };
+        if serialised.is_ok() && !has_failed {
+            let _ = pieces.send(None);
+        }
+        drop(pieces);
+        let written = committed.join().unwrap_or_else(|panic| resume_unwind(panic));
+        match (serialised, written) {
+            // Of its own, before it was cut off.
+            (Err(error), _) if !has_failed => Err(invalid(error)),
+            (_, Ok(true)) => Ok(()),
+            (_, Ok(false)) => Err(not_whole),
+            (_, Err(error)) => Err(error),
         }
     }
 }
@@ -127,18 +146,22 @@ impl Store {
     /// came.
     fn create_from(&mut self, pieces: &Receiver<Piece>, seq: u64) -> Result<bool> {
         self.in_one_turn(|store| {
-            let (until, interrupted) = (store.until, store.interrupted("create"));
+            let late = Error::Io(format!(
+                "`create` was interrupted, as the value was not serialised and written after {:?}: the disk is too slow or \
+                 the value takes too long for this deadline; what the grant allows is a matter of the host",
+                store.grant.deadline_of_a_call()
+            ));
+            let until = store.until;
             let mut writer = Writer::open(store, "", seq)?;
             loop {
-                let piece = pieces.recv();
-                // However long the value took, nothing of it is made a snapshot after the deadline.
-                if until.is_some_and(|until| Instant::now() >= until) {
-                    return Err(interrupted);
-                }
-                match piece {
+                let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+                match pieces.recv_timeout(left) {
+                    // What comes late is not taken, even if there is enough of it.
+                    Err(RecvTimeoutError::Timeout) => return Err(late),
+                    Ok(_) if until.is_some_and(|until| Instant::now() >= until) => return Err(late),
                     Ok(Some(piece)) => writer.write_chunk(&piece)?,
                     Ok(None) => return writer.commit().map(|()| true),
-                    Err(_) => return Ok(false),
+                    Err(RecvTimeoutError::Disconnected) => return Ok(false),
                 }
             }
         })
