@@ -70,14 +70,6 @@ fn the_example_gives_a_component_no_more_than_its_manifest_allows() {
     }
 }
 
-#[test]
-fn the_readme_shows_the_example() {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let example = example();
-    let (_, shown) = example.split_once("\n\n").expect("a line of documentation comes first");
-    assert!(readme.contains(&format!("```rust\n{shown}```")), "it shows another");
-}
-
 /// What a consumer does in this test, and what it prints.
 const SCRIPT: &[&str] = &[
     "open",

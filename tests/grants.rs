@@ -256,9 +256,9 @@ fn a_directory_that_must_exist_is_not_made() {
 }
 
 #[test]
-fn the_grants_file_of_the_readme_says_what_is_written_there() {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let (_, section) = readme.split_once("## Grant directories").expect("the README has the section");
+fn the_grants_file_of_the_page_of_the_host_says_what_is_written_there() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../host/README.md")).unwrap();
+    let (_, section) = page.split_once("## Grant directories").expect("it has the section");
     let (_, file) = section.split_once("```toml\n").expect("the section shows a grants file");
     let (file, section) = file.split_once("```").unwrap();
     let place = Place::new(file);

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         eprintln!("MINISNAP_LANGUAGES names {unknown}, and may name {}", LANGUAGES.join(" "));
         return ExitCode::FAILURE;
     }
-    let mut trials = vec![Trial::test("the_readme_has_a_cell_for_each_language_and_way", readme_has_cells)];
+    let mut trials = vec![Trial::test("the_page_has_a_cell_for_each_language_and_way", page_has_cells)];
     for (language, way, run) in cells() {
         let missing = missing(language);
         let is_ignored = missing.is_some() && !required.contains(&language);
@@ -168,12 +168,12 @@ fn javascript_hosts_the_store(language: &'static str) -> Result<String, Failed> 
     printed(node.arg(work.join("host.js")).arg(work.join("store/minisnap.js")).arg(dir.path()))
 }
 
-fn readme_has_cells() -> Result<(), Failed> {
-    let readme = fs::read_to_string(consumers().join("../../README.md"))?;
+fn page_has_cells() -> Result<(), Failed> {
+    let page = fs::read_to_string(consumers().join("README.md"))?;
     for (language, way, _) in cells() {
         let name = format!("`{language}::{way}`");
-        if !readme.contains(&name) {
-            return Err(format!("the README does not name {name}").into());
+        if !page.contains(&name) {
+            return Err(format!("consumers/README.md does not name {name}").into());
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What the README says: its guarantees have their tests, and its commands do what is printed there.
+//! What the documents say: the guarantees have their tests, and the README's commands do what is printed there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,8 +12,24 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
+/// All that are for people.
+const DOCUMENTS: [&str; 8] = [
+    "README.md",
+    "guest/DESIGN.md",
+    "host/README.md",
+    "tests/README.md",
+    "tests/CRASH_STATES.md",
+    "tests/GUARANTEES.md",
+    "tests/benches/README.md",
+    "tests/consumers/README.md",
+];
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
 fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).unwrap()
+    document("README.md")
 }
 
 /// A test, as it stands in its source.
@@ -103,8 +119,8 @@ fn what_is_ignored_or_compiled_on_a_condition_is_told_from_a_test_that_runs() {
 
 #[test]
 fn every_guarantee_has_a_test_that_runs_and_is_named_after_it() {
-    let readme = readme();
-    let (_, table) = readme.split_once("| guarantee | test |").expect("the README has the table");
+    let guarantees = document("tests/GUARANTEES.md");
+    let (_, table) = guarantees.split_once("| guarantee | test |").expect("it has the table");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let all = all_tests();
     let mut guarantees = 0;
@@ -125,25 +141,47 @@ fn every_guarantee_has_a_test_that_runs_and_is_named_after_it() {
 #[test]
 fn every_test_that_the_documents_name_exists() {
     let all = all_tests();
-    for document in ["README.md", "guest/DESIGN.md", "tests/CRASH_STATES.md"] {
-        let text = fs::read_to_string(root().join(document)).unwrap();
+    for file in DOCUMENTS {
+        let text = document(file);
         let names = text
             .split('`')
             .filter(|word| word.matches('_').count() > 3 && !word.contains([' ', '/', '.', '{']));
         for name in names {
             let is_test = all.iter().any(|test| test.name == name);
-            assert!(is_test, "{document} names {name}, which is no test");
+            assert!(is_test, "{file} names {name}, which is no test");
         }
     }
 }
 
-/// The README's chart and the table are of the same run.
 #[test]
-fn the_chart_of_the_readme_and_the_table_are_of_one_run() {
-    let readme = readme();
+fn every_link_of_the_documents_leads_to_a_file_or_a_heading() {
+    for file in DOCUMENTS {
+        let text = document(file);
+        let folder = root().join(file).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = folder.join(path);
+            assert!(target.exists(), "{file} links to {link}");
+            if !heading.is_empty() {
+                let headings = fs::read_to_string(target).unwrap();
+                let anchor =
+                    |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+                let is_there = headings.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+                assert!(is_there, "{file} links to {link}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_chart_and_the_table_of_the_speed_are_of_one_run() {
+    let page = document("tests/benches/README.md");
     let written = |name: &str| {
-        assert!(readme.contains(&format!("(tests/benches/{name})")), "the README shows {name}");
-        fs::read_to_string(root().join("tests/benches").join(name)).unwrap()
+        assert!(page.contains(&format!("({name})")), "it shows {name}");
+        document(&format!("tests/benches/{name}"))
     };
     let (table, chart) = (written("speed.md"), written("speed.svg"));
     let place = table.lines().last().unwrap();
@@ -165,11 +203,28 @@ fn the_chart_of_the_readme_and_the_table_are_of_one_run() {
     }
 }
 
+#[test]
+fn the_times_of_the_readme_are_those_of_the_table() {
+    let (readme, measured) = (readme(), document("tests/benches/speed.md"));
+    let (_, table) = readme.split_once("| work | state | time | native |\n").expect("the README has times");
+    let rows: Vec<&str> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, work, state, time, native, _] = cells[..] else { panic!("{row}") };
+        let is_it = |line: &str| {
+            line.starts_with(&format!("| {work} | {state} | {time} | native 0.1.3"))
+                && line.contains(&format!(" | {native} | **"))
+        };
+        assert!(measured.lines().any(is_it), "it was measured otherwise: {row}");
+    }
+}
+
 /// The table of the proof has a row for each of its methods, and this store's columns are free of violations.
 #[test]
 fn the_table_of_the_proof_has_every_method_and_no_violation_of_this_store() {
-    let readme = readme();
-    let (_, table) = readme.split_once("| violations of cases |").expect("the README has the table");
+    let page = document("tests/README.md");
+    let (_, table) = page.split_once("| violations of cases |").expect("it has the table");
     let rows: Vec<Vec<&str>> = table
         .lines()
         .skip(2)

@@ -1,5 +1,5 @@
-//! Puts this store and native minisnap to the proof by every method, and prints the README's table: `prove [ROW]`, where
-//! `ROW` is a part of a method's name, or of "syncs left out"; `prove --list` prints those names.
+//! Puts this store and native minisnap to the proof by every method, and prints the table of `tests/README.md`:
+//! `prove [ROW]`, where `ROW` is a part of a method's name, or of "syncs left out"; `prove --list` prints those names.
 //!
 //! Fails if anything of this store is wrong, if a method tried nothing, or if one that is known to find native minisnap
 //! wrong does not. `tests/prove` installs what it needs.
