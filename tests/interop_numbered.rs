@@ -119,7 +119,7 @@ fn a_directory_can_go_from_one_native_version_to_the_other() {
     let dir = tempdir().unwrap();
     native_create(dir.path(), 6, "[5]");
     native_create(dir.path(), 7, STATE);
-    // As the README says, and then by two renames.
+    // As `host/README.md` says, and then by two renames.
     let script = r#""$0" restore "$1" | "$0" create "$2" --seq 7 --layout "$3""#;
     let to = |from: &Path, to: &Path, layout| {
         let mut sh = Command::new("sh");

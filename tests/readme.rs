@@ -13,15 +13,21 @@ fn root() -> &'static Path {
 }
 
 /// All that are for people.
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "guest/DESIGN.md",
     "host/README.md",
-    "tests/README.md",
     "tests/CRASH_STATES.md",
     "tests/GUARANTEES.md",
+    "tests/README.md",
     "tests/benches/README.md",
+    "tests/benches/speed.md",
     "tests/consumers/README.md",
+    "tests/consumers/c/README.md",
+    "tests/consumers/go/README.md",
+    "tests/consumers/javascript/README.md",
+    "tests/consumers/python/README.md",
+    "tests/consumers/rust/README.md",
 ];
 
 fn document(name: &str) -> String {

@@ -26,7 +26,7 @@
 //! # }
 //! ```
 //!
-//! `README.md` beside describes every key.
+//! `host/README.md` describes every key.
 
 mod digest;
 mod directories;

@@ -10,7 +10,7 @@ use minisnap_tests::records::{Record, state};
 use minisnap_tests::{NATIVE_0_1_2, NATIVE_0_1_3};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::contest::Contest;
+use crate::contest::{Contest, timed};
 use crate::native::{Floor, Native};
 use crate::report::{Group, Row};
 use crate::topics::{WRITTEN, generation, minisnap, open, real_files, row, size_name};
@@ -86,6 +86,18 @@ fn of_size(minisnap: &Minisnap, size: usize, rounds: usize) -> Vec<Row> {
     contest.add_timed("floor pair", |_| read(&file_of_pair));
     let restores = contest.run(root.path(), rounds);
 
+    // A large restore ends the instance that knew what its directory holds.
+    let after_restores = (size == 16 << 20).then(|| {
+        let mut contest = Contest::new();
+        contest.add("typed", |round| {
+            let mut typed = typed.borrow_mut();
+            drop(black_box(typed.restore_text().expect("restored")));
+            timed(|| typed.create(&state, 1000 + round).expect("stored"))
+        });
+        contest.add("native", |round| native.borrow_mut().create(size, 1000 + round));
+        contest.run(root.path(), rounds)
+    });
+
     let name = &size_name(size);
     // The chart has a small, a medium and a large state.
     let shown =
@@ -112,6 +124,8 @@ fn of_size(minisnap: &Minisnap, size: usize, rounds: usize) -> Vec<Row> {
         row(&restores, text, (READ, "floor"), name),
         row(&restores, ("restore as text, pair", "pair"), (READ, "floor pair"), name),
     ]);
+    let again = ("create of a typed state, numbered, after a restore", "typed");
+    rows.extend(after_restores.map(|times| row(&times, again, native, name)));
     rows
 }
 
