@@ -8,7 +8,7 @@ mod vector {
     #![expect(unsafe_code, reason = "vectors are loaded and stored through pointers")]
 
     use core::arch::wasm32::{
-        u8x16_bitmask, u8x16_eq, u8x16_lt, u8x16_splat, u8x16_sub, v128, v128_load, v128_or, v128_store,
+        u8x16_bitmask, u8x16_eq, u8x16_le, u8x16_splat, u8x16_sub, v128, v128_load, v128_or, v128_store,
     };
 
     use super::SIZE;
@@ -41,7 +41,7 @@ mod vector {
 
         #[inline(always)]
         pub(crate) fn special(self) -> u32 {
-            let control = u8x16_lt(self.0, u8x16_splat(0x20));
+            let control = u8x16_le(self.0, u8x16_splat(0x1F));
             mask(v128_or(control, v128_or(self.equal(b'"'), self.equal(b'\\'))))
         }
 
@@ -58,7 +58,7 @@ mod vector {
 
         #[inline(always)]
         pub(crate) fn digits(self) -> u32 {
-            mask(u8x16_lt(u8x16_sub(self.0, u8x16_splat(b'0')), u8x16_splat(10)))
+            mask(u8x16_le(u8x16_sub(self.0, u8x16_splat(b'0')), u8x16_splat(9)))
         }
     }
 

@@ -125,32 +125,32 @@ enum State {
     Token(Token),
 }
 
-/// The kinds of the open arrays and objects, outermost first: a bit each, so that no input can make it
-/// grow.
-#[derive(Clone, Copy, Default)]
+/// The open arrays and objects, outermost first; so many at most that no input can make it grow.
 struct Containers {
-    /// The bit of the innermost container is the lowest: 1 is an object.
-    kinds: u128,
+    /// Of each, whether it is an object, after a place for none.
+    objects: [bool; MAX_DEPTH + 1],
     depth: usize,
 }
 
+/// So a depth can be masked, for the compiler, which then knows that there is a place.
+const _: () = assert!((MAX_DEPTH + 1).is_power_of_two());
+
 impl Containers {
     fn push(&mut self, object: bool) {
-        self.kinds = self.kinds << 1 | u128::from(object);
         self.depth += 1;
+        self.objects[self.depth & MAX_DEPTH] = object;
     }
 
     fn pop(&mut self) {
-        self.kinds >>= 1;
         self.depth -= 1;
     }
 
     fn in_object(&self) -> bool {
-        self.depth > 0 && self.kinds & 1 == 1
+        self.objects[self.depth & MAX_DEPTH]
     }
 
     fn in_array(&self) -> bool {
-        self.depth > 0 && self.kinds & 1 == 0
+        self.depth > 0 && !self.in_object()
     }
 }
 
@@ -161,7 +161,7 @@ impl<W: Write> Formatter<W> {
             buffer: vec![0; BUFFER],
             filled: 0,
             state: State::Value,
-            open: Containers::default(),
+            open: Containers { objects: [false; MAX_DEPTH + 1], depth: 0 },
             outer: 0,
             is_name: false,
             consumed: 0,

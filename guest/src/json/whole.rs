@@ -67,13 +67,14 @@ impl Core {
             line: self.line,
             line_start: self.line_start.wrapping_sub(self.consumed).cast_signed(),
         };
-        let (mut state, mut open) = (self.state, self.open);
+        let (mut state, open) = (self.state, &mut self.open);
+        let outer = self.outer;
         'tokens: while ends.is_room() {
             if ends.byte() <= b' ' {
                 if ends.white_space() { continue } else { break }
             }
             let byte = ends.byte();
-            let levels = self.outer + open.depth;
+            let levels = outer + open.depth;
             let mut begun = (ends.at, ends.filled);
             match state {
                 State::FirstElement | State::FirstName
@@ -151,7 +152,7 @@ impl Core {
         }
         // Whatever did not fit was not written: then, this is more.
         assert!(ends.filled <= BUFFER - block::SIZE, "there is room for what was taken");
-        (self.filled, self.state, self.open) = (ends.filled, state, open);
+        (self.filled, self.state) = (ends.filled, state);
         (self.line, self.line_start) = (ends.line, self.consumed.wrapping_add_signed(ends.line_start));
         ends.at
     }
@@ -354,7 +355,7 @@ impl Ends<'_> {
     /// Takes a literal, if it is all there.
     #[inline(always)]
     fn literal<const N: usize>(&mut self, literal: [u8; N]) -> bool {
-        let taken = self.text.get(self.at..).is_some_and(|text| text.starts_with(&literal));
+        let taken = self.text.get(self.at..).and_then(|text| text.first_chunk()) == Some(&literal);
         if taken {
             self.at += N;
             self.put(literal);
