@@ -125,14 +125,14 @@ enum State {
     Token(Token),
 }
 
-/// The open arrays and objects, outermost first; so many at most that no input can make it grow.
+/// The open arrays and objects, outermost first. Its size is fixed, so no input can make it grow.
 struct Containers {
-    /// Of each, whether it is an object, after a place for none.
+    /// Whether the container at each depth is an object; depth 0 is outside of all.
     objects: [bool; MAX_DEPTH + 1],
     depth: usize,
 }
 
-/// So a depth can be masked, for the compiler, which then knows that there is a place.
+/// A depth masked by `MAX_DEPTH` stays the same, and spares a check of bounds.
 const _: () = assert!((MAX_DEPTH + 1).is_power_of_two());
 
 impl Containers {
