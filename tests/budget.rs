@@ -103,3 +103,20 @@ fn all_instances_together_have_no_more_memory_than_the_host_allows() {
         assert_eq!(store.restore::<u64>().unwrap().state, 1);
     }
 }
+
+/// What waits for files needs no runtime with a thread for each processor.
+#[cfg(target_os = "linux")]
+#[test]
+fn stores_start_no_threads_of_a_runtime() {
+    let root = tempdir().unwrap();
+    let mut store = cached().open(Grant::new(root.path())).unwrap();
+    store.create(&"x".repeat(1 << 20), 1).unwrap();
+    store.restore_text().unwrap();
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
+    };
+    let names: Vec<String> = threads.map(name).collect();
+    assert!(names.iter().any(|name| name.starts_with("minisnap-clock")), "{names:?}");
+    assert!(names.iter().all(|name| !name.starts_with("tokio")), "{names:?}");
+}

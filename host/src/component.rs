@@ -1,17 +1,19 @@
 //! The store component, compiled and linked.
 
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Builder, EnterGuard, Runtime};
 use tokio::sync::oneshot;
 use tracing::{Span, debug, debug_span};
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Config, Engine};
 
 use crate::calls::{Calls, GRACE, MAX_CALLS, Submitted, Target};
-use crate::clock::Clock;
+use crate::clock::{Clock, Running};
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant};
 use crate::instance::Guest;
@@ -43,6 +45,16 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) instances: Arc<Instances>,
     pub(crate) calls: Arc<Calls>,
+    /// In which WASI's calls wait for files, instead of in a runtime with a thread for each processor, which
+    /// wasmtime-wasi starts where it finds none.
+    runtime: &'static Runtime,
+}
+
+impl Shared {
+    /// Gives a call of the component what it needs while it runs: the clock that ends it, and a runtime for WASI.
+    pub(crate) fn calling(&self) -> (Running<'_>, EnterGuard<'_>) {
+        (self.clock.run(), self.runtime.enter())
+    }
 }
 
 impl Minisnap {
@@ -86,7 +98,6 @@ impl Minisnap {
     ) -> Result<Self> {
         config.epoch_interruption(true);
         let link = || {
-            start_runtime()?;
             let engine = Engine::new(&config)?;
             let component = compile(&engine)?;
             let mut linker = Linker::new(&engine);
@@ -94,7 +105,8 @@ impl Minisnap {
             let clock = Clock::start(&engine)?;
             let pre = bindings::StorePre::new(linker.instantiate_pre(&component)?)?;
             let instances = Arc::new(Instances::new(MAX_IDLE, MAX_MEMORY));
-            Ok(Shared { pre, clock, instances, calls: Arc::new(Calls::new(MAX_CALLS)) })
+            let calls = Arc::new(Calls::new(MAX_CALLS));
+            Ok(Shared { pre, clock, instances, calls, runtime: runtime()? })
         };
         let shared = link().map_err(Error::Component)?;
         Ok(Minisnap { shared: Arc::new(shared) })
@@ -246,16 +258,11 @@ fn link_wasi(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     sync::io::streams::add_to_linker::<_, WasiIo>(linker, |guest| guest.ctx().table)
 }
 
-/// Starts the runtime in which WASI's calls wait, unless this thread is in one.
-///
-/// wasmtime-wasi starts it with the first call of a process, and panics where that fails, for want of file descriptors,
-/// say: here, it is an error.
-fn start_runtime() -> std::io::Result<()> {
-    if tokio::runtime::Handle::try_current().is_err() {
-        drop(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
-        wasmtime_wasi::runtime::with_ambient_tokio_runtime(|| ());
-    }
-    Ok(())
+/// One runtime for the process, since some may not be dropped in a task of another. It has no thread, and no timers: files
+/// need neither.
+fn runtime() -> io::Result<&'static Runtime> {
+    static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| Builder::new_current_thread().build());
+    RUNTIME.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
 
 impl std::fmt::Debug for Minisnap {

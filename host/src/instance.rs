@@ -118,6 +118,7 @@ impl Instance {
         // What one call may bring back: its default would refuse a state above 128 MiB.
         store.set_hostcall_fuel(limit);
         store.set_epoch_deadline(Clock::epochs(grant.deadline_of_a_call()));
+        let _calling = shared.calling();
         let bindings = shared.pre.instantiate(&mut store);
         let bindings =
             bindings.map_err(|error| store.data_mut().memory.problem().unwrap_or(Error::Component(error)))?;

@@ -454,7 +454,7 @@ impl Store {
 
     /// Ends an instance, and what is open in it.
     fn close(&self, instance: Instance) {
-        let _running = self.minisnap.shared.clock.run();
+        let _calling = self.minisnap.shared.calling();
         instance.close(self.grant.deadline_of_a_call());
     }
 
@@ -521,7 +521,7 @@ impl Store {
         instance.set_deadline(self.time_left());
         let started = Instant::now();
         let answer = {
-            let _running = self.minisnap.shared.clock.run();
+            let _calling = self.minisnap.shared.calling();
             call(&mut instance)
         };
         debug!(call = name, elapsed = ?started.elapsed(), "called");

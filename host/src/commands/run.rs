@@ -203,6 +203,7 @@ impl Run {
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
 
         let run = |store: &mut wasmtime::Store<Consumer>| {
+            start_runtime()?;
             let instance = command.instantiate(&mut *store)?;
             let command = Command::new(&mut *store, &instance)?;
             command.wasi_cli_run().call_run(store)
@@ -262,6 +263,14 @@ fn load(engine: &Engine, bytes: &[u8]) -> Result<wasmtime::component::InstancePr
         linker.instantiate_pre(&component)
     };
     link().map_err(Error::Component)
+}
+
+/// Starts the runtime in which the calls of the component wait: wasmtime-wasi would panic where that fails, for want of
+/// file descriptors, say.
+fn start_runtime() -> io::Result<()> {
+    drop(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
+    wasmtime_wasi::runtime::with_ambient_tokio_runtime(|| ());
+    Ok(())
 }
 
 /// How much longer than its timeout a component may take to end when it is interrupted.

@@ -7,7 +7,6 @@ use std::thread::{self, Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::runtime::Handle;
 use tracing::{Dispatch, Span, dispatcher};
 
 use super::Store;
@@ -74,10 +73,8 @@ impl<'env> Pieces<'_, 'env> {
         let (give, given) = sync_channel::<&mut Store>(1);
         let (pieces, taken) = sync_channel(WAITING);
         let seq = self.seq;
-        let (span, tracing, runtime) =
-            (Span::current(), dispatcher::get_default(Dispatch::clone), Handle::try_current().ok());
+        let (span, tracing) = (Span::current(), dispatcher::get_default(Dispatch::clone));
         let write = move || {
-            let _runtime = runtime.as_ref().map(Handle::enter);
             let Ok(store) = given.recv() else { return Ok(false) };
             dispatcher::with_default(&tracing, || span.in_scope(|| store.create_from(&taken, seq)))
         };
