@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
@@ -43,7 +44,7 @@ impl<'c> Contest<'c> {
     }
 
     /// Adds a work that is timed from without.
-    pub fn add_timed(&mut self, name: &'static str, mut work: impl FnMut(u64) + 'c) {
+    pub fn add_timed<R>(&mut self, name: &'static str, mut work: impl FnMut(u64) -> R + 'c) {
         self.add(name, move |round| timed(|| work(round)));
     }
 
@@ -87,11 +88,15 @@ impl Spread {
     }
 }
 
-/// How many seconds something takes.
-pub fn timed(work: impl FnOnce()) -> f64 {
-    let started = Instant::now();
-    work();
-    started.elapsed().as_secs_f64()
+/// How many seconds something takes. What it makes is used, and dropped outside of that time.
+pub fn timed<R>(work: impl FnOnce() -> R) -> f64 {
+    let start = Instant::now();
+    let made = black_box(work());
+    let time = start.elapsed().as_secs_f64();
+    drop(made);
+    // The allocator joins what is free when it is next asked for much.
+    drop(black_box(Vec::<u8>::with_capacity(4 << 10)));
+    time
 }
 
 /// Has the file system commit what it was told to do, files that were removed included.

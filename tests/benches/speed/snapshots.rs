@@ -59,7 +59,7 @@ fn of_size(minisnap: &Minisnap, size: usize, rounds: usize) -> Vec<Row> {
     let read = |file: &Path| {
         let bytes = fs::read(file).expect("readable");
         black_box(xxh3_128(&bytes));
-        black_box(String::from_utf8(bytes).expect("UTF-8"));
+        String::from_utf8(bytes).expect("UTF-8")
     };
 
     let mut contest = Contest::new();
@@ -75,13 +75,10 @@ fn of_size(minisnap: &Minisnap, size: usize, rounds: usize) -> Vec<Row> {
     let creates = contest.run(root.path(), rounds);
 
     let mut contest = Contest::new();
-    contest
-        .add_timed("numbered", |_| drop(black_box(numbered.borrow_mut().restore_text().expect("restored"))));
-    contest.add_timed("pair", |_| drop(black_box(pair.borrow_mut().restore_text().expect("restored"))));
+    contest.add_timed("numbered", |_| numbered.borrow_mut().restore_text().expect("restored"));
+    contest.add_timed("pair", |_| pair.borrow_mut().restore_text().expect("restored"));
     contest.add("native", |_| native.borrow_mut().restore());
-    contest.add_timed("typed", |_| {
-        drop(black_box(numbered.borrow_mut().restore::<Vec<Record>>().expect("restored")));
-    });
+    contest.add_timed("typed", |_| numbered.borrow_mut().restore::<Vec<Record>>().expect("restored"));
     contest.add_timed("floor", |_| read(&file));
     contest.add_timed("floor pair", |_| read(&file_of_pair));
     let restores = contest.run(root.path(), rounds);
