@@ -57,6 +57,24 @@ fn create_reads_a_file_or_standard_input() {
 }
 
 #[test]
+fn a_create_that_removes_more_than_one_snapshot_says_so() {
+    let dir = history(&[1, 2, 3, 4, 5], false);
+    let create = |seq, options: &[&str]| {
+        run(cli().arg("create").arg(dir.path()).args(["--seq", seq]).args(options), "[]")
+    };
+    let told = format!(
+        "warning: 4 older snapshots of `{}` were removed, as `--keep` and `--max-total` say\n",
+        dir.path().display()
+    );
+    assert_eq!(create("6", &["--keep", "2"]), done(0, "", &told));
+    // The one that each create may cost.
+    assert_eq!(create("7", &["--keep", "2"]), done(0, "", ""));
+    // The temporary of an earlier crash is none.
+    fs::write(dir.path().join("snapshot_00000000000000000009.json.tmp"), "{").unwrap();
+    assert_eq!(create("8", &["--keep", "2"]), done(0, "", ""));
+}
+
+#[test]
 fn restore_output_replaces_a_file_as_a_whole_or_not_at_all() {
     let (dir, outside) = (dir_with_snapshot("[1]", "1"), tempdir().unwrap());
     let output = outside.path().join("out/state.json");

@@ -1,5 +1,7 @@
 //! `minisnap create`
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use minisnap_host::{Error, Grant};
 
+use super::output::print_beside;
 use super::progress::Progress;
 use super::{Failure, Settings, Subject, minisnap};
 
@@ -52,6 +55,7 @@ impl Create {
             return Err(Failure::too_large(self.source(), size, max_state, false));
         }
 
+        let before = numbers(&self.dir);
         let minisnap = minisnap().map_err(&about_dir)?;
         let mut store = minisnap
             .open(self.settings.apply(Grant::new(&self.dir)).deadline(Duration::MAX))
@@ -70,7 +74,22 @@ impl Create {
             filled = self.fill(&mut source, &mut chunk)?;
         }
         writer.commit().map_err(|error| about_state(error, given))?;
+        self.tell_removed(&before);
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Tells on standard error if more generations went than the one that each create may cost.
+    fn tell_removed(&self, before: &HashSet<u64>) {
+        let after = numbers(&self.dir);
+        let removed = before.difference(&after).count();
+        if removed > 1 {
+            let warning = format!(
+                "warning: {removed} older snapshots of {} were removed, as `--keep` and `--max-total` say\n",
+                Subject::from(&self.dir)
+            );
+            // The snapshot is durable, whether this can be told or not.
+            let _ = print_beside(warning.as_bytes());
+        }
     }
 
     /// The source of the state, and its size in bytes if that is known.
@@ -109,6 +128,17 @@ impl Create {
     fn source(&self) -> Subject {
         if self.is_stdin() { Subject::Stream("standard input") } else { Subject::from(&self.file) }
     }
+}
+
+/// The numbers of the generations in a directory, of damaged ones, too.
+fn numbers(dir: &Path) -> HashSet<u64> {
+    let number = |name: OsString| {
+        let (number, end) = name.to_str()?.strip_prefix("snapshot_")?.split_at_checked(20)?;
+        let is_generation = number.bytes().all(|byte| byte.is_ascii_digit()) && !end.ends_with(".tmp");
+        number.parse().ok().filter(|_| is_generation)
+    };
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| number(entry.file_name())).collect()
 }
 
 #[cfg(unix)]
