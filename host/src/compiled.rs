@@ -100,7 +100,6 @@ fn check_sum(file: &mut File) -> io::Result<()> {
 }
 
 /// Opens a file of this user in a folder of this user, neither of which another may write, and no link to one.
-#[cfg(unix)]
 fn open(folder: &Path, name: &str) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     // From here on, neither can become another.
@@ -114,7 +113,6 @@ fn open(folder: &Path, name: &str) -> io::Result<File> {
     Ok(file)
 }
 
-#[cfg(unix)]
 fn open_folder(folder: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -123,7 +121,6 @@ fn open_folder(folder: &Path) -> io::Result<File> {
     Ok(folder)
 }
 
-#[cfg(unix)]
 fn check_owner(file: &File) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let metadata = file.metadata()?;
@@ -132,12 +129,6 @@ fn check_owner(file: &File) -> io::Result<()> {
     } else {
         Err(io::Error::other("another user may write it"))
     }
-}
-
-/// The system's own rights on the folder are all that there is.
-#[cfg(not(unix))]
-fn open(folder: &Path, name: &str) -> io::Result<File> {
-    File::open(folder.join(name))
 }
 
 /// Maps the code of the file itself, which has no other name that could lead elsewhere.
@@ -169,10 +160,8 @@ fn deserialize(engine: &Engine, mut file: File) -> wasmtime::Result<Component> {
 fn keep(folder: &Path, name: &str, code: &[u8]) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
-    #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)?;
-    #[cfg(unix)]
     open_folder(folder)?;
 
     // For this user alone, as such files are made.

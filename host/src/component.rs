@@ -81,8 +81,8 @@ impl Minisnap {
     /// files `store-*.cwasm`, of which those that are older than 30 days, or more than 64, are removed when another one is
     /// written. The folder is made if it is not there. That nothing can be kept is no error.
     ///
-    /// What lies there is run with all rights of this process. On Unix, a folder or a file that is another user's, or
-    /// that others may write, is not used; elsewhere, it must be a folder that only this user can write.
+    /// What lies there is run with all rights of this process: a folder or a file that is another user's, or that others
+    /// may write, is not used.
     ///
     /// # Errors
     ///
@@ -252,7 +252,6 @@ fn link_wasi(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     clocks::wall_clock::add_to_linker::<_, WasiClocks>(linker, Guest::clocks)?;
     filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
     sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
-    #[cfg(unix)]
     crate::descriptor::link(linker)?;
     io::error::add_to_linker::<_, WasiIo>(linker, |guest| guest.ctx().table)?;
     sync::io::streams::add_to_linker::<_, WasiIo>(linker, |guest| guest.ctx().table)

@@ -47,7 +47,7 @@ pub enum Access {
 impl Grant {
     /// Grants `dir` for reading and writing, with states of up to 256 MiB.
     ///
-    /// If there is no such directory, opening a store on it makes it, durably, and on Unix with the mode 0700; an existing
+    /// If there is no such directory, opening a store on it makes it, durably, with the mode 0700; an existing
     /// one keeps its mode.
     ///
     /// While a store is open on it, the folder around it is held, too, and shared with others: a store there is [`Error::Busy`].
@@ -202,7 +202,6 @@ impl Grant {
                 crate::replaceable::check_umask()?;
                 make_durably(&self.dir)?;
                 let held = Held::new(&self.dir)?;
-                #[cfg(unix)]
                 if self.stores > 0 && is_readable_for_others(&held.dir)? {
                     return Err(Error::Io(format!(
                         "other users may read the directory `{0}`, and so could lock the stores in it: `chmod go-r {0}`",
@@ -264,7 +263,6 @@ impl Grant {
     /// Whether the system lets this process write in the directory.
     ///
     /// A component is only told of an input/output error where its directory is on a read-only file system.
-    #[cfg(unix)]
     pub(crate) fn check_writable(&self) -> Result<()> {
         use rustix::fs::{AtFlags, CWD, accessat};
         let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
@@ -272,11 +270,6 @@ impl Grant {
             Ok(()) => Ok(()),
             Err(error) => Err(Error::io("write in", &self.dir, &error.into())),
         }
-    }
-
-    #[cfg(not(unix))]
-    pub(crate) fn check_writable(&self) -> Result<()> {
-        Ok(())
     }
 
     /// Which directory there is now under the grant's path, or `None` if there is none; anything else is an error.
@@ -297,7 +290,7 @@ impl Grant {
     }
 }
 
-/// Which directory it is, whatever its name; where the system does not tell, all are taken for the same.
+/// Which directory it is, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
@@ -305,15 +298,9 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    #[cfg(unix)]
     fn of(metadata: &fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         Identity { device: metadata.dev(), inode: metadata.ino() }
-    }
-
-    #[cfg(not(unix))]
-    fn of(_: &fs::Metadata) -> Self {
-        Identity { device: 0, inode: 0 }
     }
 }
 
@@ -386,7 +373,6 @@ impl Held {
 
 /// Keeps whoever would write in the directory that this one is in, as a store of a name, from locking it. Who holds it
 /// keeps this one out, unless other users may read it: then it has no stores inside, and may be held by any of them.
-#[cfg(unix)]
 fn share_parent(dir: &File, path: &Path) -> Result<Option<File>> {
     use rustix::fs::{Mode, OFlags, openat};
     use rustix::io::Errno;
@@ -406,13 +392,6 @@ fn share_parent(dir: &File, path: &Path) -> Result<Option<File>> {
     }
 }
 
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "on Unix, it is locked")]
-fn share_parent(_: &File, _: &Path) -> Result<Option<File>> {
-    Ok(None)
-}
-
-#[cfg(unix)]
 fn is_readable_for_others(dir: &File) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let metadata =
@@ -460,7 +439,6 @@ fn make_durably(dir: &Path) -> Result<()> {
 /// Makes a directory for this user alone: others could read the states in it, and lock its writer out.
 fn make_private(dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)
 }
@@ -485,7 +463,6 @@ fn not_a_directory(dir: &Path) -> Error {
 
 /// Locks the directory of a named store, unless it was not made yet, so that nobody writes there by another path; while
 /// this is open. The one that it is in is held.
-#[cfg(unix)]
 pub(crate) fn lock_named(path: &Path) -> Result<Option<File>> {
     use rustix::fs::{Mode, OFlags, open};
     use rustix::io::Errno;
@@ -503,13 +480,7 @@ pub(crate) fn lock_named(path: &Path) -> Result<Option<File>> {
     }
 }
 
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "on Unix, it is locked")]
-pub(crate) fn lock_named(_: &Path) -> Result<Option<File>> {
-    Ok(None)
-}
-
-/// Whether a path still leads to this directory; where the system does not tell which it is, it does.
+/// Whether a path still leads to this directory.
 pub(crate) fn leads_to(path: &Path, dir: &File) -> bool {
     let identity = |metadata: io::Result<fs::Metadata>| metadata.ok().as_ref().map(Identity::of);
     identity(fs::metadata(path)) == identity(dir.metadata())

@@ -50,6 +50,9 @@
 
 #![deny(missing_docs)]
 
+#[cfg(not(unix))]
+compile_error!("minisnap-host runs on Unix only: it locks and opens directories as Unix does");
+
 mod calls;
 mod clock;
 #[cfg(feature = "cache")]
@@ -58,7 +61,6 @@ mod component;
 #[cfg(feature = "arcella")]
 pub mod config;
 mod ctx;
-#[cfg(unix)]
 mod descriptor;
 mod error;
 mod folder;

@@ -261,7 +261,7 @@ fn without_host_path(what: &str) -> String {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -76,7 +76,7 @@ impl Store {
         let held = grant.hold()?;
         // A link may lead to another file system than the path says.
         let target = match &held {
-            Some(held) if cfg!(unix) => Arc::new(target.on_device(held.identity.device)),
+            Some(held) => Arc::new(target.on_device(held.identity.device)),
             _ => target,
         };
         Ok(Store {
@@ -572,7 +572,7 @@ impl Store {
     /// An instance on the directory that lies under the grant's path now: one that is open still, or another one.
     fn instance(&mut self) -> Result<Instance> {
         let dir = self.dir()?;
-        if cfg!(unix) && !self.target.is_on_device(dir.device) {
+        if !self.target.is_on_device(dir.device) {
             self.target = Arc::new(self.target.on_device(dir.device));
         }
         let instance = match self.instance.take() {

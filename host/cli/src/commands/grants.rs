@@ -8,8 +8,9 @@ use minisnap_host::Access;
 use minisnap_host::config::{Grants as GrantsFile, Terms};
 use serde_json::{Value, json};
 
-use super::output::print;
-use super::{Failure, plain, table};
+use crate::failure::{Failure, plain};
+use crate::output::print;
+use crate::table;
 
 const EXAMPLE: &str = "Example:
   minisnap grants check minisnap.toml --json | jq '.components[].directory'";

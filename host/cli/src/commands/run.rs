@@ -16,8 +16,11 @@ use wasmtime::{Config, Engine, Trap, WasmBacktrace};
 use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use super::preopen::{self, Preopen};
-use super::{Failure, Settings, cache_folder, minisnap, output, plain, size};
+use crate::failure::{Failure, TimedOut, plain};
+use crate::output;
+use crate::preopen::{self, Preopen};
+use crate::settings::{Settings, size};
+use crate::stores::{cache_folder, minisnap};
 
 const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
@@ -240,7 +243,7 @@ impl Run {
             thread::sleep(GRACE);
             let error = Error::Component(wasmtime::Error::new(TimedOut(timeout)));
             // The component may have filled standard error, which nobody reads.
-            let told = thread::spawn(move || Failure::about(&component)(error).report());
+            let told = thread::spawn(move || output::report(&Failure::about(&component)(error)));
             let until = Instant::now() + GRACE;
             while !told.is_finished() && Instant::now() < until {
                 thread::sleep(Duration::from_millis(10));
@@ -275,11 +278,6 @@ fn start_runtime() -> io::Result<()> {
 
 /// How much longer than its timeout a component may take to end when it is interrupted.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// That a component was ended because of `--timeout`.
-#[derive(Debug, thiserror::Error)]
-#[error("it exceeded its timeout of {0:?}; `--timeout` can raise it")]
-pub struct TimedOut(Duration);
 
 /// Tells on standard error why every call of the store will be denied.
 fn warn_of_no_snapshots(name: &str, why: &str) -> Result<(), Failure> {

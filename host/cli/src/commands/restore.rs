@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::{Error, Reader, Soundness};
+use minisnap_host::{Error, Reader, Skipped, Soundness};
 
-use super::output::{Output, Unwritten, print, print_beside};
-use super::progress::Progress;
-use super::{Failure, reader, size, warn_of};
+use crate::failure::{Failure, plain};
+use crate::output::{Output, Unwritten, print, print_beside};
+use crate::progress::Progress;
+use crate::settings::size;
+use crate::stores::reader;
 
 const EXAMPLE: &str = "Examples:
   minisnap restore ./snapshots > state.json
@@ -104,4 +106,16 @@ fn copy(
         to.write_all(&chunk)?;
         progress.advance(chunk.len() as u64);
     }
+}
+
+/// Tells on standard error which generations were damaged.
+fn warn_of(skipped: &[Skipped]) -> Result<(), Failure> {
+    let warnings: Vec<String> = skipped
+        .iter()
+        .map(|Skipped { seq, problem }| {
+            let problem = plain(problem);
+            format!("warning: the snapshot {seq} is damaged and was skipped: {problem}\n")
+        })
+        .collect();
+    print_beside(warnings.concat().as_bytes())
 }

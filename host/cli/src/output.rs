@@ -1,13 +1,9 @@
 //! Where verbs write: standard output, standard error, or the file that `--output` names.
 
 mod streams;
-#[cfg(unix)]
 mod target;
-#[cfg(not(unix))]
-#[path = "output/target_portable.rs"]
-mod target;
-#[cfg(unix)]
 mod temporary;
+mod unwritten;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,9 +12,10 @@ use std::process::ExitCode;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::pipe::ClosedOutputStream;
 
-use super::{Failure, Subject, plain};
+use crate::failure::{Failure, Subject, plain};
 use streams::Stream;
 use target::Target;
+pub use unwritten::Unwritten;
 
 const STDOUT: Subject = Subject::Stream("standard output");
 const STDERR: Subject = Subject::Stream("standard error");
@@ -65,27 +62,22 @@ pub fn inherit_streams(wasi: &mut WasiCtxBuilder) {
     }
 }
 
+/// Prints why a verb failed, and returns the exit code.
+pub fn report(failure: &Failure) -> ExitCode {
+    if failure.is_reader_gone() {
+        end_without_reader();
+    }
+    // If standard error is closed or full, only the exit code tells.
+    let _ = print_beside(format!("{failure}\n").as_bytes());
+    failure.exit_code()
+}
+
 /// Ends this process by SIGPIPE, as other programs end when the reader of a pipe has gone.
 ///
 /// Rust's runtime ignores SIGPIPE, and it stays ignored until every store is closed: a component under `minisnap run`
 /// gets an error from its write instead.
-pub fn end_without_reader() {
-    #[cfg(unix)]
+fn end_without_reader() {
     let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
-}
-
-/// Why an output was not written.
-pub enum Unwritten {
-    /// Writing it failed.
-    Output(io::Error),
-    /// Producing it failed.
-    Source(Failure),
-}
-
-impl From<io::Error> for Unwritten {
-    fn from(error: io::Error) -> Self {
-        Unwritten::Output(error)
-    }
 }
 
 /// The destination of a result. It is resolved and checked once, before any work.

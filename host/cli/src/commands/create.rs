@@ -11,9 +11,11 @@ use std::time::Duration;
 use clap::Args;
 use minisnap_host::{Error, Grant};
 
-use super::output::print_beside;
-use super::progress::Progress;
-use super::{Failure, Settings, Subject, minisnap};
+use crate::failure::{Failure, Subject};
+use crate::output::print_beside;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::stores::minisnap;
 
 const EXAMPLE: &str = "Examples:
   echo '{\"counter\":42}' | minisnap create ./snapshots --seq 10
@@ -141,12 +143,6 @@ fn numbers(dir: &Path) -> HashSet<u64> {
     entries.filter_map(|entry| number(entry.file_name())).collect()
 }
 
-#[cfg(unix)]
 fn at_start(stdin: &io::Stdin) -> bool {
     rustix::fs::tell(stdin) == Ok(0)
-}
-
-#[cfg(not(unix))]
-fn at_start(_: &io::Stdin) -> bool {
-    false
 }

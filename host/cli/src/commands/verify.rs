@@ -7,8 +7,9 @@ use clap::Args;
 use minisnap_host::{Error, Info, Soundness};
 
 use super::list::{generations, require_any};
-use super::output::print;
-use super::{Failure, table};
+use crate::failure::Failure;
+use crate::output::print;
+use crate::table;
 
 const EXAMPLE: &str = "Example:
   minisnap verify ./snapshots && echo sound";

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use minisnap_host::COMPONENT;
 
-use super::Failure;
-use super::output::{Output, Unwritten};
+use crate::failure::Failure;
+use crate::output::{Output, Unwritten};
 
 const EXAMPLE: &str = "Example:
   minisnap component --output minisnap.wasm";

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use clap::Args;
 use minisnap_host::{Error, Info, Layout};
 
-use super::output::print;
-use super::progress::Progress;
-use super::{Failure, reader, table};
+use crate::failure::Failure;
+use crate::output::print;
+use crate::progress::Progress;
+use crate::stores::reader;
+use crate::table;
 
 const EXAMPLE: &str = "Examples:
   minisnap list ./history

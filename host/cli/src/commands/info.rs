@@ -8,8 +8,10 @@ use minisnap_host::Soundness;
 use serde_json::json;
 
 use super::list::{generations, require_any};
-use super::output::print;
-use super::{Failure, reader, table};
+use crate::failure::Failure;
+use crate::output::print;
+use crate::stores::reader;
+use crate::table;
 
 const EXAMPLE: &str = "Example:
   minisnap info ./snapshots --json";

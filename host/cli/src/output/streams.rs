@@ -30,7 +30,6 @@ impl<Handle> Stream<Handle> {
     }
 }
 
-#[cfg(unix)]
 impl<Handle: std::os::fd::AsFd> Write for Stream<Handle> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.check()?;
@@ -39,19 +38,6 @@ impl<Handle: std::os::fd::AsFd> Write for Stream<Handle> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(not(unix))]
-impl<Handle: Write> Write for Stream<Handle> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.handle.write(bytes)?;
-        self.handle.flush()?;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.handle.flush()
     }
 }
 

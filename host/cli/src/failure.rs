@@ -5,13 +5,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use minisnap_host::Error;
 use minisnap_host::config::ConfigError;
 use wasmtime::{Trap, WasmBacktrace};
-
-use super::output;
-use super::run::TimedOut;
 
 /// A verb that failed: what to print and what to exit with.
 pub struct Failure {
@@ -23,6 +21,11 @@ pub struct Failure {
     /// Whether the verb limits what the directory may hold.
     is_limited: bool,
 }
+
+/// That a component was ended because of `--timeout`.
+#[derive(Debug, thiserror::Error)]
+#[error("it exceeded its timeout of {0:?}; `--timeout` can raise it")]
+pub struct TimedOut(pub Duration);
 
 /// What is wrong, and what to do next.
 struct Diagnosis {
@@ -115,18 +118,13 @@ impl Failure {
         }
     }
 
-    /// Prints the message and returns the exit code.
-    pub fn report(self) -> ExitCode {
-        if let Problem::ReaderGone = self.problem {
-            output::end_without_reader();
-        }
-        // If standard error is closed or full, only the exit code tells.
-        let _ = output::print_beside(format!("{self}\n").as_bytes());
-        self.exit_code()
+    /// Whether it is only that the reader of the output has gone.
+    pub fn is_reader_gone(&self) -> bool {
+        matches!(self.problem, Problem::ReaderGone)
     }
 
     /// The table of `host/README.md` and `--help`.
-    fn exit_code(&self) -> ExitCode {
+    pub fn exit_code(&self) -> ExitCode {
         let error = match &self.problem {
             Problem::Error(error) => error,
             Problem::TooLarge { .. } => return ExitCode::from(5),

@@ -4,8 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use minisnap_host::{Folder, FolderError};
 
-use super::Failure;
-use super::failure::shell_word;
+use crate::failure::{Failure, shell_word};
 
 /// A folder of the host, and what the component calls it.
 #[derive(Clone)]

@@ -14,9 +14,9 @@ use rustix::fs::{AtFlags, CWD, Dir, DirEntry, FileType, Gid, Mode, OFlags, Stat,
 use rustix::fs::{fchmod, fchown, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-use super::Unwritten;
 use super::streams::Stream;
 use super::temporary::Temporary;
+use super::unwritten::Unwritten;
 
 /// The most symlinks to follow, as in Linux.
 const MAX_LINKS: usize = 40;

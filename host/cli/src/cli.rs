@@ -1,0 +1,73 @@
+//! The verbs and their options, as clap parses them.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{component, create, grants, info, list, restore, run, verify};
+use crate::failure::Failure;
+
+const EXIT_CODES: &str = "\
+Example:
+  echo '{\"counter\":42}' | minisnap create ./snapshots --seq 10 && minisnap restore ./snapshots
+
+Exit codes:
+   0  done                                   6  the snapshot is damaged
+   1  there is no snapshot                   7  the disk, a quota or the directory is full
+   2  wrong arguments                        8  access is denied
+   3  the state is not one JSON value        9  the directory is in use
+   4  the sequence number is too low        10  anything else that the system said
+   5  the state is larger than the limit    11  a component could not be loaded, or trapped";
+
+/// Snapshots of an application's state, each with the number of the last log record it contains
+#[derive(Parser)]
+#[command(name = "minisnap", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Tell on standard error what happens
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Create(create::Create),
+    Restore(restore::Restore),
+    List(list::List),
+    Info(info::Info),
+    Verify(verify::Verify),
+    Run(run::Run),
+    Grants(grants::Grants),
+    Component(component::Component),
+}
+
+impl Cli {
+    /// With `--verbose`, prints this program's own events, and not those of what it is made of.
+    pub fn start_logging(&self) {
+        use tracing_subscriber::filter::{LevelFilter, Targets};
+        use tracing_subscriber::prelude::*;
+
+        if self.verbose {
+            let ours = Targets::new().with_target("minisnap", LevelFilter::DEBUG);
+            let lines = tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal());
+            let lines = lines.with_writer(io::stderr).with_filter(ours);
+            tracing_subscriber::registry().with(lines).init();
+        }
+    }
+
+    /// Does what the verb says.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        match self.verb {
+            Verb::Create(verb) => verb.run(),
+            Verb::Restore(verb) => verb.run(),
+            Verb::List(verb) => verb.run(),
+            Verb::Info(verb) => verb.run(),
+            Verb::Verify(verb) => verb.run(),
+            Verb::Run(verb) => verb.run(),
+            Verb::Grants(verb) => verb.run(),
+            Verb::Component(verb) => verb.run(),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The verbs, a file each.
+
+pub mod component;
+pub mod create;
+pub mod grants;
+pub mod info;
+pub mod list;
+pub mod restore;
+pub mod run;
+pub mod verify;
