@@ -12,8 +12,8 @@ pub const SOURCES_SECTION: &str = "minisnap:sources";
 /// The custom section that holds [`toolchain`].
 pub const TOOLCHAIN_SECTION: &str = "minisnap:toolchain";
 
-/// The BLAKE3 digest, in hexadecimal, of all that the component is made from: the WIT, the guest's sources and
-/// manifest, its build profile, and the locked versions of what it depends on.
+/// The BLAKE3 digest, in hexadecimal, of all that decides over the component's code: the WIT, the guest's sources, what
+/// its manifest says of the build, its build profile, and the locked versions of what it depends on.
 ///
 /// `root` is the project's folder. Names go in relative to it, so that the digest is the same everywhere.
 pub fn sources(root: &Path) -> String {
@@ -26,18 +26,22 @@ pub fn sources(root: &Path) -> String {
     let mut files = vec!["guest/build".into(), "guest/build.rs".into(), "guest/digest.rs".into()];
     list(root, Path::new("guest/src"), &mut files);
     list(root, Path::new("wit"), &mut files);
+    // Beside the WIT lies how its package is published.
+    files.retain(|file| file.extension().is_none_or(|extension| extension != "toml"));
     files.sort();
     for file in files {
         let name = file.to_str().expect("the project's file names are ASCII").replace('\\', "/");
         add(&name, &fs::read(root.join(&file)).unwrap_or_else(|e| panic!("{name}: {e}")));
     }
 
-    // What only tests use does not change the component.
+    // What only tests and registries use does not change the component.
     let mut manifest = table(&root.join("guest/Cargo.toml"));
-    manifest.remove("dev-dependencies");
+    for section in ["dev-dependencies", "lints", "package"] {
+        manifest.remove(section);
+    }
     add("guest/Cargo.toml", manifest.to_string().as_bytes());
     let workspace = table(&root.join("Cargo.toml"));
-    add("workspace.package", workspace["workspace"]["package"].to_string().as_bytes());
+    add("edition", workspace["workspace"]["package"]["edition"].to_string().as_bytes());
     add("profile.component", workspace["profile"]["component"].to_string().as_bytes());
 
     for entry in locked(&table(&root.join("Cargo.lock")), &manifest) {

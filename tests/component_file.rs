@@ -71,6 +71,38 @@ fn the_component_file_is_built_from_these_sources() {
 }
 
 #[test]
+fn only_what_decides_over_its_code_makes_a_component_file_old() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    for name in ["Cargo.toml", "Cargo.lock", "wit", "guest"] {
+        copy(&root().join(name), &elsewhere.path().join(name));
+    }
+    let sources = || digest::sources(elsewhere.path());
+    let original = sources();
+    assert_eq!(original, digest::sources(root()));
+    let change = |file: &str, from: &str, to: &str| {
+        let path = elsewhere.path().join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no `{from}`");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    };
+    change("wit/wkg.toml", "description = \"", "description = \"Other words. ");
+    change("guest/Cargo.toml", "description = \"", "description = \"Other words. ");
+    change("Cargo.toml", "license = \"MIT", "repository = \"elsewhere\"\nlicense = \"MIT");
+    assert_eq!(sources(), original);
+    for (file, from, to) in [
+        ("wit/worlds.wit", "world", "// Other words.\nworld"),
+        ("guest/src/lib.rs", "mod", "// Other words.\nmod"),
+        ("guest/Cargo.toml", "[\"xxh3\"]", "[\"xxh64\"]"),
+        ("Cargo.toml", "opt-level = 2\npanic", "opt-level = 3\npanic"),
+        ("Cargo.toml", "edition = \"2024\"", "edition = \"2021\""),
+    ] {
+        let before = sources();
+        change(file, from, to);
+        assert_ne!(sources(), before, "{file}: `{to}`");
+    }
+}
+
+#[test]
 fn the_component_file_says_by_which_toolchain_it_was_built() {
     for (which, component) in components() {
         let recorded = section_of(&component, digest::TOOLCHAIN_SECTION);
