@@ -85,7 +85,7 @@ fn both_can_take_turns_in_one_history() {
         let (native, ours) = (2 * turn, 2 * turn + 1);
         assert_eq!(native_create(dir.path(), native, &format!("[{native}]")), done(""));
         assert_restores(dir.path(), native, "unverified", &format!("[{native}]"));
-        assert_eq!(create(dir.path(), ours, &format!("[{ours}]")), done(""));
+        assert_eq!(create(dir.path(), ours, &format!("[{ours}]")).code, Some(0));
         assert_restores(dir.path(), ours, "verified", &format!("[{ours}]"));
         assert_eq!(native_restore(dir.path()), done(&format!("{ours} [{ours}]\n")));
     }

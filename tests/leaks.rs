@@ -1,4 +1,4 @@
-//! What 10,000 attacks leave in the process of the host. Alone in its file: other tests open files, too.
+//! What thousands of attacks leave in the process of the host. Alone in its file: other tests open files, too.
 #![cfg(target_os = "linux")]
 
 use std::alloc::{GlobalAlloc, Layout as Block, System};
@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 
 use minisnap_host::{Grant, Layout};
 use minisnap_tests::host::Host;
-use minisnap_tests::{HOSTILE, minisnap, scratch};
+use minisnap_tests::{HOSTILE, minisnap, rounds, scratch};
 use wasmtime::Config;
-
-const ROUNDS: usize = 10_000;
 
 /// The system's allocator, which counts the bytes that are allocated.
 struct Counting;
@@ -85,7 +83,7 @@ impl Taken {
 }
 
 #[test]
-fn ten_thousand_attacks_leak_no_descriptor_and_no_memory() {
+fn attacks_leak_no_descriptor_and_no_memory() {
     let hosts = [Host::new(&Config::new(), minisnap()), Host::new_async(&Config::new(), minisnap())];
     let attackers = [0, 1].map(|host: usize| hosts[host].load(HOSTILE));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -112,18 +110,19 @@ fn ten_thousand_attacks_leak_no_descriptor_and_no_memory() {
         }
     };
     // What is allocated once, and what the allocator keeps.
-    (0..ROUNDS / 10).for_each(round);
+    let rounds = rounds(1_000, 10_000);
+    (0..rounds / 10).for_each(round);
     let before = Taken::now();
-    (0..ROUNDS).for_each(round);
+    (0..rounds).for_each(round);
     let after = Taken::now();
     println!("before: {before:?}\nafter: {after:?}");
     assert_eq!(after.descriptors, before.descriptors, "file descriptors");
     // Threads that wait for work come and go; what a round leaves adds up.
     let more = |before: usize, after: usize| after.saturating_sub(before);
     let allocated = after.allocated - before.allocated;
-    assert!(allocated < 8 * ROUNDS as isize, "{allocated} bytes more are allocated");
+    assert!(allocated < 8 * rounds as isize, "{allocated} bytes more are allocated");
     let mapped = more(before.mapped, after.mapped);
-    assert!(mapped < ROUNDS / 10, "{mapped} areas more are mapped");
+    assert!(mapped < rounds / 10, "{mapped} areas more are mapped");
     let resident = more(before.resident, after.resident);
     assert!(resident < 4 << 20, "{resident} bytes more are resident");
 }

@@ -208,7 +208,7 @@ impl Large {
 }
 
 #[test]
-fn a_state_of_2_gib_streams_through_a_store_that_is_capped_at_16_mib() {
+fn in_long_runs_a_state_of_2_gib_streams_through_a_store_that_is_capped_at_16_mib() {
     const BLOCKS: usize = 2048 + 64;
     let large = Large::new();
     assert!(large.block.len() * BLOCKS > 2 << 30);

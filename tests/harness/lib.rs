@@ -21,7 +21,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::{env, thread};
 
 use minisnap_host::Minisnap;
@@ -29,6 +29,26 @@ use tempfile::TempDir;
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
 include!(concat!(env!("OUT_DIR"), "/programs.rs"));
+
+/// How often a test tries something: in `tests/run --long`, so that rare faults show, `long` times.
+pub fn rounds<N>(short: N, long: N) -> N {
+    if env::var_os("MINISNAP_LONG").is_some() { long } else { short }
+}
+
+/// Does something with each item, as many at a time as there are processors.
+pub fn in_parallel<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
+    let items = Mutex::new(items.into_iter());
+    let next = || items.lock().expect("taking an item does not panic").next();
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(item) = next() {
+                    work(item);
+                }
+            });
+        }
+    });
+}
 
 /// What a method of proof found.
 #[derive(Debug, Default)]
