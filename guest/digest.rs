@@ -36,12 +36,16 @@ pub fn sources(root: &Path) -> String {
 
     // What only tests and registries use does not change the component.
     let mut manifest = table(&root.join("guest/Cargo.toml"));
-    for section in ["dev-dependencies", "lints", "package"] {
-        manifest.remove(section);
+    manifest.remove("dev-dependencies");
+    let decides = |key: &str| ["build", "edition", "version"].contains(&key);
+    if let Some(Value::Table(package)) = manifest.get_mut("package") {
+        package.retain(|key, _| decides(key));
     }
     add("guest/Cargo.toml", manifest.to_string().as_bytes());
     let workspace = table(&root.join("Cargo.toml"));
-    add("edition", workspace["workspace"]["package"]["edition"].to_string().as_bytes());
+    for key in ["edition", "version"] {
+        add(key, workspace["workspace"]["package"][key].to_string().as_bytes());
+    }
     add("profile.component", workspace["profile"]["component"].to_string().as_bytes());
 
     for entry in locked(&table(&root.join("Cargo.lock")), &manifest) {

@@ -95,6 +95,8 @@ fn only_what_decides_over_its_code_makes_a_component_file_old() {
         ("guest/Cargo.toml", "[\"xxh3\"]", "[\"xxh64\"]"),
         ("Cargo.toml", "opt-level = 2\npanic", "opt-level = 3\npanic"),
         ("Cargo.toml", "edition = \"2024\"", "edition = \"2021\""),
+        ("Cargo.toml", "version = \"0.1.0\"", "version = \"0.1.1\""),
+        ("guest/Cargo.toml", "edition.workspace = true", "edition = \"2024\""),
     ] {
         let before = sources();
         change(file, from, to);
