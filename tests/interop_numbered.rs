@@ -85,7 +85,10 @@ fn both_can_take_turns_in_one_history() {
         let (native, ours) = (2 * turn, 2 * turn + 1);
         assert_eq!(native_create(dir.path(), native, &format!("[{native}]")), done(""));
         assert_restores(dir.path(), native, "unverified", &format!("[{native}]"));
-        assert_eq!(create(dir.path(), ours, &format!("[{ours}]")).code, Some(0));
+        let created = create(dir.path(), ours, &format!("[{ours}]"));
+        assert_eq!((created.code, created.stdout.as_str()), (Some(0), ""));
+        // Each turn adds two of four.
+        assert_eq!(created.stderr.starts_with("warning: 2 older snapshots of "), turn >= 2, "{created:?}");
         assert_restores(dir.path(), ours, "verified", &format!("[{ours}]"));
         assert_eq!(native_restore(dir.path()), done(&format!("{ours} [{ours}]\n")));
     }

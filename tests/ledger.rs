@@ -208,7 +208,10 @@ fn kill_a_ledger(times: u32, mut random: Random) {
 
     let mut watched = Watched::default();
     let mut left = BTreeMap::<_, u32>::new();
-    for round in 0..times {
+    for round in 0..500 {
+        if round >= times && left.len() == 2 {
+            break;
+        }
         let newest = ledger.newest();
         let mut child = start(&mut ledger.command(&["append", "1000000", &SEED.to_string()]));
         let mut printed = String::new();
@@ -236,7 +239,7 @@ fn kill_a_ledger(times: u32, mut random: Random) {
          {unacknowledged} of them not acknowledged; left unfinished: {left:?}"
     );
     assert!(recoveries > times * 7 / 8, "it was killed before it had recovered");
-    assert!(recorded > 100, "it was killed before it had recorded anything");
+    assert!(recorded > u64::from(times / 5), "it was killed before it had recorded anything");
     assert_eq!(left.len(), 2, "none was killed as it made a snapshot, or truncated its log");
     let generations = ledger.printed("recover-all");
     let recovered = generations.matches(&watched.model.totals()).count();

@@ -57,11 +57,12 @@ impl Create {
             return Err(Failure::too_large(self.source(), size, max_state, false));
         }
 
-        let before = numbers(&self.dir);
         let minisnap = minisnap().map_err(&about_dir)?;
         let mut store = minisnap
             .open(self.settings.apply(Grant::new(&self.dir)).deadline(Duration::MAX))
             .map_err(&about_dir)?;
+        // Which nobody else changes from here on.
+        let before = numbers(&self.dir);
         let mut given = 0;
         let about_state = |error, given| match error {
             Error::InvalidState(_) => Failure::about(self.source())(error),
@@ -76,19 +77,24 @@ impl Create {
             filled = self.fill(&mut source, &mut chunk)?;
         }
         writer.commit().map_err(|error| about_state(error, given))?;
+        drop(progress);
         self.tell_removed(&before);
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Tells on standard error if more generations went than the one that each create may cost.
+    /// Tells on standard error if more snapshots were removed than the one that each create may cost.
     fn tell_removed(&self, before: &HashSet<u64>) {
         let after = numbers(&self.dir);
         let removed = before.difference(&after).count();
         if removed > 1 {
-            let warning = format!(
-                "warning: {removed} older snapshots of {} were removed, as `--keep` and `--max-total` say\n",
-                Subject::from(&self.dir)
-            );
+            let kept = match self.settings.keep {
+                Some(keep) => format!("`--keep` is {keep}"),
+                None => "5 are kept without `--keep`".to_owned(),
+            };
+            let fit = if self.settings.max_total.is_some() { ", and no more than fit" } else { "" };
+            let subject = Subject::from(&self.dir);
+            let warning =
+                format!("warning: {removed} older snapshots of {subject} were removed: {kept}{fit}\n");
             // The snapshot is durable, whether this can be told or not.
             let _ = print_beside(warning.as_bytes());
         }
