@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use minisnap_host::{Error, Grant, Layout, Minisnap, Store};
+use minisnap_host::{Error, Grant, Layout, Minisnap, SnapshotCtx, SnapshotStore};
 use minisnap_tests::host::{Ended, Host};
 use minisnap_tests::{VERBS, minisnap, scratch};
 use tokio::runtime::{Builder, Runtime};
@@ -60,7 +60,7 @@ async fn is_there(path: &Path) {
 }
 
 /// The store on a directory, once the call that was given up has ended and let go of it.
-fn opened(grant: &Grant) -> Store {
+fn opened(grant: &Grant) -> SnapshotStore {
     let started = Instant::now();
     loop {
         match minisnap().open(grant.clone()) {
@@ -191,7 +191,7 @@ fn many_threads_on_one_store_component_get_their_own_data_by_few_instances() {
     let minisnap = Minisnap::with_config(config).unwrap().max_idle(IDLE);
     let root = scratch();
     let started = Barrier::new(THREADS);
-    let mut stores: Vec<Store> = thread::scope(|scope| {
+    let mut stores: Vec<SnapshotStore> = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let (minisnap, started, root) = (minisnap.clone(), &started, root.path());
@@ -227,4 +227,23 @@ fn many_threads_on_one_store_component_get_their_own_data_by_few_instances() {
     let refused = refused.expect("the pool is not so large");
     assert!(matches!(refused, Error::Component(_)), "{refused:?}");
     assert!((THREADS..=THREADS + IDLE).contains(&readers.len()), "{} were alive", readers.len());
+}
+
+#[test]
+fn a_call_of_the_host_is_made_in_its_runtime() {
+    let dir = scratch();
+    for runtime in runtimes() {
+        let grant = Grant::new(dir.path());
+        let seq = runtime.block_on(async {
+            let mut snapshots = SnapshotCtx::new(minisnap().open_async(grant).await.unwrap());
+            let task = snapshots.call(|store| {
+                store.create_text("1", 1)?;
+                Ok(tokio::spawn(async { 7 }))
+            });
+            let seven = task.await.unwrap().await.unwrap();
+            snapshots.into_store_async().await.unwrap();
+            seven
+        });
+        assert_eq!(seq, 7);
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use minisnap_host::{Error, Grant, Layout, Minisnap, Store};
+use minisnap_host::{Error, Grant, Layout, Minisnap, SnapshotStore};
 use minisnap_tests::host::Host;
 use minisnap_tests::{COUNTER, HANG, HOSTILE, VERBS, built, minisnap, program, run, scratch};
 use tempfile::tempdir;
@@ -231,7 +231,11 @@ fn is_only_a_snapshot(dir: &Path) -> bool {
 }
 
 /// Whether a call with this deadline is interrupted, and does not end by itself.
-fn is_interrupted(grant: &Grant, deadline: Duration, call: impl Fn(&mut Store) -> Result<(), Error>) -> bool {
+fn is_interrupted(
+    grant: &Grant,
+    deadline: Duration,
+    call: impl Fn(&mut SnapshotStore) -> Result<(), Error>,
+) -> bool {
     // The opening has that deadline, too, and a thread for it may come late.
     let Ok(mut store) = minisnap().open(grant.clone().deadline(deadline)) else { return false };
     match call(&mut store) {
@@ -245,7 +249,7 @@ fn is_interrupted(grant: &Grant, deadline: Duration, call: impl Fn(&mut Store) -
 /// A fifth of what a call needs is a deadline that ends it, unless the deadline is several times too late. The machine
 /// may be faster from one call to the next, or have no processor for the thread that interrupts, but not every time.
 #[track_caller]
-fn assert_interrupted_in_time(grant: &Grant, call: impl Fn(&mut Store) -> Result<(), Error>) {
+fn assert_interrupted_in_time(grant: &Grant, call: impl Fn(&mut SnapshotStore) -> Result<(), Error>) {
     let is_in_time = |_| {
         let mut store = minisnap().open(grant.clone()).unwrap();
         let started = Instant::now();
@@ -366,4 +370,29 @@ fn calls_are_traced_with_number_size_and_time_and_without_any_state() {
 
 fn generation(dir: &Path, seq: u64) -> PathBuf {
     dir.join(format!("snapshot_{seq:020}.json"))
+}
+
+/// An embedder's own bindings, of a world whose functions use the types of the store.
+mod own {
+    wasmtime::component::bindgen!({
+        inline: "
+            package test:embedder;
+            world agent {
+                use arcella:minisnap/snapshot-store@0.1.0.{snapshot-info};
+                export last: func() -> option<snapshot-info>;
+            }
+        ",
+        path: "../wit",
+        with: {
+            "arcella:minisnap/snapshot-store": minisnap_host::bindings::arcella::minisnap::snapshot_store,
+        },
+    });
+}
+
+#[test]
+fn the_types_of_an_embedders_own_bindings_can_be_those_of_the_library() {
+    use minisnap_host::bindings::arcella::minisnap::snapshot_store::{SnapshotInfo, Soundness};
+    let info = own::SnapshotInfo { seq: 7, size: 2, modified: None, soundness: Soundness::Verified };
+    let info: SnapshotInfo = info;
+    assert_eq!(info.seq, 7);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use minisnap_host::{Error, Grant, Layout, Soundness, Store};
+use minisnap_host::{Error, Grant, Layout, SnapshotStore, Soundness};
 use minisnap_tests::{minisnap, names};
 use proptest::prelude::*;
 use tempfile::tempdir;
@@ -14,7 +14,7 @@ fn grant(dir: &Path, keep: u32) -> Grant {
     Grant::new(dir).layout(Layout::Numbered).keep(NonZeroU32::new(keep).unwrap())
 }
 
-fn open(dir: &Path, keep: u32) -> Store {
+fn open(dir: &Path, keep: u32) -> SnapshotStore {
     minisnap().open(grant(dir, keep)).unwrap()
 }
 
@@ -54,8 +54,9 @@ fn only_the_exact_names_are_listed_and_where_none_is_sound_the_error_lists_them(
         store.create_text("[]", seq).unwrap();
     }
     assert!(matches!(store.create_text("[]", 2), Err(Error::Stale(u64::MAX))));
-    let list =
-        |store: &mut Store| store.generations().unwrap().iter().map(|info| info.seq).collect::<Vec<_>>();
+    let list = |store: &mut SnapshotStore| {
+        store.generations().unwrap().iter().map(|info| info.seq).collect::<Vec<_>>()
+    };
     assert_eq!(list(&mut store), [u64::MAX, 1, 0]);
     // The one in the middle does not matter, as long as the newest is sound.
     fs::write(dir.path().join(name(1)), "").unwrap();

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use minisnap_host::{Grant, Layout, Snapshot, Store};
+use minisnap_host::{Grant, Layout, Snapshot, SnapshotStore};
 use minisnap_tests::host::{Ended, Host};
 use minisnap_tests::{HOSTILE, cli, minisnap, run, scratch};
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ struct Scene {
     root: TempDir,
     host: Host,
     attacker: Component,
-    victim: Store,
+    victim: SnapshotStore,
 }
 
 impl Scene {

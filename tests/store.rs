@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use minisnap_host::{Error, Grant, Layout, Snapshot, Soundness, Store};
+use minisnap_host::{Error, Grant, Layout, Snapshot, SnapshotStore, Soundness};
 use minisnap_tests::{minisnap, names};
 use serde::{Deserialize, Serialize};
 use tempfile::{TempDir, tempdir};
 
-fn open(dir: &Path) -> Store {
+fn open(dir: &Path) -> SnapshotStore {
     minisnap().open(Grant::new(dir)).unwrap()
 }
 
-fn read(dir: &Path) -> Store {
+fn read(dir: &Path) -> SnapshotStore {
     minisnap().open(Grant::new(dir).read_only()).unwrap()
 }
 
@@ -22,7 +22,7 @@ trait Text {
     fn text(&mut self) -> (String, u64);
 }
 
-impl Text for Store {
+impl Text for SnapshotStore {
     fn text(&mut self) -> (String, u64) {
         let Snapshot { state, seq, soundness, skipped, .. } = self.restore_text().unwrap();
         assert_eq!((soundness, skipped), (Soundness::Verified, Vec::new()));
@@ -354,4 +354,20 @@ fn after_a_trap_the_next_call_gets_another_instance() {
     }
     drop(store);
     assert_eq!(open(dir.path()).text(), ("1".to_owned(), 1));
+}
+
+#[test]
+fn a_thread_that_ends_can_drop_a_store() {
+    thread_local! {
+        static STORE: std::cell::RefCell<Option<SnapshotStore>> = const { std::cell::RefCell::new(None) };
+    }
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let ended = std::thread::spawn(|| {
+        // Before its first call in this thread, so that it is dropped after all that calls leave in one.
+        STORE.set(Some(store));
+        STORE.with_borrow_mut(|store| store.as_mut().unwrap().create_text("1", 1)).unwrap();
+    });
+    ended.join().unwrap();
+    assert_eq!(open(dir.path()).restore_text().unwrap().seq, 1);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use minisnap_host::{Error, Grant, Layout, Store};
+use minisnap_host::{Error, Grant, Layout, SnapshotStore};
 use minisnap_tests::{minisnap, names};
 use serde::ser::{Error as _, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -32,7 +32,7 @@ impl<F: Fn() -> Result<(), String>> Serialize for List<F> {
 /// More than a mebibyte.
 const LARGE: u32 = 200_000;
 
-fn store() -> (TempDir, Store) {
+fn store() -> (TempDir, SnapshotStore) {
     let dir = tempdir().unwrap();
     let mut store = minisnap().open(Grant::new(dir.path()).layout(Layout::Numbered)).unwrap();
     store.create(&["old"], 1).unwrap();
@@ -40,7 +40,7 @@ fn store() -> (TempDir, Store) {
 }
 
 /// That the snapshot before is the stored one, that nothing else lies in the directory, and that the next create works.
-fn assert_old(dir: &Path, store: &mut Store) {
+fn assert_old(dir: &Path, store: &mut SnapshotStore) {
     assert_eq!(store.restore::<[String; 1]>().unwrap().seq, 1);
     assert_eq!(names(dir), ["snapshot_00000000000000000001.json"]);
     store.create(&(0..LARGE).collect::<Vec<_>>(), 9).unwrap();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use minisnap_host::{Grant, Minisnap, Store};
+use minisnap_host::{Grant, Minisnap, SnapshotStore};
 
 const GRANTS: usize = 1_000;
 /// A state of about 1 KiB.
@@ -31,7 +31,7 @@ fn state(size: usize) -> String {
     format!("[{}0]", "1234567,".repeat(size / 8))
 }
 
-fn open(minisnap: &Minisnap, root: &Path, number: usize) -> Store {
+fn open(minisnap: &Minisnap, root: &Path, number: usize) -> SnapshotStore {
     minisnap.open(Grant::new(root.join(number.to_string()))).expect("a store")
 }
 
@@ -59,7 +59,7 @@ fn memory(root: &Path) {
 }
 
 /// Creates snapshots in some stores in turn until the time is over; returns how many.
-fn create_in_turn(stores: &mut [Store], first: u64) -> u64 {
+fn create_in_turn(stores: &mut [SnapshotStore], first: u64) -> u64 {
     let (state, started, mut seq) = (state(SMALL), Instant::now(), first);
     loop {
         for store in &mut *stores {
@@ -73,7 +73,7 @@ fn create_in_turn(stores: &mut [Store], first: u64) -> u64 {
 }
 
 /// Snapshots a second by as many threads as there are groups of stores.
-fn rate(groups: &mut [Vec<Store>], first: u64) -> f64 {
+fn rate(groups: &mut [Vec<SnapshotStore>], first: u64) -> f64 {
     let started = Instant::now();
     let made: u64 = thread::scope(|scope| {
         let threads: Vec<_> =
@@ -85,7 +85,7 @@ fn rate(groups: &mut [Vec<Store>], first: u64) -> f64 {
 
 fn rates(root: &Path) {
     let minisnap = Minisnap::new().expect("the component compiles");
-    let group = |numbers: std::ops::Range<usize>| -> Vec<Store> {
+    let group = |numbers: std::ops::Range<usize>| -> Vec<SnapshotStore> {
         numbers.map(|number| open(&minisnap, root, number)).collect()
     };
     let mut settings = [
@@ -116,7 +116,7 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 /// How long each create of the quiet stores takes, in milliseconds, sorted.
-fn waits(stores: &mut [Store], first: u64) -> Vec<f64> {
+fn waits(stores: &mut [SnapshotStore], first: u64) -> Vec<f64> {
     let state = state(SMALL);
     let mut waits: Vec<f64> = (first..)
         .zip(stores)

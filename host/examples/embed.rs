@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer};
-use minisnap_host::{Grant, Minisnap, SnapshotCtx, SnapshotView};
+use minisnap_host::{Grant, Minisnap, SnapshotCtx};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Result, Store, bail};
 use wasmtime_wasi::p2::bindings::sync::Command;
@@ -23,12 +23,6 @@ impl WasiView for Consumer {
     }
 }
 
-impl SnapshotView for Consumer {
-    fn snapshots(&mut self) -> &mut SnapshotCtx {
-        &mut self.snapshots
-    }
-}
-
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [root, components @ ..] = &args[..] else { bail!("usage: embed ROOT COMPONENT.wasm ...") };
@@ -37,7 +31,7 @@ fn main() -> Result<()> {
     let engine = Engine::default();
     let mut linker = Linker::<Consumer>::new(&engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-    minisnap_host::add_to_linker(&mut linker)?;
+    minisnap_host::add_to_linker_sync(&mut linker, |consumer| &mut consumer.snapshots)?;
     let minisnap = Minisnap::new()?;
 
     for file in components {

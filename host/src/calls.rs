@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tracing::Span;
 
 use crate::error::{Error, Result};
@@ -168,11 +169,15 @@ impl Calls {
         until: Option<Instant>,
         job: impl FnOnce(Result<()>) + Send + 'static,
     ) -> Submitted {
-        let span = Span::current();
+        let (span, runtime) = (Span::current(), Handle::try_current().ok());
         let mut state = self.lock();
         let call = state.call(target, until);
         let submitted = Submitted { calls: self.clone(), number: call.number };
-        let job: Job = Box::new(move |turn| span.in_scope(|| job(turn)));
+        let job: Job = Box::new(move |turn| {
+            // For what the host does in its call.
+            let _runtime = runtime.as_ref().map(Handle::enter);
+            span.in_scope(|| job(turn));
+        });
         if let (Err(error), Some(_)) = (state.check_answers(&call), until) {
             drop(state);
             job(Err(error));

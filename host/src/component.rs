@@ -12,13 +12,14 @@ use tracing::{Span, debug, debug_span};
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Config, Engine};
 
+use crate::bindings::component as bindings;
 use crate::calls::{Calls, GRACE, MAX_CALLS, Submitted, Target};
 use crate::clock::{Clock, Running};
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant};
 use crate::instance::Guest;
 use crate::instances::Instances;
-use crate::store::{Store, bindings};
+use crate::store::SnapshotStore;
 
 /// The store component that this crate embeds, for composing it with others.
 pub const COMPONENT: &[u8] = include_bytes!(env!("MINISNAP_COMPONENT_FILE"));
@@ -47,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) calls: Arc<Calls>,
     /// In which WASI's calls wait for files, instead of in a runtime with a thread for each processor, which
     /// wasmtime-wasi starts where it finds none.
-    runtime: &'static Runtime,
+    pub(crate) runtime: &'static Runtime,
 }
 
 impl Shared {
@@ -155,12 +156,12 @@ impl Minisnap {
     ///
     /// With write access, [`Error::Busy`] if the directory is held already, and what making it may meet:
     /// [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`], also if its file system does not answer in time.
-    pub fn open(&self, grant: Grant) -> Result<Store> {
+    pub fn open(&self, grant: Grant) -> Result<SnapshotStore> {
         let (opening, deadline) = (Opening::of(&grant), grant.deadline_of_a_call());
         // Only with write access is the directory touched here.
         if deadline == Duration::MAX || grant.access() != Access::ReadWrite {
             let (grant, target) = locate(grant)?;
-            return opening.ended(Store::new(self.clone(), grant, target));
+            return opening.ended(SnapshotStore::new(self.clone(), grant, target));
         }
         let dir = grant.dir().to_owned();
         let (answer, answered) = mpsc::channel();
@@ -177,7 +178,7 @@ impl Minisnap {
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub async fn open_async(&self, grant: Grant) -> Result<Store> {
+    pub async fn open_async(&self, grant: Grant) -> Result<SnapshotStore> {
         let opening = Opening::of(&grant);
         let (dir, deadline) = (grant.dir().to_owned(), grant.deadline_of_a_call());
         let (answer, mut answered) = oneshot::channel();
@@ -191,11 +192,16 @@ impl Minisnap {
     }
 
     /// Has a store opened in a thread. One that nobody waits for any more is closed again there.
-    fn submit(&self, grant: Grant, answer: impl FnOnce(Result<Store>) + Send + 'static) -> Result<Submitted> {
+    fn submit(
+        &self,
+        grant: Grant,
+        answer: impl FnOnce(Result<SnapshotStore>) + Send + 'static,
+    ) -> Result<Submitted> {
         let (grant, target) = locate(grant)?;
         let until = Instant::now().checked_add(grant.deadline_of_a_call());
         let (minisnap, opened) = (self.clone(), target.clone());
-        let job = move |turn: Result<()>| answer(turn.and_then(|()| Store::new(minisnap, grant, opened)));
+        let job =
+            move |turn: Result<()>| answer(turn.and_then(|()| SnapshotStore::new(minisnap, grant, opened)));
         Ok(self.shared.calls.submit(&target, until, job))
     }
 }
@@ -212,7 +218,7 @@ impl Opening {
         Opening { span, started: Instant::now() }
     }
 
-    fn ended(self, opened: Result<Store>) -> Result<Store> {
+    fn ended(self, opened: Result<SnapshotStore>) -> Result<SnapshotStore> {
         if opened.is_ok() {
             self.span.in_scope(|| debug!(elapsed = ?self.started.elapsed(), "opened"));
         }

@@ -12,12 +12,13 @@ use wasmtime::component::ResourceTable;
 
 use crate::calls::{Calls, GRACE, Target};
 use crate::error::{Error, Result};
-use crate::store::Store;
+use crate::store::SnapshotStore;
 use crate::stream::Handle;
 
-/// The snapshots of one consumer, made from a [`Store`], which was opened by a grant.
+/// The snapshots of one consumer, made from a [`SnapshotStore`], which was opened by a grant.
 ///
-/// It belongs into the data of the consumer's `wasmtime::Store`, where [`SnapshotView`] finds it.
+/// It belongs into the data of the consumer's `wasmtime::Store`, where [`add_to_linker_sync`](crate::add_to_linker_sync) or
+/// [`add_to_linker_async`](crate::add_to_linker_async) finds it.
 ///
 /// Dropping it undoes what the consumer was writing, and lets go of the directory. In a tokio runtime, that happens in
 /// another thread if anything is open, for it blocks: a host that opens the directory again at once waits for
@@ -89,22 +90,16 @@ impl Names {
 
 /// Where the store is.
 enum Place {
-    Here(Box<Store>),
+    Here(Box<SnapshotStore>),
     /// In a thread that calls it, and will send it back.
-    Called(Receiver<Box<Store>>),
+    Called(Receiver<Box<SnapshotStore>>),
     /// Given back to the host, or lost in a panic.
     Gone,
 }
 
-/// What a linker's data must give: the snapshots of its component.
-pub trait SnapshotView {
-    /// The component's snapshots.
-    fn snapshots(&mut self) -> &mut SnapshotCtx;
-}
-
 impl SnapshotCtx {
     /// The snapshots that are in `store`.
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: SnapshotStore) -> Self {
         let (calls, target) = store.calls();
         SnapshotCtx {
             calls: calls.clone(),
@@ -122,7 +117,7 @@ impl SnapshotCtx {
     ///
     /// [`Error::Busy`] while a call of the component is running, because a system call of it hangs; [`Error::Io`] if one
     /// has panicked.
-    pub fn store(&mut self) -> Result<&mut Store> {
+    pub fn store(&mut self) -> Result<&mut SnapshotStore> {
         self.look()?;
         let overdue = mem::take(&mut self.overdue);
         let Place::Here(store) = &mut self.store else { return Err(panicked()) };
@@ -157,7 +152,7 @@ impl SnapshotCtx {
     /// # Errors
     ///
     /// As [`store`](Self::store).
-    pub fn into_store(mut self) -> Result<Store> {
+    pub fn into_store(mut self) -> Result<SnapshotStore> {
         self.store()?.end_streams();
         self.take().map(|store| *store)
     }
@@ -167,7 +162,7 @@ impl SnapshotCtx {
     /// # Errors
     ///
     /// As [`store`](Self::store), and [`Error::Io`] if the file system does not answer.
-    pub async fn into_store_async(mut self) -> Result<Store> {
+    pub async fn into_store_async(mut self) -> Result<SnapshotStore> {
         self.call(|store| {
             store.end_streams();
             Ok(())
@@ -177,7 +172,7 @@ impl SnapshotCtx {
     }
 
     /// Looks whether the store has come back from a call that nobody waited for.
-    fn look(&mut self) -> Result<&Store> {
+    fn look(&mut self) -> Result<&SnapshotStore> {
         if let Place::Called(returning) = &self.store {
             self.store = match returning.try_recv() {
                 Ok(store) => Place::Here(store),
@@ -197,7 +192,7 @@ impl SnapshotCtx {
     }
 
     /// Takes the store, which is here.
-    fn take(&mut self) -> Result<Box<Store>> {
+    fn take(&mut self) -> Result<Box<SnapshotStore>> {
         match mem::replace(&mut self.store, Place::Gone) {
             Place::Here(store) => Ok(store),
             Place::Called(_) | Place::Gone => Err(panicked()),
@@ -220,7 +215,7 @@ impl SnapshotCtx {
     /// it does not end.
     pub async fn call<R: Send + 'static>(
         &mut self,
-        call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
+        call: impl FnOnce(&mut SnapshotStore) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         self.begin(call).await?
     }
@@ -229,7 +224,7 @@ impl SnapshotCtx {
     pub(crate) async fn call_on<R: Send + 'static>(
         &mut self,
         handle: Handle,
-        call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
+        call: impl FnOnce(&mut SnapshotStore) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let result = self.begin(call).await;
         if result.is_err()
@@ -243,7 +238,7 @@ impl SnapshotCtx {
     /// What a call returns, or why it has not begun.
     async fn begin<R: Send + 'static>(
         &mut self,
-        call: impl FnOnce(&mut Store) -> Result<R> + Send + 'static,
+        call: impl FnOnce(&mut SnapshotStore) -> Result<R> + Send + 'static,
     ) -> Result<Result<R>> {
         self.look()?;
         let overdue = self.overdue;

@@ -10,12 +10,12 @@ use wasmtime::component::{ResourceAny, ResourceTable};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
+use crate::bindings::{component as bindings, export as wit};
 use crate::clock::Clock;
 use crate::component::Shared;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
 use crate::instances::Instances;
-use crate::store::{Answer, bindings, wit};
 
 /// Where the component finds its directory.
 const GUEST_DIR: &str = "/snapshots";
@@ -25,6 +25,9 @@ const MAX_OUTPUT: usize = 64 << 10;
 
 /// How many elements a table of an instance may have: its functions, mostly.
 const MAX_TABLE: usize = 10_000;
+
+/// What a call of the component answers, unless it traps.
+pub(crate) type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
 
 /// An instance on one directory.
 pub(crate) struct Instance {
@@ -118,7 +121,7 @@ impl Instance {
         // What one call may bring back: its default would refuse a state above 128 MiB.
         store.set_hostcall_fuel(limit);
         store.set_epoch_deadline(Clock::epochs(grant.deadline_of_a_call()));
-        let _calling = shared.calling();
+        let _runtime = shared.runtime.enter();
         let bindings = shared.pre.instantiate(&mut store);
         let bindings =
             bindings.map_err(|error| store.data_mut().memory.problem().unwrap_or(Error::Component(error)))?;

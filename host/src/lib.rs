@@ -1,6 +1,6 @@
 //! Runs the minisnap snapshot store, a WebAssembly component, on directories of the host.
 //!
-//! Each [`Store`] is one directory, granted to one instance of the component, which sees nothing else.
+//! Each [`SnapshotStore`] is one directory, granted to one instance of the component, which sees nothing else.
 //!
 //! ```
 //! use minisnap_host::{Grant, Minisnap, Snapshot};
@@ -43,8 +43,8 @@
 //! # }
 //! ```
 //!
-//! A component that imports `arcella:minisnap/snapshot-store` gets it from [`add_to_linker`], backed by a [`Store`]
-//! that the host chooses.
+//! A component that imports `arcella:minisnap/snapshot-store` gets it from [`add_to_linker_sync`] or
+//! [`add_to_linker_async`], backed by a [`SnapshotStore`] that the host chooses.
 //!
 //! `snapshot-store.wit` states what holds for every call, crashes included.
 
@@ -53,6 +53,7 @@
 #[cfg(not(unix))]
 compile_error!("minisnap-host runs on Unix only: it locks and opens directories as Unix does");
 
+pub mod bindings;
 mod calls;
 mod clock;
 #[cfg(feature = "cache")]
@@ -68,7 +69,6 @@ mod grant;
 mod instance;
 mod instances;
 mod linker;
-mod linker_async;
 #[cfg(target_os = "linux")]
 mod location;
 #[cfg(feature = "arcella")]
@@ -82,12 +82,11 @@ mod stream;
 #[cfg(feature = "cache")]
 pub use compiled::load_cached;
 pub use component::{COMPONENT, Minisnap};
-pub use ctx::{SnapshotCtx, SnapshotView};
+pub use ctx::SnapshotCtx;
 pub use error::{Error, Result};
 pub use folder::{Folder, FolderError};
 pub use grant::{Access, Grant};
-pub use linker::add_to_linker;
-pub use linker_async::add_to_linker_async;
+pub use linker::{add_to_linker_async, add_to_linker_sync};
 pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness};
-pub use store::Store;
+pub use store::SnapshotStore;
 pub use stream::{Reader, Writer};

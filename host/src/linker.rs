@@ -1,47 +1,24 @@
-//! The import `arcella:minisnap/snapshot-store` for components that keep their state in snapshots.
+//! The import `arcella:minisnap/snapshot-store` for components that keep their state in snapshots: one table of its
+//! functions, for components that are called synchronously, and for those that are called asynchronously.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
-use wasmtime::component::{HasData, Linker, Resource};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 
-use crate::ctx::{SnapshotCtx, SnapshotView};
-use crate::error::Error;
+use crate::bindings::{ConsumerReader, ConsumerStore, ConsumerWriter, import as wit};
+use crate::ctx::SnapshotCtx;
+use crate::error::{Error, Result};
 use crate::snapshot::{Info, Skipped};
-use crate::store::Store;
+use crate::store::SnapshotStore;
 use crate::stream::Handle;
-pub(crate) use bindings::arcella::minisnap::snapshot_store as wit;
-
-mod bindings {
-    #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "consumer",
-        with: {
-            "arcella:minisnap/snapshot-store.store": super::ConsumerStore,
-            "arcella:minisnap/snapshot-store.snapshot-writer": super::ConsumerWriter,
-            "arcella:minisnap/snapshot-store.snapshot-reader": super::ConsumerReader,
-        },
-        imports: { default: trappable },
-    });
-}
-
-/// What a consumer component's handle of a store is of; it is the number of a name.
-pub enum ConsumerStore {}
-
-/// A writer that a consumer component has open.
-pub struct ConsumerWriter(pub(crate) Handle);
-
-/// A reader that a consumer component has open.
-pub struct ConsumerReader {
-    pub(crate) handle: Handle,
-    pub(crate) info: Info,
-    pub(crate) skipped: Vec<Skipped>,
-}
 
 /// The name of the import.
-pub(crate) const INTERFACE: &str = "arcella:minisnap/snapshot-store@0.1.0";
+const INTERFACE: &str = "arcella:minisnap/snapshot-store@0.1.0";
 
-/// Gives components of `linker` the import `arcella:minisnap/snapshot-store`, backed by the [`SnapshotCtx`] of their data.
+/// Gives components of `linker` the import `arcella:minisnap/snapshot-store`, backed by the [`SnapshotCtx`] that `view` finds
+/// in their data.
 ///
 /// The store's component runs in an instance and a `wasmtime::Store` of its own: the two share no memory, no file
 /// system and no resources.
@@ -53,227 +30,344 @@ pub(crate) const INTERFACE: &str = "arcella:minisnap/snapshot-store@0.1.0";
 /// # Errors
 ///
 /// As wasmtime reports it if the import is defined already.
-pub fn add_to_linker<T: SnapshotView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    struct View;
-    impl HasData for View {
-        type Data<'a> = &'a mut SnapshotCtx;
+pub fn add_to_linker_sync<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> &mut SnapshotCtx,
+) -> wasmtime::Result<()> {
+    Import { functions: linker.instance(INTERFACE)?, view, is_async: false }.define()
+}
+
+/// The same for components that are instantiated and called by wasmtime's asynchronous functions, in a tokio runtime with
+/// its time driver (`enable_time`).
+///
+/// Calls of the store run in threads of [`Minisnap`](crate::Minisnap::max_calls), which are not the runtime's. A component
+/// whose directory does not answer gets its error after the [deadline](crate::Grant::deadline) of its grant, and `busy`
+/// from then on until the hanging call has ended, and with it the readers and writers that were open; other components do
+/// not notice. Another store on that directory fails at once meanwhile.
+///
+/// # Errors
+///
+/// As wasmtime reports it if the import is defined already.
+pub fn add_to_linker_async<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> &mut SnapshotCtx,
+) -> wasmtime::Result<()> {
+    Import { functions: linker.instance(INTERFACE)?, view, is_async: true }.define()
+}
+
+/// The import, as it is being defined.
+struct Import<'l, T: 'static> {
+    functions: LinkerInstance<'l, T>,
+    view: fn(&mut T) -> &mut SnapshotCtx,
+    is_async: bool,
+}
+
+/// The consumer that makes a call.
+struct Consumer<'c> {
+    ctx: &'c mut SnapshotCtx,
+    is_async: bool,
+}
+
+/// What a function of the import will return.
+type Returns<'c, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'c>>;
+
+/// An answer, or a trap of the consumer.
+type Answer<R> = wasmtime::Result<(std::result::Result<R, wit::Error>,)>;
+
+/// What is open under a consumer's handle of a writer.
+struct Writer(Handle);
+
+/// What is open under a consumer's handle of a reader.
+struct Reader {
+    handle: Handle,
+    info: Info,
+    skipped: Vec<Skipped>,
+}
+
+/// What a method of a store is given, which begins with its handle.
+trait Given {
+    fn this(&self) -> &Resource<ConsumerStore>;
+}
+
+impl Given for (Resource<ConsumerStore>,) {
+    fn this(&self) -> &Resource<ConsumerStore> {
+        &self.0
     }
-    wit::add_to_linker::<T, View>(linker, T::snapshots)
 }
 
-/// What a function of the import returns: an answer, or a trap of the consumer.
-type Answer<R> = wasmtime::Result<Result<R, wit::Error>>;
-
-fn answer<T, R: From<T>>(result: Result<T, Error>) -> Answer<R> {
-    Ok(result.map(Into::into).map_err(Into::into))
+impl Given for (Resource<ConsumerStore>, u64) {
+    fn this(&self) -> &Resource<ConsumerStore> {
+        &self.0
+    }
 }
 
-/// The same of what there may not be.
-fn some<T, R: From<T>>(result: Result<T, Error>) -> Answer<Option<R>> {
-    Ok(none_is_no_error(result).map(|found| found.map(Into::into)).map_err(Into::into))
+impl Given for (Resource<ConsumerStore>, String, u64) {
+    fn this(&self) -> &Resource<ConsumerStore> {
+        &self.0
+    }
+}
+
+impl<T: Send + 'static> Import<'_, T> {
+    fn define(mut self) -> wasmtime::Result<()> {
+        self.define_stores()?;
+        self.define_writers()?;
+        self.define_readers()
+    }
+
+    fn define_stores(&mut self) -> wasmtime::Result<()> {
+        self.resource::<ConsumerStore>("store", |consumer, number| {
+            consumer.ctx.close_name(number);
+            Box::pin(async { Ok(()) })
+        })?;
+        self.function("open", |consumer, (name,): (String,)| {
+            let opened = consumer.ctx.open_name(&name).map(Resource::<ConsumerStore>::new_own);
+            Box::pin(async { answer(opened) })
+        })?;
+        self.function("names", |mut consumer, (): ()| {
+            Box::pin(async move { answer(consumer.call(|store| store.names()).await) })
+        })?;
+        self.method("create", |store, name, (_, state, seq): (_, String, u64)| {
+            store.create_in(name, &state, seq)
+        })?;
+        self.method("restore", |store, name, (_,): (_,)| {
+            none_is_no_error(store.restore_in(name, None).map(wit::Snapshot::from))
+        })?;
+        self.method("restore-at", |store, name, (_, seq): (_, u64)| {
+            none_is_no_error(store.restore_in(name, Some(seq)).map(wit::Snapshot::from))
+        })?;
+        self.method("newest-seq", |store, name, (_,): (_,)| none_is_no_error(store.newest_seq_in(name)))?;
+        self.method("info", |store, name, (_,): (_,)| {
+            none_is_no_error(store.info_in(name).map(wit::SnapshotInfo::from))
+        })?;
+        self.method("generations", |store, name, (_,): (_,)| {
+            let infos = store.generations_in(name)?;
+            Ok(infos.into_iter().map(wit::SnapshotInfo::from).collect::<Vec<_>>())
+        })?;
+        self.method("oldest-kept", |store, name, (_,): (_,)| none_is_no_error(store.oldest_kept_in(name)))
+    }
+
+    fn define_writers(&mut self) -> wasmtime::Result<()> {
+        type This = Resource<ConsumerWriter>;
+        self.resource::<ConsumerWriter>("snapshot-writer", |consumer, number| {
+            Box::pin(consumer.end_writer(Resource::new_own(number)))
+        })?;
+        self.function(
+            "[method]store.open-writer",
+            |mut consumer, (store, seq): (Resource<ConsumerStore>, u64)| {
+                Box::pin(async move {
+                    let name = consumer.ctx.name_of(store.rep())?;
+                    match consumer.call(move |store| store.stream_to(&name, seq)).await {
+                        Ok(handle) => answer(Ok(consumer.add_writer(handle)?)),
+                        Err(error) => answer(Err(error)),
+                    }
+                })
+            },
+        )?;
+        self.function("[method]snapshot-writer.write", |mut consumer, (this, chunk): (This, Vec<u8>)| {
+            Box::pin(async move {
+                let Writer(handle) = *consumer.ctx.table.get(&of(&this))?;
+                answer(consumer.call_on(handle, move |store| store.write(handle, &chunk)).await)
+            })
+        })?;
+        self.function("[static]snapshot-writer.commit", |mut consumer, (this,): (This,)| {
+            Box::pin(async move {
+                let Writer(handle) = consumer.ctx.table.delete(of(&this))?;
+                answer_of_create(consumer.call_on(handle, move |store| store.commit(handle)).await)
+            })
+        })?;
+        self.function("[static]snapshot-writer.discard", |consumer, (this,): (This,)| {
+            Box::pin(consumer.end_writer(this))
+        })
+    }
+
+    fn define_readers(&mut self) -> wasmtime::Result<()> {
+        type This = Resource<ConsumerReader>;
+        self.resource::<ConsumerReader>("snapshot-reader", |mut consumer, number| {
+            Box::pin(async move {
+                let Reader { handle, .. } = consumer.ctx.table.delete(Resource::new_own(number))?;
+                consumer.end(handle).await;
+                Ok(())
+            })
+        })?;
+        self.function("[method]store.open-reader", |consumer, (store,): (Resource<ConsumerStore>,)| {
+            Box::pin(consumer.open_reader(store, None))
+        })?;
+        self.function(
+            "[method]store.open-reader-at",
+            |consumer, (store, seq): (Resource<ConsumerStore>, u64)| {
+                Box::pin(consumer.open_reader(store, Some(seq)))
+            },
+        )?;
+        self.function("[method]snapshot-reader.info", |consumer, (this,): (This,)| {
+            Box::pin(async move {
+                let Reader { info, .. } = consumer.ctx.table.get(&of(&this))?;
+                Ok((wit::SnapshotInfo::from(info.clone()),))
+            })
+        })?;
+        self.function("[method]snapshot-reader.skipped", |consumer, (this,): (This,)| {
+            Box::pin(async move {
+                let Reader { skipped, .. } = consumer.ctx.table.get(&of(&this))?;
+                Ok((skipped.iter().cloned().map(wit::SkippedSnapshot::from).collect::<Vec<_>>(),))
+            })
+        })?;
+        self.function("[method]snapshot-reader.read", |mut consumer, (this, max): (This, u64)| {
+            Box::pin(async move {
+                let Reader { handle, .. } = *consumer.ctx.table.get(&of(&this))?;
+                answer(consumer.call(move |store| store.read(handle, max)).await)
+            })
+        })
+    }
+
+    /// Defines a method of the store, which makes one call of it.
+    fn method<P, R>(
+        &mut self,
+        name: &str,
+        call: impl Fn(&mut SnapshotStore, &str, P) -> Result<R> + Copy + Send + Sync + 'static,
+    ) -> wasmtime::Result<()>
+    where
+        P: Given + ComponentNamedList + Lift + Send + 'static,
+        R: Send + 'static,
+        (std::result::Result<R, wit::Error>,): ComponentNamedList + Lower,
+    {
+        let is_create = name == "create";
+        self.function(&format!("[method]store.{name}"), move |mut consumer, given: P| {
+            Box::pin(async move {
+                let name = consumer.ctx.name_of(given.this().rep())?;
+                let result = consumer.call(move |store| call(store, &name, given)).await;
+                if is_create { answer_of_create(result) } else { answer(result) }
+            })
+        })
+    }
+
+    fn function<P, R>(
+        &mut self,
+        name: &str,
+        call: impl for<'c> Fn(Consumer<'c>, P) -> Returns<'c, R> + Copy + Send + Sync + 'static,
+    ) -> wasmtime::Result<()>
+    where
+        P: ComponentNamedList + Lift + Send + 'static,
+        R: ComponentNamedList + Lower + 'static,
+    {
+        let Import { functions, view, is_async } = self;
+        let (view, is_async) = (*view, *is_async);
+        if is_async {
+            functions.func_wrap_async(name, move |mut cx: StoreContextMut<'_, T>, params: P| {
+                Box::new(async move { call(Consumer { ctx: view(cx.data_mut()), is_async }, params).await })
+            })
+        } else {
+            functions.func_wrap(name, move |mut cx: StoreContextMut<'_, T>, params: P| {
+                at_once(call(Consumer { ctx: view(cx.data_mut()), is_async }, params))
+            })
+        }
+    }
+
+    fn resource<R: 'static>(
+        &mut self,
+        name: &str,
+        drop: impl for<'c> Fn(Consumer<'c>, u32) -> Returns<'c, ()> + Copy + Send + Sync + 'static,
+    ) -> wasmtime::Result<()> {
+        let Import { functions, view, is_async } = self;
+        let (view, is_async) = (*view, *is_async);
+        let resource = ResourceType::host::<R>();
+        if is_async {
+            functions.resource_async(name, resource, move |mut cx, number| {
+                Box::new(async move { drop(Consumer { ctx: view(cx.data_mut()), is_async }, number).await })
+            })
+        } else {
+            functions.resource(name, resource, move |mut cx, number| {
+                at_once(drop(Consumer { ctx: view(cx.data_mut()), is_async }, number))
+            })
+        }
+    }
+}
+
+impl Consumer<'_> {
+    /// Makes a call of its store: here, or in another thread if it must not block.
+    async fn call<R: Send + 'static>(
+        &mut self,
+        call: impl FnOnce(&mut SnapshotStore) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        if self.is_async { self.ctx.call(call).await } else { call(self.ctx.store()?) }
+    }
+
+    /// The same for one of its streams.
+    async fn call_on<R: Send + 'static>(
+        &mut self,
+        handle: Handle,
+        call: impl FnOnce(&mut SnapshotStore) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        if self.is_async { self.ctx.call_on(handle, call).await } else { call(self.ctx.store()?) }
+    }
+
+    fn add_writer(&mut self, handle: Handle) -> wasmtime::Result<Resource<ConsumerWriter>> {
+        Ok(Resource::new_own(self.ctx.table.push(Writer(handle))?.rep()))
+    }
+
+    async fn open_reader(
+        mut self,
+        store: Resource<ConsumerStore>,
+        seq: Option<u64>,
+    ) -> Answer<Option<Resource<ConsumerReader>>> {
+        let name = self.ctx.name_of(store.rep())?;
+        let opened = self.call(move |store| store.stream_from(&name, seq)).await;
+        answer(match none_is_no_error(opened) {
+            Ok(Some((handle, info, skipped))) => {
+                let reader = self.ctx.table.push(Reader { handle, info, skipped })?;
+                Ok(Some(Resource::new_own(reader.rep())))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn end_writer(mut self, writer: Resource<ConsumerWriter>) -> wasmtime::Result<()> {
+        let Writer(handle) = self.ctx.table.delete(of(&writer))?;
+        self.end(handle).await;
+        Ok(())
+    }
+
+    /// Ends a stream; whatever becomes of that, the consumer goes on.
+    async fn end(&mut self, handle: Handle) {
+        let ended = self.call_on(handle, move |store| {
+            store.end(handle);
+            Ok(())
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, "a stream was not ended");
+        }
+    }
+}
+
+/// What is open under a consumer's handle.
+fn of<C: 'static, O: 'static>(handle: &Resource<C>) -> Resource<O> {
+    Resource::new_own(handle.rep())
+}
+
+/// What a function returns that waits for nothing.
+fn at_once<R>(mut returns: Returns<'_, R>) -> wasmtime::Result<R> {
+    match returns.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(returned) => returned,
+        Poll::Pending => Err(wasmtime::Error::msg("a call that blocks is never pending")),
+    }
+}
+
+fn answer<R>(result: Result<R>) -> Answer<R> {
+    answer_of_create(result.map_err(|error| match error {
+        // A call that has not ended, and commits nothing.
+        Error::InDoubt(what) => Error::Io(what),
+        error => error,
+    }))
+}
+
+fn answer_of_create<R>(result: Result<R>) -> Answer<R> {
+    Ok((result.map_err(Into::into),))
 }
 
 /// That there is no snapshot is no error to a component.
-pub(crate) fn none_is_no_error<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+fn none_is_no_error<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(Error::NotFound) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-impl wit::Host for SnapshotCtx {
-    fn open(&mut self, name: String) -> Answer<Resource<ConsumerStore>> {
-        answer(self.open_name(&name).map(Resource::new_own))
-    }
-
-    fn names(&mut self) -> Answer<Vec<String>> {
-        answer(self.store().and_then(|store| store.names()))
-    }
-}
-
-impl wit::HostStore for SnapshotCtx {
-    fn create(&mut self, this: Resource<ConsumerStore>, state: String, seq: u64) -> Answer<()> {
-        answer(self.opened(&this)?.and_then(|(store, name)| store.create_in(&name, &state, seq)))
-    }
-
-    fn restore(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<wit::Snapshot>> {
-        some(self.opened(&this)?.and_then(|(store, name)| store.restore_in(&name, None)))
-    }
-
-    fn restore_at(&mut self, this: Resource<ConsumerStore>, seq: u64) -> Answer<Option<wit::Snapshot>> {
-        some(self.opened(&this)?.and_then(|(store, name)| store.restore_in(&name, Some(seq))))
-    }
-
-    fn newest_seq(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<u64>> {
-        some(self.opened(&this)?.and_then(|(store, name)| store.newest_seq_in(&name)))
-    }
-
-    fn info(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<wit::SnapshotInfo>> {
-        some(self.opened(&this)?.and_then(|(store, name)| store.info_in(&name)))
-    }
-
-    fn generations(&mut self, this: Resource<ConsumerStore>) -> Answer<Vec<wit::SnapshotInfo>> {
-        let infos = self.opened(&this)?.and_then(|(store, name)| store.generations_in(&name));
-        answer(infos.map(|infos| infos.into_iter().map(Into::into).collect::<Vec<_>>()))
-    }
-
-    fn oldest_kept(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<u64>> {
-        some(self.opened(&this)?.and_then(|(store, name)| store.oldest_kept_in(&name)))
-    }
-
-    fn open_writer(&mut self, this: Resource<ConsumerStore>, seq: u64) -> Answer<Resource<ConsumerWriter>> {
-        match self.opened(&this)?.and_then(|(store, name)| store.stream_to(&name, seq)) {
-            Ok(handle) => Ok(Ok(self.table.push(ConsumerWriter(handle))?)),
-            Err(error) => Ok(Err(error.into())),
-        }
-    }
-
-    fn open_reader(&mut self, this: Resource<ConsumerStore>) -> Answer<Option<Resource<ConsumerReader>>> {
-        self.reader_for_consumer(&this, None)
-    }
-
-    fn open_reader_at(
-        &mut self,
-        this: Resource<ConsumerStore>,
-        seq: u64,
-    ) -> Answer<Option<Resource<ConsumerReader>>> {
-        self.reader_for_consumer(&this, Some(seq))
-    }
-
-    fn drop(&mut self, this: Resource<ConsumerStore>) -> wasmtime::Result<()> {
-        self.close_name(this.rep());
-        Ok(())
-    }
-}
-
-impl SnapshotCtx {
-    /// The store, and the name of the one in it that a consumer has opened.
-    fn opened(
-        &mut self,
-        this: &Resource<ConsumerStore>,
-    ) -> wasmtime::Result<Result<(&mut Store, Arc<str>), Error>> {
-        let name = self.name_of(this.rep())?;
-        Ok(self.store().map(|store| (store, name)))
-    }
-
-    fn reader_for_consumer(
-        &mut self,
-        this: &Resource<ConsumerStore>,
-        seq: Option<u64>,
-    ) -> Answer<Option<Resource<ConsumerReader>>> {
-        let opened = self.opened(this)?.and_then(|(store, name)| store.stream_from(&name, seq));
-        match none_is_no_error(opened) {
-            Ok(Some((handle, info, skipped))) => {
-                Ok(Ok(Some(self.table.push(ConsumerReader { handle, info, skipped })?)))
-            }
-            Ok(None) => Ok(Ok(None)),
-            Err(error) => Ok(Err(error.into())),
-        }
-    }
-}
-
-impl wit::HostSnapshotWriter for SnapshotCtx {
-    fn write(&mut self, writer: Resource<ConsumerWriter>, chunk: Vec<u8>) -> Answer<()> {
-        let ConsumerWriter(handle) = *self.table.get(&writer)?;
-        answer(self.store().and_then(|store| store.write(handle, &chunk)))
-    }
-
-    fn commit(&mut self, writer: Resource<ConsumerWriter>) -> Answer<()> {
-        let ConsumerWriter(handle) = self.table.delete(writer)?;
-        answer(self.store().and_then(|store| store.commit(handle)))
-    }
-
-    fn discard(&mut self, writer: Resource<ConsumerWriter>) -> wasmtime::Result<()> {
-        wit::HostSnapshotWriter::drop(self, writer)
-    }
-
-    fn drop(&mut self, writer: Resource<ConsumerWriter>) -> wasmtime::Result<()> {
-        let ConsumerWriter(handle) = self.table.delete(writer)?;
-        if let Ok(store) = self.store() {
-            store.end(handle);
-        }
-        Ok(())
-    }
-}
-
-impl wit::HostSnapshotReader for SnapshotCtx {
-    fn info(&mut self, reader: Resource<ConsumerReader>) -> wasmtime::Result<wit::SnapshotInfo> {
-        let ConsumerReader { info, .. } = self.table.get(&reader)?;
-        Ok(info.clone().into())
-    }
-
-    fn skipped(&mut self, reader: Resource<ConsumerReader>) -> wasmtime::Result<Vec<wit::SkippedSnapshot>> {
-        let ConsumerReader { skipped, .. } = self.table.get(&reader)?;
-        Ok(skipped.iter().cloned().map(Into::into).collect())
-    }
-
-    fn read(&mut self, reader: Resource<ConsumerReader>, max: u64) -> Answer<Vec<u8>> {
-        let ConsumerReader { handle, .. } = *self.table.get(&reader)?;
-        answer(self.store().and_then(|store| store.read(handle, max)))
-    }
-
-    fn drop(&mut self, reader: Resource<ConsumerReader>) -> wasmtime::Result<()> {
-        let ConsumerReader { handle, .. } = self.table.delete(reader)?;
-        if let Ok(store) = self.store() {
-            store.end(handle);
-        }
-        Ok(())
-    }
-}
-
-impl From<Error> for wit::Error {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::InvalidName(what) => wit::Error::InvalidName(what),
-            Error::InvalidState(what) => wit::Error::InvalidState(what),
-            Error::Stale(newest) => wit::Error::Stale(newest),
-            Error::TooLarge(limit) => wit::Error::TooLarge(limit),
-            Error::Corrupt(what) => wit::Error::Corrupt(what),
-            Error::NoSpace(what) => wit::Error::NoSpace(without_host_path(&what)),
-            Error::AccessDenied(what) => wit::Error::AccessDenied(without_host_path(&what)),
-            Error::Busy(what) => wit::Error::Busy(without_host_path(&what)),
-            Error::Io(what) => wit::Error::Io(without_host_path(&what)),
-            Error::InDoubt(what) => wit::Error::InDoubt(without_host_path(&what)),
-            // Which is an answer of its own wherever it can be one.
-            Error::NotFound => wit::Error::Io("there is no snapshot".to_owned()),
-            Error::OtherType(_) => wit::Error::Io("the stored state is of another type".to_owned()),
-            Error::Component(error) => {
-                // Its backtrace is the host's business.
-                tracing::debug!(error = format_args!("{error:#}"), "the store component failed");
-                wit::Error::Io("the snapshot store failed; its host can say why".to_owned())
-            }
-        }
-    }
-}
-
-/// A message without the path of the host that it names, if it does: where the directory is, a component need not know.
-fn without_host_path(what: &str) -> String {
-    let is_path = |(at, _): &(usize, &str)| std::path::Path::new(&what[at + 1..]).is_absolute();
-    let first = what.match_indices('`').find(is_path).map(|(at, _)| at);
-    match (first, what.rfind('`')) {
-        // A path may have such a quote in it.
-        (Some(first), Some(last)) if first < last => {
-            let before = what[..first].strip_suffix("the directory ").unwrap_or(&what[..first]);
-            format!("{before}the snapshot directory{}", &what[last + 1..])
-        }
-        _ => what.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_names_no_path_of_the_host() {
-        for (what, told) in [
-            ("the directory `/srv/a` is gone: put it back", "the snapshot directory is gone: put it back"),
-            ("cannot open `/srv/a`b/c`: no such file", "cannot open the snapshot directory: no such file"),
-            ("cannot read `snapshot.json`: it is a link", "cannot read `snapshot.json`: it is a link"),
-            ("the disk is too slow", "the disk is too slow"),
-        ] {
-            assert_eq!(without_host_path(what), told);
-        }
     }
 }

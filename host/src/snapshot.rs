@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::linker::wit as import;
-use crate::store::{maintenance, wit as export};
+use crate::bindings::{export, import, maintenance};
 
 /// One committed pair.
 #[derive(Debug, Clone, PartialEq, Eq)]

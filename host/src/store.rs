@@ -15,22 +15,15 @@ use tracing::{Span, debug, debug_span, field, warn, warn_span};
 use wasmtime::Trap;
 use wasmtime::component::ResourceAny;
 
+use crate::bindings::export as wit;
 use crate::calls::{Calls, Target};
 use crate::component::Minisnap;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity, leads_to, lock_named};
-use crate::instance::{Guest, Instance};
+use crate::instance::{Answer, Guest, Instance};
 use crate::instances::Slot;
 use crate::snapshot::{Info, Layout, Skipped, Snapshot};
 use crate::stream::{Handle, Reader, Writer};
-pub(crate) use bindings::exports::arcella::minisnap::{
-    snapshot_maintenance as maintenance, snapshot_store as wit,
-};
-
-pub(crate) mod bindings {
-    #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
-    wasmtime::component::bindgen!({ path: "../wit", world: "store" });
-}
 
 /// An instance that has grown beyond this many bytes does not outlive its call, unless a stream is open: its memory goes
 /// back to the system, and what is left between its allocations cannot keep the next large state from fitting.
@@ -38,9 +31,6 @@ const KEPT_MEMORY: usize = 8 << 20;
 
 /// What one call hands over of a stream, in bytes.
 const CHUNK: usize = 256 << 10;
-
-/// What a call of the component answers, unless it traps.
-pub(crate) type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
 
 /// A snapshot store on one directory.
 ///
@@ -50,7 +40,7 @@ pub(crate) type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>
 ///
 /// Its calls block, and wait for the file system in a way that panics in a task of tokio: such a host gives the store to
 /// [`SnapshotCtx`](crate::SnapshotCtx), and makes its own calls by [`SnapshotCtx::call`](crate::SnapshotCtx::call).
-pub struct Store {
+pub struct SnapshotStore {
     minisnap: Minisnap,
     grant: Grant,
     target: Arc<Target>,
@@ -70,7 +60,7 @@ pub struct Store {
     ownerless: Vec<Handle>,
 }
 
-impl Store {
+impl SnapshotStore {
     /// A store on the target, which is the directory of the grant.
     pub(crate) fn new(minisnap: Minisnap, grant: Grant, target: Arc<Target>) -> Result<Self> {
         let held = grant.hold()?;
@@ -79,7 +69,7 @@ impl Store {
             Some(held) => Arc::new(target.on_device(held.identity.device)),
             _ => target,
         };
-        Ok(Store {
+        Ok(SnapshotStore {
             minisnap,
             grant,
             target,
@@ -405,7 +395,7 @@ impl Store {
         call: impl FnOnce(&mut Self) -> Result<R>,
     ) -> Result<R> {
         /// Ends the turn, also where the call panics.
-        struct InTurn<'s>(&'s mut Store);
+        struct InTurn<'s>(&'s mut SnapshotStore);
         impl Drop for InTurn<'_> {
             fn drop(&mut self) {
                 (self.0.until, self.0.has_turn) = (None, false);
@@ -454,8 +444,11 @@ impl Store {
 
     /// Ends an instance, and what is open in it.
     fn close(&self, instance: Instance) {
-        let _calling = self.minisnap.shared.calling();
-        instance.close(self.grant.deadline_of_a_call());
+        // Without one, nothing is called: a thread that ends can drop it, where no runtime can be entered any more.
+        if !instance.streams.is_empty() {
+            let _calling = self.minisnap.shared.calling();
+            instance.close(self.grant.deadline_of_a_call());
+        }
     }
 
     /// Whether a reader or writer is open.
@@ -629,15 +622,15 @@ fn replaced(dir: &Path) -> Error {
     Error::Io(format!("the directory `{}` was replaced by another: open it again", dir.display()))
 }
 
-impl Drop for Store {
+impl Drop for SnapshotStore {
     fn drop(&mut self) {
         self.end_streams();
     }
 }
 
-impl fmt::Debug for Store {
+impl fmt::Debug for SnapshotStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("grant", &self.grant).finish_non_exhaustive()
+        f.debug_struct("SnapshotStore").field("grant", &self.grant).finish_non_exhaustive()
     }
 }
 

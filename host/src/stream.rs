@@ -9,7 +9,7 @@ use wasmtime::component::ResourceAny;
 use crate::error::Error;
 use crate::error::Result;
 use crate::snapshot::{Info, Skipped};
-use crate::store::Store;
+use crate::store::SnapshotStore;
 
 /// How many bytes are handed on or fetched at a time, at most, by what reads and writes streams.
 const CHUNK: usize = 64 << 10;
@@ -25,7 +25,7 @@ pub(crate) struct Handle {
 
 /// A snapshot that is being made, chunk by chunk. [`commit`](Self::commit) finishes it; dropping it undoes everything.
 pub struct Writer<'s> {
-    store: &'s mut Store,
+    store: &'s mut SnapshotStore,
     handle: Handle,
     committed: bool,
     /// What was written through [`io::Write`] and not handed on yet.
@@ -33,7 +33,7 @@ pub struct Writer<'s> {
 }
 
 impl<'s> Writer<'s> {
-    pub(crate) fn open(store: &'s mut Store, name: &str, seq: u64) -> Result<Self> {
+    pub(crate) fn open(store: &'s mut SnapshotStore, name: &str, seq: u64) -> Result<Self> {
         let handle = store.stream_to(name, seq)?;
         Ok(Writer { store, handle, committed: false, buffer: Vec::new() })
     }
@@ -97,7 +97,7 @@ impl fmt::Debug for Writer<'_> {
 
 /// A sound snapshot that is being read, chunk by chunk.
 pub struct Reader<'s> {
-    store: &'s mut Store,
+    store: &'s mut SnapshotStore,
     handle: Handle,
     info: Info,
     skipped: Vec<Skipped>,
@@ -107,7 +107,7 @@ pub struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    pub(crate) fn open(store: &'s mut Store, seq: Option<u64>) -> Result<Self> {
+    pub(crate) fn open(store: &'s mut SnapshotStore, seq: Option<u64>) -> Result<Self> {
         let (handle, info, skipped) = store.stream_from("", seq)?;
         Ok(Reader { store, handle, info, skipped, fetched: Vec::new(), returned: 0 })
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use minisnap_host::{COMPONENT, Grant, Minisnap, SnapshotCtx, SnapshotView};
+use minisnap_host::{COMPONENT, Grant, Minisnap, SnapshotCtx};
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceAny, ResourceTable};
 use wasmtime::{Config, Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
@@ -56,7 +56,10 @@ impl Bench {
         fs::create_dir(own).expect("made");
         let component = Component::from_file(engine, BENCH).expect("it was built");
         let mut linker = linker(engine);
-        minisnap_host::add_to_linker(&mut linker).expect("linked");
+        minisnap_host::add_to_linker_sync(&mut linker, |host| {
+            host.snapshots.as_mut().expect("what imports them is given some")
+        })
+        .expect("linked");
         let snapshots = SnapshotCtx::new(minisnap.open(grant).expect("a store"));
         let mut store = Store::new(engine, Host::new(own, "/own", Some(snapshots), &[]));
         // As much as there is, where it is burnt.
@@ -198,12 +201,6 @@ impl Host {
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl SnapshotView for Host {
-    fn snapshots(&mut self) -> &mut SnapshotCtx {
-        self.snapshots.as_mut().expect("what imports them is given some")
     }
 }
 

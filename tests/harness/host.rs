@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use minisnap_host::{Error, Grant, Minisnap, SnapshotCtx, SnapshotView};
+use minisnap_host::{Error, Grant, Minisnap, SnapshotCtx};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::p2::bindings::{Command, sync};
@@ -55,7 +55,7 @@ impl Host {
     pub fn new(config: &Config, minisnap: &Minisnap) -> Self {
         Self::with(config, minisnap, |linker| {
             wasmtime_wasi::p2::add_to_linker_sync(linker)?;
-            minisnap_host::add_to_linker(linker)
+            minisnap_host::add_to_linker_sync(linker, |consumer| &mut consumer.snapshots)
         })
     }
 
@@ -63,7 +63,7 @@ impl Host {
     pub fn new_async(config: &Config, minisnap: &Minisnap) -> Self {
         Self::with(config, minisnap, |linker| {
             wasmtime_wasi::p2::add_to_linker_async(linker)?;
-            minisnap_host::add_to_linker_async(linker)
+            minisnap_host::add_to_linker_async(linker, |consumer| &mut consumer.snapshots)
         })
     }
 
@@ -172,11 +172,5 @@ fn ended(
 impl WasiView for Consumer {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl SnapshotView for Consumer {
-    fn snapshots(&mut self) -> &mut SnapshotCtx {
-        &mut self.snapshots
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use minisnap_host::{Error, Grant, Layout, Store};
+use minisnap_host::{Error, Grant, Layout, SnapshotStore};
 
 use crate::{Done, NATIVE_0_1_2, NATIVE_0_1_3, VERBS, binary, cli, minisnap, run};
 
@@ -194,7 +194,7 @@ fn native(program: &str, verb: &str, dir: &Path, args: &[&str]) -> Command {
 /// A store that was opened.
 pub enum Access {
     /// This store.
-    Ours(Box<Store>),
+    Ours(Box<SnapshotStore>),
     /// Native minisnap, by a process each time.
     Native(Subject, PathBuf),
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use minisnap_host::{Error, Grant, Minisnap, SnapshotCtx, Store};
+use minisnap_host::{Error, Grant, Minisnap, SnapshotCtx, SnapshotStore};
 use minisnap_tests::cached;
 use minisnap_tests::host::{Ended, Host};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -193,7 +193,7 @@ async fn turns(consumer: &str) {
 }
 
 /// Writes a state in pieces, of which one does not get its turn: nothing may be stored without it.
-fn write_meanwhile(store: &mut Store, signal: &mpsc::Receiver<()>) -> String {
+fn write_meanwhile(store: &mut SnapshotStore, signal: &mpsc::Receiver<()>) -> String {
     let wait = || signal.recv().expect("the host goes on");
     store.create(&1, 1).expect("a snapshot");
     let mut writer = store.open_writer(2).expect("a writer");
@@ -237,7 +237,7 @@ fn tell(name: &str, ended: Option<Ended>) {
     println!("{name}: {printed}");
 }
 
-fn tell_opened(name: &str, opened: Option<Result<Store, Error>>) {
+fn tell_opened(name: &str, opened: Option<Result<SnapshotStore, Error>>) {
     match opened {
         Some(Ok(_)) => println!("{name}: ok"),
         Some(Err(error)) => println!("{name}: {error}"),

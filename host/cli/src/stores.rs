@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use minisnap_host::{Error, Grant, Minisnap, Store};
+use minisnap_host::{Error, Grant, Minisnap, SnapshotStore};
 use wasmtime::Config;
 
 use crate::failure::Failure;
@@ -29,7 +29,7 @@ pub fn minisnap() -> Result<Minisnap, Error> {
 }
 
 /// A store that only reads `dir`.
-pub fn reader(dir: &Path) -> Result<Store, Failure> {
+pub fn reader(dir: &Path) -> Result<SnapshotStore, Failure> {
     let grant = Grant::new(dir).read_only().deadline(Duration::MAX);
     minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(dir))
 }

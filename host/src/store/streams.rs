@@ -3,13 +3,14 @@
 use tracing::Span;
 use wasmtime::component::ResourceAny;
 
-use super::{Answer, CHUNK, Store, tell_skipped, wit};
+use super::{CHUNK, SnapshotStore, tell_skipped};
+use crate::bindings::export as wit;
 use crate::error::{Error, Result};
-use crate::instance::{Guest, Instance, Stream};
+use crate::instance::{Answer, Guest, Instance, Stream};
 use crate::snapshot::{Info, Skipped};
 use crate::stream::Handle;
 
-impl Store {
+impl SnapshotStore {
     /// Opens a stream to a new snapshot.
     pub(crate) fn stream_to(&mut self, name: &str, seq: u64) -> Result<Handle> {
         self.check_access()?;

@@ -7,9 +7,10 @@ use std::thread::{self, Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tracing::{Dispatch, Span, dispatcher};
 
-use super::Store;
+use super::SnapshotStore;
 use crate::error::{Error, Result};
 use crate::stream::Writer;
 
@@ -30,7 +31,7 @@ type Piece = Option<Vec<u8>>;
 struct Pieces<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     /// Until a thread has it.
-    store: Option<&'env mut Store>,
+    store: Option<&'env mut SnapshotStore>,
     seq: u64,
     text: Vec<u8>,
     /// How much of it is kept until it is handed on.
@@ -47,7 +48,7 @@ struct Thread<'scope> {
 }
 
 /// Makes a value with `seq` the stored snapshot.
-pub(super) fn create<S: Serialize + ?Sized>(store: &mut Store, state: &S, seq: u64) -> Result<()> {
+pub(super) fn create<S: Serialize + ?Sized>(store: &mut SnapshotStore, state: &S, seq: u64) -> Result<()> {
     thread::scope(|scope| {
         let mut pieces =
             Pieces { scope, store: Some(store), seq, text: Vec::new(), most: LARGE, thread: None };
@@ -69,12 +70,14 @@ impl<'env> Pieces<'_, 'env> {
         if thread.has_failed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
-    fn start(&mut self, store: &'env mut Store) {
-        let (give, given) = sync_channel::<&mut Store>(1);
+    fn start(&mut self, store: &'env mut SnapshotStore) {
+        let (give, given) = sync_channel::<&mut SnapshotStore>(1);
         let (pieces, taken) = sync_channel(WAITING);
         let seq = self.seq;
-        let (span, tracing) = (Span::current(), dispatcher::get_default(Dispatch::clone));
+        let (span, tracing, runtime) =
+            (Span::current(), dispatcher::get_default(Dispatch::clone), Handle::try_current().ok());
         let write = move || {
+            let _runtime = runtime.as_ref().map(Handle::enter);
             let Ok(store) = given.recv() else { return Ok(false) };
             dispatcher::with_default(&tracing, || span.in_scope(|| store.create_from(&taken, seq)))
         };
@@ -138,7 +141,7 @@ impl Write for Pieces<'_, '_> {
     }
 }
 
-impl Store {
+impl SnapshotStore {
     /// Makes the pieces of a state with `seq` the stored snapshot. Without their end, they are discarded; returns whether it
     /// came.
     fn create_from(&mut self, pieces: &Receiver<Piece>, seq: u64) -> Result<bool> {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use minisnap_host::{Grant, Layout, Minisnap, Store};
+use minisnap_host::{Grant, Layout, Minisnap, SnapshotStore};
 use minisnap_tests::bench::{Bench, memory_of_create};
 use minisnap_tests::records::state;
 use minisnap_tests::{NATIVE_0_1_3, binary};
@@ -48,7 +48,7 @@ pub fn row(
     Row { work, state: state.to_owned(), against, times, ratio, group: None }
 }
 
-pub fn open(minisnap: &Minisnap, dir: PathBuf, layout: Layout) -> RefCell<Store> {
+pub fn open(minisnap: &Minisnap, dir: PathBuf, layout: Layout) -> RefCell<SnapshotStore> {
     RefCell::new(minisnap.open(Grant::new(dir).layout(layout)).expect("a store"))
 }
 
@@ -257,8 +257,9 @@ fn threads() -> Vec<Row> {
             first..first + EACH
         };
         let [of_one, of_two, of_floor_one, of_floor_two] = [1, 1, 1, 1].map(AtomicU64::new);
-        let all =
-            |store: &mut Store, of| seqs(of).for_each(|seq| store.create_text(text, seq).expect("stored"));
+        let all = |store: &mut SnapshotStore, of| {
+            seqs(of).for_each(|seq| store.create_text(text, seq).expect("stored"))
+        };
         let written = |floor: &Floor, of| seqs(of).for_each(|seq| floor.numbered(bytes, seq));
         // Seconds for a snapshot, of both together.
         let each = |time: f64, threads: u64| time / (EACH * threads) as f64;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use minisnap_host::config::{ConfigError, Grants};
 use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer, Refused, SNAPSHOT_STORE};
-use minisnap_host::{Access, Error, Folder, Grant, SnapshotCtx, SnapshotView, Store};
+use minisnap_host::{Access, Error, Folder, Grant, SnapshotCtx, SnapshotStore};
 use tracing::debug;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Trap, WasmBacktrace};
@@ -176,7 +176,7 @@ impl Run {
     fn call(
         &self,
         command: &wasmtime::component::InstancePre<Consumer>,
-        snapshots: Store,
+        snapshots: SnapshotStore,
         memory: MemoryLimit,
         folders: &[Folder],
     ) -> Result<ExitCode, Error> {
@@ -262,7 +262,7 @@ fn load(engine: &Engine, bytes: &[u8]) -> Result<wasmtime::component::InstancePr
         };
         let mut linker = Linker::<Consumer>::new(engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-        minisnap_host::add_to_linker(&mut linker)?;
+        minisnap_host::add_to_linker_sync(&mut linker, |consumer| &mut consumer.snapshots)?;
         linker.instantiate_pre(&component)
     };
     link().map_err(Error::Component)
@@ -288,11 +288,5 @@ fn warn_of_no_snapshots(name: &str, why: &str) -> Result<(), Failure> {
 impl WasiView for Consumer {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl SnapshotView for Consumer {
-    fn snapshots(&mut self) -> &mut SnapshotCtx {
-        &mut self.snapshots
     }
 }
