@@ -1,6 +1,10 @@
-//! What is generated from the WIT, for the import of consumers. An embedder whose own `bindgen!` makes types of functions
-//! that use the import's names this module in `with:`, for
-//! `"arcella:minisnap/snapshot-store": minisnap_host::bindings::arcella::minisnap::snapshot_store`.
+//! What is generated from the WIT.
+//!
+//! An embedder whose own `bindgen!` has functions with the import's types gives
+//! `"arcella:minisnap/snapshot-store": minisnap_host::bindings::arcella::minisnap::snapshot_store` in its `with:`. It links
+//! the import by [`add_to_linker_sync`](crate::add_to_linker_sync) or [`add_to_linker_async`](crate::add_to_linker_async),
+//! and the world's other imports by the `add_to_linker` of each interface: the world's own asks for traits that nothing
+//! here implements.
 
 pub(crate) use component::exports::arcella::minisnap::{
     snapshot_maintenance as maintenance, snapshot_store as export,

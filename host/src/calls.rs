@@ -175,7 +175,7 @@ impl Calls {
         let submitted = Submitted { calls: self.clone(), number: call.number };
         let job: Job = Box::new(move |turn| {
             // For what the host does in its call.
-            let _runtime = runtime.as_ref().map(Handle::enter);
+            let _runtime = runtime.as_ref().filter(|_| turn.is_ok()).map(Handle::enter);
             span.in_scope(|| job(turn));
         });
         if let (Err(error), Some(_)) = (state.check_answers(&call), until) {

@@ -18,7 +18,7 @@ use crate::stream::Handle;
 const INTERFACE: &str = "arcella:minisnap/snapshot-store@0.1.0";
 
 /// Gives components of `linker` the import `arcella:minisnap/snapshot-store`, backed by the [`SnapshotCtx`] that `view` finds
-/// in their data.
+/// in their data, and which wasmtime's synchronous functions call: the calls block.
 ///
 /// The store's component runs in an instance and a `wasmtime::Store` of its own: the two share no memory, no file
 /// system and no resources.
@@ -37,7 +37,7 @@ pub fn add_to_linker_sync<T: Send + 'static>(
     Import { functions: linker.instance(INTERFACE)?, view, is_async: false }.define()
 }
 
-/// The same for components that are instantiated and called by wasmtime's asynchronous functions, in a tokio runtime with
+/// The same as [`add_to_linker_sync`], for components that are instantiated and called by wasmtime's asynchronous functions, in a tokio runtime with
 /// its time driver (`enable_time`).
 ///
 /// Calls of the store run in threads of [`Minisnap`](crate::Minisnap::max_calls), which are not the runtime's. A component
