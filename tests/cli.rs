@@ -447,7 +447,9 @@ fn exit_code_7_the_directory_may_hold_no_more() {
     let made_room = create(2000);
     assert_eq!((made_room.code, made_room.stdout.as_str()), (Some(0), ""));
     assert!(
-        made_room.stderr.ends_with(" were removed: 5 are kept without `--keep`, and no more than fit\n"),
+        made_room.stderr.ends_with(
+            " were removed: 5 are kept without `--keep`, and no more than fit into `--max-total`\n"
+        ),
         "{made_room:?}"
     );
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);

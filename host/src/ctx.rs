@@ -17,8 +17,8 @@ use crate::stream::Handle;
 
 /// The snapshots of one consumer, made from a [`SnapshotStore`], which was opened by a grant.
 ///
-/// It belongs into the data of the consumer's `wasmtime::Store`, where the function finds it that
-/// [`add_to_linker_sync`](crate::add_to_linker_sync) or [`add_to_linker_async`](crate::add_to_linker_async) was given.
+/// It belongs into the data of the consumer's `wasmtime::Store`. The function that is given to
+/// [`add_to_linker_sync`](crate::add_to_linker_sync) or [`add_to_linker_async`](crate::add_to_linker_async) finds it there.
 ///
 /// Dropping it undoes what the consumer was writing, and lets go of the directory. In a tokio runtime, that happens in
 /// another thread if anything is open, for it blocks: a host that opens the directory again at once waits for

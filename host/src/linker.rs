@@ -17,8 +17,8 @@ use crate::stream::Handle;
 /// The name of the import.
 const INTERFACE: &str = "arcella:minisnap/snapshot-store@0.1.0";
 
-/// Gives components of `linker` the import `arcella:minisnap/snapshot-store`, backed by the [`SnapshotCtx`] that `view` finds
-/// in their data, and which wasmtime's synchronous functions call: the calls block.
+/// Gives the components of `linker`, which wasmtime's synchronous functions call, the import
+/// `arcella:minisnap/snapshot-store`, backed by the [`SnapshotCtx`] that `view` finds in their data. A call of it blocks.
 ///
 /// The store's component runs in an instance and a `wasmtime::Store` of its own: the two share no memory, no file
 /// system and no resources.

@@ -91,7 +91,11 @@ impl Create {
                 Some(keep) => format!("`--keep` is {keep}"),
                 None => "5 are kept without `--keep`".to_owned(),
             };
-            let fit = if self.settings.max_total.is_some() { ", and no more than fit" } else { "" };
+            let fit = if self.settings.max_total.is_some() {
+                ", and no more than fit into `--max-total`"
+            } else {
+                ""
+            };
             let subject = Subject::from(&self.dir);
             let warning =
                 format!("warning: {removed} older snapshots of {subject} were removed: {kept}{fit}\n");
