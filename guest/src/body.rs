@@ -1,10 +1,13 @@
 //! The state within an open file, in pieces: what is read is summed, and the indentation that the state's surroundings
 //! gave it is taken away.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
+use std::mem;
 
 use crate::block::{self, Block};
+use crate::dir::ReadAt;
 use crate::error::{Error, Result};
+use crate::files::retry;
 use crate::json;
 use crate::sum::{Hasher, Sum};
 
@@ -73,28 +76,19 @@ pub struct Body<R> {
     hasher: Hasher,
     /// How many more spaces belong to the indentation to be taken away.
     spaces: u8,
-    piece: Vec<u8>,
+    /// What was read of the file's start already.
+    start: Vec<u8>,
 }
 
-impl<R: Read + Seek> Body<R> {
-    /// The state that lies in `file` at `extent`.
-    ///
-    /// # Errors
-    ///
-    /// As the file's start is sought.
-    pub fn new(mut file: R, extent: Extent) -> io::Result<Self> {
-        file.seek(SeekFrom::Start(0))?;
-        Ok(Body { file, extent, at: 0, hasher: Hasher::default(), spaces: 0, piece: Vec::new() })
+impl<R: ReadAt> Body<R> {
+    /// The state that lies in `file` at `extent`. What was read of the file's start already is not read again.
+    pub fn new(file: R, extent: Extent, start: Vec<u8>) -> Self {
+        Body { file, extent, at: 0, hasher: Hasher::default(), spaces: 0, start }
     }
 
-    /// The same from its start again, of which nothing is taken that was read before.
-    ///
-    /// # Errors
-    ///
-    /// As the file's start is sought.
-    pub fn rewind(mut self) -> io::Result<Self> {
-        self.file.seek(SeekFrom::End(0))?;
-        Self::new(self.file, self.extent)
+    /// The same from its start again, all of which is read anew.
+    pub fn rewind(self) -> Self {
+        Self::new(self.file, self.extent, Vec::new())
     }
 
     /// The sum of what was read so far.
@@ -113,16 +107,12 @@ impl<R: Read + Seek> Body<R> {
         if left == 0 {
             return Ok(false);
         }
-        self.piece.resize(PIECE, 0);
-        let buffer = &mut self.piece[..left.min(PIECE)];
-        let read = loop {
-            match self.file.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read?,
-            }
-        };
-        let bytes = &buffer[..read];
-        self.hasher.update(bytes);
+        let mut bytes = mem::take(&mut self.start);
+        if bytes.is_empty() {
+            bytes = retry(|| self.file.read_at(self.at, left.min(PIECE)))?;
+        }
+        bytes.truncate(left);
+        self.hasher.update(&bytes);
         let within = |offset: u64| {
             usize::try_from(offset.saturating_sub(self.at)).map_or(bytes.len(), |at| at.min(bytes.len()))
         };
@@ -132,8 +122,8 @@ impl<R: Read + Seek> Body<R> {
         } else {
             out.extend_from_slice(state);
         }
-        self.at += read as u64;
-        Ok(read > 0)
+        self.at += bytes.len() as u64;
+        Ok(!bytes.is_empty())
     }
 
     /// Reads all of it; checks that it is JSON if `check_json`. `expected` is the size to make room for.
@@ -286,16 +276,30 @@ mod tests {
         }
     }
 
+    /// A file of which each read gives three bytes at most.
+    struct Short(&'static [u8]);
+
+    impl ReadAt for Short {
+        fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+            let rest = &self.0[at as usize..];
+            Ok(rest[..rest.len().min(most).min(3)].to_vec())
+        }
+
+        fn size(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+    }
+
     #[test]
     fn only_what_lies_in_the_extent_is_returned_and_all_before_its_end_is_summed() {
-        let file = io::Cursor::new(b"head[state]tail and more".to_vec());
+        let file = Short(b"head[state]tail and more");
         let extent = Extent { start: 4, stop: 11, end: 15, indented: false };
-        let mut body = Body::new(file, extent).unwrap();
+        let mut body = Body::new(file, extent, b"head[st".to_vec());
         for _ in 0..2 {
             let scanned = body.scan(State::Keep { max_size: 7 }, 7, false).unwrap();
             assert_eq!((scanned.kept.as_slice(), scanned.size), (&b"[state]"[..], 7));
             assert_eq!(scanned.sum, Sum::of(b"head[state]tail"));
-            body = body.rewind().unwrap();
+            body = body.rewind();
         }
         let Err(Failure::Refused(Error::TooLarge(6))) = body.scan(State::Keep { max_size: 6 }, 0, false)
         else {

@@ -4,14 +4,14 @@
 //! know the difference.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// One directory and what lies in it; a clone is the same directory. Names are relative to it.
 pub trait Dir: Clone {
     /// A file being read.
-    type Reader: Read + Seek;
+    type Reader: ReadAt;
     /// A file being written.
     type Writer: Sync;
 
@@ -27,7 +27,7 @@ pub trait Dir: Clone {
     ///
     /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
     fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool>;
-    /// Opens a file to read it from its start.
+    /// Opens a file to read it.
     ///
     /// # Errors
     ///
@@ -76,6 +76,23 @@ pub trait Dir: Clone {
     ///
     /// As the system reports it; nothing may be taken for durable then.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// A file that is read by offsets.
+pub trait ReadAt {
+    /// Reads at most `most` bytes at the offset `at`; fewer where the system gives fewer, and none only at the end of the
+    /// file.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports it.
+    fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>>;
+    /// The size in bytes.
+    ///
+    /// # Errors
+    ///
+    /// As the system reports it.
+    fn size(&self) -> io::Result<u64>;
 }
 
 /// A file that can be made durable.
@@ -206,6 +223,20 @@ impl Dir for OsDir {
 
     fn sync(&self) -> io::Result<()> {
         File::open(&self.root)?.sync_all()
+    }
+}
+
+impl ReadAt for File {
+    fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+        let (mut file, mut bytes) = (self, vec![0; most]);
+        file.seek(SeekFrom::Start(at))?;
+        let read = file.read(&mut bytes)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
     }
 }
 

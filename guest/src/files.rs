@@ -1,8 +1,8 @@
 //! The files of both layouts: their names, and how they are opened.
 
-use std::io::{self, Read};
+use std::io;
 
-use crate::dir::{Dir, Entry, Kind, Listing};
+use crate::dir::{Dir, Entry, Kind, Listing, ReadAt};
 use crate::error::{Error, Result};
 
 /// The state, as JSON.
@@ -102,9 +102,7 @@ impl Place {
     /// As [`open`](Self::open).
     pub fn read_small<D: Dir>(&self, dir: &D) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.open(dir)? else { return Ok(None) };
-        // Without room for its end, it would be read in several pieces.
-        let mut text = Vec::with_capacity(SMALL + 1);
-        file.take(SMALL as u64 + 1).read_to_end(&mut text).map_err(|e| Error::io("read", &self.name, &e))?;
+        let text = read_whole(&file, 0, SMALL + 1).map_err(|e| Error::io("read", &self.name, &e))?;
         Ok(Some(text))
     }
 }
@@ -131,6 +129,23 @@ pub fn retry<T>(operation: impl Fn() -> io::Result<T>) -> io::Result<T> {
             result => return result,
         }
     }
+}
+
+/// Reads as much as there is at the offset `at`, up to `most` bytes.
+///
+/// # Errors
+///
+/// As [`read_at`](ReadAt::read_at), but for what a signal interrupted.
+pub fn read_whole<R: ReadAt>(file: &R, at: u64, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < most {
+        let more = retry(|| file.read_at(at + bytes.len() as u64, most - bytes.len()))?;
+        if more.is_empty() {
+            break;
+        }
+        bytes.extend_from_slice(&more);
+    }
+    Ok(bytes)
 }
 
 /// An error of writing to the file `name`, for a draft's [`Write`](io::Write): what a signal interrupted stays that, and is

@@ -4,7 +4,7 @@
 //! failed: a full disk arrives as an input/output error. WASI's own calls say what happened.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use wasip2::filesystem::types::{
     Advice, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
 
-use crate::dir::{Dir, Entry, Kind, Listing, Sync};
+use crate::dir::{Dir, Entry, Kind, Listing, ReadAt, Sync};
 use crate::error::{Error, Result};
 use crate::layout::ATTEMPTS;
 
@@ -22,9 +22,6 @@ const PIECE: usize = 1 << 20;
 
 /// How many bytes of a file are written before the disk is to begin with them, while the rest is still to come.
 const WRITE_BACK: u64 = 512 << 10;
-
-/// How many bytes are read where fewer are asked for.
-const AHEAD: usize = 8 << 10;
 
 /// How many entries of a directory may come without their names before its listing is given up.
 const MAX_NAMELESS: usize = 1000;
@@ -102,8 +99,7 @@ impl Dir for Preopen {
     }
 
     fn open(&self, name: &str) -> io::Result<Reader> {
-        let file = self.open_at(name, OpenFlags::empty(), DescriptorFlags::READ)?;
-        Ok(Reader { file, at: 0, ahead: Vec::new(), ahead_at: 0 })
+        self.open_at(name, OpenFlags::empty(), DescriptorFlags::READ).map(Reader)
     }
 
     fn create(&self, name: &str) -> io::Result<Writer> {
@@ -147,60 +143,17 @@ impl Dir for Preopen {
     }
 }
 
-/// A file that is being read. What is asked for in small pieces is read ahead, so that a small file takes one call.
-pub struct Reader {
-    file: Descriptor,
-    at: u64,
-    /// What was read ahead, and where it lies.
-    ahead: Vec<u8>,
-    ahead_at: u64,
-}
+/// A file that is being read.
+pub struct Reader(Descriptor);
 
-impl Reader {
-    /// What was read ahead from here on.
-    fn ahead(&self) -> &[u8] {
-        let skipped = self.at.checked_sub(self.ahead_at).and_then(|skipped| usize::try_from(skipped).ok());
-        skipped.and_then(|skipped| self.ahead.get(skipped..)).unwrap_or_default()
-    }
-
-    fn fetch(&self, length: usize) -> io::Result<Vec<u8>> {
-        let (bytes, _) = self.file.read(length as u64, self.at).map_err(to_io)?;
+impl ReadAt for Reader {
+    fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+        let (bytes, _) = self.0.read(most as u64, at).map_err(to_io)?;
         Ok(bytes)
     }
-}
 
-impl Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let fetched;
-        let bytes = if self.ahead().is_empty() && buffer.len() < AHEAD {
-            (self.ahead, self.ahead_at) = (self.fetch(AHEAD)?, self.at);
-            self.ahead()
-        } else if self.ahead().is_empty() {
-            fetched = self.fetch(buffer.len().min(PIECE))?;
-            &fetched
-        } else {
-            self.ahead()
-        };
-        let read = bytes.len().min(buffer.len());
-        buffer[..read].copy_from_slice(&bytes[..read]);
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl Seek for Reader {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => {
-                // Whoever asks how long it is looks at it anew.
-                self.ahead.clear();
-                self.file.stat().map_err(to_io)?.size.checked_add_signed(by)
-            }
-        };
-        self.at = at.ok_or(ErrorKind::InvalidInput)?;
-        Ok(self.at)
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.stat().map_err(to_io)?.size)
     }
 }
 

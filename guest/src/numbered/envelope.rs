@@ -13,10 +13,11 @@
 //! It is what serde_json pretty-prints, as minisnap 0.1.3 writes it but for the last member. It is read strictly: what
 //! is laid out in another way was not written by either.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 
 use crate::body::Extent;
-use crate::files;
+use crate::dir::ReadAt;
+use crate::files::{self, read_whole};
 use crate::sum::Sum;
 
 /// What stands between the state and the line of the sum; the sum is of it, too.
@@ -39,6 +40,9 @@ pub fn tail(sum: Sum) -> String {
     format!("{BEFORE_DIGITS}{sum}{AFTER_DIGITS}")
 }
 
+/// How many bytes are read at the start: all of a small file, in one call.
+const START: u64 = 8 << 10;
+
 /// The most bytes that a file takes beside its state.
 pub const BESIDE_STATE: u64 = 128;
 
@@ -49,6 +53,8 @@ pub struct Outline {
     pub extent: Extent,
     /// The sum, or `None` if the file has none: another program wrote it.
     pub sum: Option<Sum>,
+    /// What was read of the file's start.
+    pub start: Vec<u8>,
 }
 
 /// Reads what stands before and after the state of the generation `seq`, or what is wrong with it.
@@ -56,17 +62,13 @@ pub struct Outline {
 /// # Errors
 ///
 /// As the file is read.
-pub fn outline<R: Read + Seek>(file: &mut R, seq: u64) -> io::Result<Result<Outline, String>> {
+pub fn outline<R: ReadAt>(file: &R, seq: u64) -> io::Result<Result<Outline, String>> {
     let name = files::generation(seq);
-    let size = file.seek(SeekFrom::End(0))?;
-    let expected = head(seq);
-    let start = expected.len() as u64;
-
-    file.seek(SeekFrom::Start(0))?;
-    let mut found = Vec::new();
-    file.by_ref().take(start).read_to_end(&mut found)?;
-    if found != expected.as_bytes() {
-        let problem = match other_number(&found) {
+    let size = file.size()?;
+    let start = read_whole(file, 0, size.min(START) as usize)?;
+    let head = head(seq);
+    if !start.starts_with(head.as_bytes()) {
+        let problem = match other_number(&start) {
             Some(other) => format!("`{name}` holds the sequence number {other}, and its name another"),
             None => format!("`{name}` does not start as a snapshot does"),
         };
@@ -74,19 +76,23 @@ pub fn outline<R: Read + Seek>(file: &mut R, seq: u64) -> io::Result<Result<Outl
     }
 
     // One byte of a state at least.
-    let most = size.saturating_sub(start + 1).min(AFTER_STATE as u64);
-    file.seek(SeekFrom::Start(size - most))?;
-    let mut after = Vec::new();
-    file.by_ref().take(most).read_to_end(&mut after)?;
-    if let Some(sum) = parse_after_state(&after) {
-        let (stop, end) = (size - AFTER_STATE as u64, size - (AFTER_STATE - BEFORE_SUM.len()) as u64);
-        return Ok(Ok(Outline { extent: Extent { start, stop, end, indented: true }, sum: Some(sum) }));
-    }
-    if after.ends_with(END) {
-        let extent = Extent { start, stop: size - END.len() as u64, end: size, indented: true };
-        return Ok(Ok(Outline { extent, sum: None }));
-    }
-    Ok(Err(format!("`{name}` does not end as a snapshot does: it was cut or changed")))
+    let state = head.len() as u64;
+    let most = size.saturating_sub(state + 1).min(AFTER_STATE as u64);
+    let read;
+    let after = if start.len() as u64 == size {
+        &start[start.len() - most as usize..]
+    } else {
+        read = read_whole(file, size - most, most as usize)?;
+        &read[..]
+    };
+    let (stop, end, sum) = if let Some(sum) = parse_after_state(after) {
+        (size - AFTER_STATE as u64, size - (AFTER_STATE - BEFORE_SUM.len()) as u64, Some(sum))
+    } else if after.ends_with(END) {
+        (size - END.len() as u64, size, None)
+    } else {
+        return Ok(Err(format!("`{name}` does not end as a snapshot does: it was cut or changed")));
+    };
+    Ok(Ok(Outline { extent: Extent { start: state, stop, end, indented: true }, sum, start }))
 }
 
 /// The sum in what stands after the state, if that is exactly what [`tail`] makes.

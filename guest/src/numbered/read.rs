@@ -70,22 +70,19 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
     if entry.kind != Kind::File {
         return damaged(files::not_a_file(name, entry.kind));
     }
-    let mut file = match retry(|| dir.open(name)) {
+    let file = match retry(|| dir.open(name)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Generation::Gone),
         Err(error) => return unreadable(&error),
     };
 
-    let outline = match envelope::outline(&mut file, seq) {
+    let outline = match envelope::outline(&file, seq) {
         Ok(Ok(outline)) => outline,
         Ok(Err(problem)) => return damaged(problem),
         Err(error) => return unreadable(&error),
     };
     let extent = outline.extent;
-    let mut body = match Body::new(file, extent) {
-        Ok(body) => body,
-        Err(error) => return unreadable(&error),
-    };
+    let mut body = Body::new(file, extent, outline.start);
     let state = match body.scan(wanted, extent.stop - extent.start, outline.sum.is_none()) {
         Ok(state) => state,
         Err(Failure::Read(error)) => return unreadable(&error),
@@ -108,6 +105,6 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
 pub fn is_ours<D: Dir>(dir: &D, seq: u64) -> bool {
     let name = files::generation(seq);
     let Ok(Some(Entry { kind: Kind::File, .. })) = retry(|| dir.entry(&name)) else { return false };
-    let Ok(mut file) = retry(|| dir.open(&name)) else { return false };
-    matches!(envelope::outline(&mut file, seq), Ok(Ok(outline)) if outline.sum.is_some())
+    let Ok(file) = retry(|| dir.open(&name)) else { return false };
+    matches!(envelope::outline(&file, seq), Ok(Ok(outline)) if outline.sum.is_some())
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use crate::body::{Body, Extent, Failure, Scanned, State};
 use crate::damage;
-use crate::dir::{Dir, Entry, Kind};
+use crate::dir::{Dir, Entry, Kind, ReadAt};
 use crate::error::{Error, Result};
 use crate::files::{
     self, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, NEW_SEQ, NEW_STATE, NEW_SUMS, Place, SEQ, STATE, SUMS,
@@ -362,7 +362,7 @@ struct Text<'p, R> {
     body: Body<R>,
 }
 
-impl<'p, R: io::Read + io::Seek> Text<'p, R> {
+impl<'p, R: ReadAt> Text<'p, R> {
     /// Reads a state, or `None` if there is none; checks that it is JSON if nothing else shows what it is.
     fn read<D: Dir<Reader = R>>(
         dir: &D,
@@ -377,7 +377,7 @@ impl<'p, R: io::Read + io::Seek> Text<'p, R> {
             }
             other => other,
         };
-        let mut body = Body::new(file, Extent::WHOLE).map_err(|error| failed(&error))?;
+        let mut body = Body::new(file, Extent::WHOLE, Vec::new());
         let expected = place.entry.map_or(0, |entry| entry.size);
         match body.scan(wanted, expected, check_json) {
             Ok(scanned) => Ok(Some(Text { place, scanned, body })),

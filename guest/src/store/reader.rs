@@ -56,8 +56,7 @@ impl<D: Dir> Reader<D> {
         let stream = Stream::new(&store.shared)?;
         let Found { info, skipped, state, body } = store.find(seq, State::Sum)?;
         let open = Open::new(stream, info.seq);
-        let body = body.rewind().map_err(|e| Error::io("read", &name(&info), &e))?;
-        let (ahead, sum) = (Vec::new(), state.sum);
+        let (body, ahead, sum) = (body.rewind(), Vec::new(), state.sum);
         Ok(Reader { info, skipped, body, sum, ahead, returned: 0, at_end: false, failed: None, _open: open })
     }
 

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use minisnap_component::dir::{Dir, Entry, Kind, Listing, Sync};
+use minisnap_component::dir::{Dir, Entry, Kind, Listing, ReadAt, Sync};
 
 pub use disk::{Disk, Machine, Node};
 
@@ -81,7 +81,7 @@ impl ModelDir {
 }
 
 impl Dir for ModelDir {
-    type Reader = io::Cursor<Vec<u8>>;
+    type Reader = ReadFile;
     type Writer = ModelFile;
 
     fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
@@ -106,7 +106,7 @@ impl Dir for ModelDir {
         let disk = &self.machine.borrow().now;
         let contents =
             disk.find(&self.at(name)).and_then(|node| disk.files.get(&node)).ok_or(ErrorKind::NotFound)?;
-        Ok(io::Cursor::new(contents.to_vec()))
+        Ok(ReadFile(contents.to_vec()))
     }
 
     fn create(&self, name: &str) -> io::Result<ModelFile> {
@@ -143,6 +143,19 @@ impl Dir for ModelDir {
     fn sync(&self) -> io::Result<()> {
         let node = self.machine.borrow().now.find(&self.path).ok_or(ErrorKind::NotFound)?;
         self.sync_node(node)
+    }
+}
+
+pub struct ReadFile(Vec<u8>);
+
+impl ReadAt for ReadFile {
+    fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+        let rest = self.0.get(at as usize..).unwrap_or_default();
+        Ok(rest[..rest.len().min(most)].to_vec())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
     }
 }
 

@@ -4,12 +4,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use minisnap_component::dir::{Dir, Entry, Listing, OsDir, Sync};
+use minisnap_component::dir::{Dir, Entry, Listing, OsDir, ReadAt, Sync};
 
 /// Which operations fail, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,16 +156,14 @@ pub struct FaultyFile {
     dir: FaultyDir,
 }
 
-impl Read for FaultyFile {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl ReadAt for FaultyFile {
+    fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
         self.dir.step(format!("read {}", self.name))?;
-        self.file.read(buffer)
+        self.file.read_at(at, most)
     }
-}
 
-impl Seek for FaultyFile {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
     }
 }
 
