@@ -6,7 +6,7 @@ use std::process::Command;
 use minisnap_host::{Error, Grant};
 #[cfg(target_os = "linux")]
 use minisnap_tests::{HANG, VERBS, program, run};
-use minisnap_tests::{cached, scratch};
+use minisnap_tests::{cached, cached_builder, scratch};
 #[cfg(target_os = "linux")]
 use tempfile::tempdir;
 
@@ -69,7 +69,7 @@ fn calls_that_hang_take_a_share_of_all_and_hold_up_nobody_elsewhere() {
 fn all_instances_together_have_no_more_memory_than_the_host_allows() {
     const MAX: usize = 48 << 20;
     let root = scratch();
-    let minisnap = cached().max_memory(MAX).max_idle(1000);
+    let minisnap = cached_builder().max_memory(MAX).max_idle(1000).build().unwrap();
     let mut stores: Vec<_> =
         (0..100).map(|name| minisnap.open(Grant::new(root.path().join(name.to_string()))).unwrap()).collect();
     let large = serde_json::to_string(&"x".repeat(16 << 20)).unwrap();
@@ -94,7 +94,10 @@ fn all_instances_together_have_no_more_memory_than_the_host_allows() {
     };
     for refused in [refused, first.restore_text().unwrap_err()] {
         let Error::Io(message) = &refused else { panic!("{refused:?}") };
-        assert!(message.contains(&format!("used up their memory limit of {MAX} bytes")), "{message}");
+        assert!(
+            message.to_string().contains(&format!("used up their memory limit of {MAX} bytes")),
+            "{message}"
+        );
     }
     // Which costs nobody anything, and ends with the streams.
     drop(writers);

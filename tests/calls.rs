@@ -188,7 +188,7 @@ fn many_threads_on_one_store_component_get_their_own_data_by_few_instances() {
     pool.total_tables(100 * alive);
     let mut config = Config::new();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    let minisnap = Minisnap::with_config(config).unwrap().max_idle(IDLE);
+    let minisnap = Minisnap::builder().config(config).max_idle(IDLE).build().unwrap();
     let root = scratch();
     let started = Barrier::new(THREADS);
     let mut stores: Vec<SnapshotStore> = thread::scope(|scope| {

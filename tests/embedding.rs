@@ -240,8 +240,12 @@ fn is_interrupted(
     let Ok(mut store) = minisnap().open(grant.clone().deadline(deadline)) else { return false };
     match call(&mut store) {
         Ok(()) => false,
-        Err(Error::Io(what) | Error::InDoubt(what)) if what.contains(&format!("{deadline:?}")) => true,
-        Err(Error::Io(what)) if what.contains("did not begin before its deadline") => false,
+        Err(Error::DeadlineExceeded(what)) if what.contains("did not begin before its deadline") => false,
+        Err(Error::DeadlineExceeded(what) | Error::InDoubt(what))
+            if what.contains(&format!("{deadline:?}")) =>
+        {
+            true
+        }
         Err(other) => panic!("{deadline:?}: {other}"),
     }
 }
@@ -294,7 +298,7 @@ fn address_space() -> u64 {
 fn instances_that_are_idle_are_dropped_and_made_again() {
     let taken_by_64_stores = |most| {
         let root = scratch();
-        let minisnap = Minisnap::new().unwrap().max_idle(most);
+        let minisnap = Minisnap::builder().max_idle(most).build().unwrap();
         let before = address_space();
         let mut stores: Vec<_> = (0..64)
             .map(|number| minisnap.open(Grant::new(root.path().join(number.to_string()))).unwrap())

@@ -147,7 +147,7 @@ fn descriptors_that_are_exhausted_are_an_error_and_cost_no_data() {
 fn what_is_denied_reaches_nothing() {
     let mut scene = Scene::new(Layout::Pair);
     let attacks = ["restore", "create", "9", "stream", "9", "readers", "2"];
-    let ended = scene.attack(Grant::denied(), &attacks);
+    let ended = scene.attack(Grant::none(), &attacks);
     let denied = "restore: access-denied\ncreate: access-denied\nstream: access-denied\n\
                   readers: 0 of 2, then access-denied\n";
     assert_eq!(ended.printed, denied);

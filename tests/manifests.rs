@@ -13,7 +13,7 @@ use arcella_types::manifest::{
 use arcella_types::module_id::ModuleId;
 use arcella_types::spec::ComponentItemSpec;
 use minisnap_host::Access;
-use minisnap_host::config::Grants;
+use minisnap_host::grants::Grants;
 use minisnap_host::manifest::Manifest;
 use minisnap_tests::place::{GRANTS, Place, STORE, assert_prints, assert_refused, manifest};
 use minisnap_tests::{VERBS, cli, run};
@@ -204,7 +204,7 @@ fn a_component_whose_manifest_cannot_be_named_does_not_run() {
         let path = |name: &[u8]| place.folder().join(OsStr::from_bytes(name));
         fs::copy(VERBS, path(component)).unwrap();
         fs::write(path(&[stem, b".component.toml"].concat()), manifest("app", "1.0.0", needs)).unwrap();
-        for source in ["--grant", "--config"] {
+        for source in ["--grant", "--grants"] {
             let from = if source == "--grant" { place.path("state") } else { place.grants() };
             let mut command = cli();
             command.arg("run").arg(path(component)).arg(source).arg(from).args(["--", "exists"]);
@@ -279,10 +279,10 @@ fn a_component_cannot_replace_the_links_that_lead_to_the_snapshots_or_to_who_it_
     fs::create_dir_all(place.path("given/sub")).unwrap();
     let around = place.path("given/sub/../../minisnap.toml").display().to_string();
     for (component, source) in [
-        ("counter@1.0.0.wasm", ["--config", around.as_str()]),
+        ("counter@1.0.0.wasm", ["--grants", around.as_str()]),
         ("counter@1.0.0.wasm", ["--grant", granted.as_str()]),
         ("given/counter@1.0.0.wasm", ["--grant", &place.path("own").display().to_string()]),
-        ("given/counter@1.0.0.wasm", ["--config", &grants]),
+        ("given/counter@1.0.0.wasm", ["--grants", &grants]),
     ] {
         assert_refused(&run_from(component, &source, &["--dir", &dir]), 2, "would give the component");
         assert_prints(&run_from(component, &source, &[]), &["ok"]);
@@ -347,13 +347,13 @@ fn memory_max_caps_the_memory_of_a_component() {
     let capped = place.run("app.wasm", &args);
     assert_eq!((capped.code, capped.stdout.as_str()), (Some(11), ""), "{capped:?}");
     // The command line may say less, and not more.
-    assert_eq!(place.run_with("app.wasm", &["--max-memory", "1GiB"], &args).code, Some(11));
+    assert_eq!(place.run_with("app.wasm", &["--component-memory", "1GiB"], &args).code, Some(11));
     place.install_with(
         "app",
         &manifest("counter", "1.0.0", "capabilities.resources.memory_max = 134217728\n"),
     );
     assert_prints(&place.run("app.wasm", &args), &["100000000 bytes"]);
-    assert_eq!(place.run_with("app.wasm", &["--max-memory", "64MiB"], &args).code, Some(11));
+    assert_eq!(place.run_with("app.wasm", &["--component-memory", "64MiB"], &args).code, Some(11));
     // So it is with a directory that the command line grants.
     place.install_with("app", &manifest("counter", "1.0.0", "capabilities.resources.memory_max = 1\n"));
     let mut command = cli();
@@ -456,12 +456,12 @@ fn a_grants_file_and_a_directory_exclude_each_other() {
     }
     let neither = run(cli().arg("run").arg(place.path("counter@1.0.0.wasm")), "");
     assert_eq!(neither.code, Some(2));
-    assert!(neither.stderr.contains("--grant") && neither.stderr.contains("--config"), "{}", neither.stderr);
+    assert!(neither.stderr.contains("--grant") && neither.stderr.contains("--grants"), "{}", neither.stderr);
     // What cannot be loaded gets no directory.
     fs::write(place.path("counter@1.0.0.wasm"), "no WebAssembly").unwrap();
     assert_refused(&place.run("counter@1.0.0.wasm", &[]), 11, "counter@1.0.0.wasm");
     assert!(!place.path("state").exists());
-    assert_eq!(Grants::load(place.grants()).unwrap().entry("banned").unwrap().terms.access, Access::Denied);
+    assert_eq!(Grants::load(place.grants()).unwrap().entry("banned").unwrap().grant.access, Access::None);
 }
 
 #[test]
@@ -469,11 +469,16 @@ fn a_call_of_the_store_ends_at_the_deadline() {
     let place = Place::new("root = \"s\"");
     place.install("a@1.0.0.wasm");
     let create = ["create-large", "1", "60000000"];
+    let run = |deadline: &str| {
+        let grants = format!("root = \"s\"\n[components.a]\ndeadline = \"{deadline}\"");
+        fs::write(place.grants(), grants).unwrap();
+        place.run("a@1.0.0.wasm", &create)
+    };
     // The opening of the directory has the same deadline, and is too late itself where that is too short for it.
     let mut deadlines = ["1ms", "2ms", "4ms", "8ms", "16ms", "32ms", "64ms"].into_iter();
     let late = loop {
         let deadline = deadlines.next().expect("every opening was too late");
-        let late = place.run_with("a@1.0.0.wasm", &["--deadline", deadline], &create);
+        let late = run(deadline);
         match late.code {
             Some(10) => {
                 assert!(late.stderr.contains("deadline") || late.stderr.contains(deadline), "{late:?}")
@@ -484,7 +489,8 @@ fn a_call_of_the_store_ends_at_the_deadline() {
     // Of its commit, it is not known whether it happened.
     let is_late = late.stdout.starts_with("io: ") || late.stdout.starts_with("in-doubt: ");
     assert!(is_late && late.stdout.contains("deadline"), "{late:?}");
-    assert_prints(&place.run_with("a@1.0.0.wasm", &["--deadline", "5min"], &create), &["ok"]);
+    assert_prints(&run("5min"), &["ok"]);
     assert_prints(&place.run("a@1.0.0.wasm", &["exists"]), &["true"]);
-    assert_eq!(place.run_with("a@1.0.0.wasm", &["--deadline", "soon"], &create).code, Some(2));
+    let soon = run("soon");
+    assert!(soon.code == Some(2) && soon.stderr.contains("give a duration such as \"30s\""), "{soon:?}");
 }

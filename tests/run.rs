@@ -149,7 +149,7 @@ fn a_component_cannot_take_more_memory_than_it_is_given() {
     let dir = tempdir().unwrap();
     let args = ["allocate", "100000000"];
     assert_eq!(consumer(dir.path(), &[], &args, "").stdout, "100000000 bytes\n");
-    assert_eq!(consumer(dir.path(), &["--max-memory", "64MiB"], &args, "").code, Some(11));
+    assert_eq!(consumer(dir.path(), &["--component-memory", "64MiB"], &args, "").code, Some(11));
 }
 
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use minisnap_host::{Error, Grant, Layout, Snapshot, SnapshotStore, Soundness};
+use minisnap_host::{Error, Grant, Layout, Minisnap, Snapshot, SnapshotStore, Soundness};
 use minisnap_tests::{minisnap, names};
 use serde::{Deserialize, Serialize};
 use tempfile::{TempDir, tempdir};
@@ -250,7 +250,10 @@ fn a_directory_that_disappears_is_an_error_and_not_an_empty_store() {
             store.exists().unwrap_err(),
             store.info().unwrap_err(),
         ] {
-            assert!(matches!(&problem, Error::Io(text) if text.contains("is gone")), "{problem:?}");
+            assert!(
+                matches!(&problem, Error::DirectoryReplaced(text) if text.contains("is gone")),
+                "{problem:?}"
+            );
         }
     }
 }
@@ -264,7 +267,10 @@ fn a_writer_never_writes_in_a_directory_that_it_does_not_hold() {
     fs::rename(&path, dir.path().join("moved")).unwrap();
     fs::create_dir(&path).unwrap();
     for problem in [store.create_text("2", 2).unwrap_err(), store.restore_text().unwrap_err()] {
-        assert!(matches!(&problem, Error::Io(text) if text.contains("was replaced")), "{problem:?}");
+        assert!(
+            matches!(&problem, Error::DirectoryReplaced(text) if text.contains("was replaced")),
+            "{problem:?}"
+        );
     }
     assert!(names(&path).is_empty());
     open(&path).create_text("3", 3).unwrap();
@@ -342,18 +348,26 @@ fn a_file_larger_than_the_instance_is_too_large_and_no_trap() {
 #[test]
 fn after_a_trap_the_next_call_gets_another_instance() {
     let dir = dir_with_snapshot("1", 1);
-    // With fuel to be consumed and none given, every instance traps at its first instruction.
+    // So small a stack is exhausted by every call.
     let mut config = wasmtime::Config::new();
-    config.consume_fuel(true);
-    let starved = minisnap_host::Minisnap::with_config(config).unwrap();
+    config.max_wasm_stack(1);
+    let starved = Minisnap::builder().config(config).build().unwrap();
     let mut store = starved.open(Grant::new(dir.path())).unwrap();
     for _ in 0..2 {
         let Err(Error::Component(trap)) = store.create_text("2", 2) else { panic!() };
         // An instance that has trapped would refuse to be entered again.
-        assert!(format!("{trap:#}").contains("fuel"), "{trap:#}");
+        assert!(format!("{trap:#}").contains("call stack exhausted"), "{trap:#}");
     }
     drop(store);
     assert_eq!(open(dir.path()).text(), ("1".to_owned(), 1));
+}
+
+#[test]
+fn an_engine_that_counts_fuel_is_refused() {
+    let mut config = wasmtime::Config::new();
+    config.consume_fuel(true);
+    let Err(Error::Component(error)) = Minisnap::builder().config(config).build() else { panic!() };
+    assert!(error.to_string().contains("remove `Config::consume_fuel`"), "{error}");
 }
 
 #[test]
@@ -361,13 +375,24 @@ fn a_thread_that_ends_can_drop_a_store() {
     thread_local! {
         static STORE: std::cell::RefCell<Option<SnapshotStore>> = const { std::cell::RefCell::new(None) };
     }
-    let dir = tempdir().unwrap();
-    let store = open(dir.path());
-    let ended = std::thread::spawn(|| {
-        // Before its first call in this thread, so that it is dropped after all that calls leave in one.
-        STORE.set(Some(store));
-        STORE.with_borrow_mut(|store| store.as_mut().unwrap().create_text("1", 1)).unwrap();
-    });
-    ended.join().unwrap();
-    assert_eq!(open(dir.path()).restore_text().unwrap().seq, 1);
+    for is_open in [false, true] {
+        let dir = tempdir().unwrap();
+        let store = open(dir.path());
+        let ended = std::thread::spawn(move || {
+            // Before its first call in this thread, so that it is dropped after all that calls leave in one.
+            STORE.set(Some(store));
+            STORE.with_borrow_mut(|store| {
+                let store = store.as_mut().unwrap();
+                store.create_text("1", 1).unwrap();
+                if is_open {
+                    std::mem::forget(store.open_writer(2).unwrap());
+                }
+            });
+        });
+        ended.join().unwrap();
+        let mut store = open(dir.path());
+        assert_eq!(store.restore_text().unwrap().seq, 1);
+        store.create_text("3", 3).unwrap();
+        assert!(!dir.path().join("snapshot.json.new").exists());
+    }
 }

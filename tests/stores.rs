@@ -324,7 +324,7 @@ fn named_stores_are_this_users_alone() {
     for readable in [0o740, 0o704, 0o755] {
         set(&dir, readable);
         let Err(Error::Io(problem)) = minisnap().open(grant.clone()) else { panic!() };
-        assert!(problem.contains("`chmod go-r "), "{problem}");
+        assert!(problem.to_string().contains("`chmod go-r "), "{problem}");
         // Without stores, it is as before.
         drop(minisnap().open(Grant::new(&dir)).unwrap());
     }

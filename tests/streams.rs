@@ -184,7 +184,7 @@ fn a_writer_whose_directory_was_moved_for_a_while_is_refused_and_undone() {
     writer.write_chunk(b"2").unwrap();
     fs::rename(&path, &moved).unwrap();
     let refused = writer.commit().unwrap_err();
-    assert!(matches!(&refused, Error::Io(what) if what.contains("is gone")), "{refused:?}");
+    assert!(matches!(&refused, Error::DirectoryReplaced(what) if what.contains("is gone")), "{refused:?}");
     assert_eq!(names(&moved).len(), 3);
     fs::rename(&moved, &path).unwrap();
     store.create_text("2", 2).unwrap();
@@ -247,7 +247,7 @@ fn in_long_runs_a_state_of_2_gib_streams_through_a_store_that_is_capped_at_16_mi
     // As a whole it does not fit, which is an error and no trap.
     let refused = store.restore_text().unwrap_err();
     assert!(
-        matches!(&refused, Error::Io(what) if what.contains("a reader returns it in pieces")),
+        matches!(&refused, Error::Io(what) if what.to_string().contains("a reader returns it in pieces")),
         "{refused:?}"
     );
 }

@@ -113,7 +113,7 @@ fn what_the_store_answers_to_a_large_value_is_what_it_answers_to_its_text() {
         match limited.create(&large, 2) {
             Err(Error::TooLarge(most)) if is_max_state => assert_eq!(most, limit),
             Err(Error::NoSpace(problem)) if !is_max_state => {
-                assert!(problem.contains("may hold"), "{problem}")
+                assert!(problem.to_string().contains("may hold"), "{problem}")
             }
             other => panic!("{other:?}"),
         }
@@ -132,9 +132,7 @@ fn the_deadline_of_a_large_value_is_that_of_all_of_it() {
         Ok(())
     };
     match hasty.create(&List { length: LARGE, before_the_last }, 2) {
-        Err(Error::Io(problem) | Error::InDoubt(problem)) => {
-            assert!(problem.contains("deadline"), "{problem}")
-        }
+        Err(Error::DeadlineExceeded(_) | Error::InDoubt(_)) => {}
         other => panic!("{other:?}"),
     }
     drop(hasty);

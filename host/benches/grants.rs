@@ -45,7 +45,7 @@ fn resident() -> usize {
 fn memory(root: &Path) {
     let state = state(SMALL);
     for (what, most) in [("without its instance", 0), ("with its instance", GRANTS)] {
-        let minisnap = Minisnap::new().expect("the component compiles").max_idle(most);
+        let minisnap = Minisnap::builder().max_idle(most).build().expect("the component compiles");
         // What is allocated once.
         open(&minisnap, root, GRANTS).create_text(&state, 1).expect("stored");
         let before = resident();
@@ -132,7 +132,7 @@ fn waits(stores: &mut [SnapshotStore], first: u64) -> Vec<f64> {
 
 fn fairness(root: &Path) {
     // Each has its instance: what is measured is the wait for others.
-    let minisnap = Minisnap::new().expect("the component compiles").max_idle(GRANTS);
+    let minisnap = Minisnap::builder().max_idle(GRANTS).build().expect("the component compiles");
     let mut noisy = open(&minisnap, root, 0);
     let mut quiet: Vec<_> = (1..GRANTS).map(|number| open(&minisnap, root, number)).collect();
     waits(&mut quiet, 1 << 40);

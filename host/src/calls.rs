@@ -190,7 +190,7 @@ impl Calls {
         };
         drop(state);
         if let Some((Start::InThread(job), error)) = refused {
-            job(Err(Error::Io(format!("no thread can be started for the call: {error}; try again"))));
+            job(Err(Error::other(format!("no thread can be started for the call: {error}; try again"))));
         }
         submitted
     }
@@ -328,7 +328,7 @@ impl State {
         };
         let Some(call) = self.running.iter().find(overdue) else { return Ok(()) };
         let late = call.until.map_or(Duration::ZERO, |until| now.saturating_duration_since(until));
-        Err(Error::Io(format!(
+        Err(Error::DeadlineExceeded(format!(
             "the directory `{}` does not answer: a call that should have ended {late:.1?} ago still waits for its file \
              system; try again once it answers",
             next.target.dir.display()
@@ -372,7 +372,7 @@ impl Drop for Submitted {
 }
 
 fn not_begun() -> Error {
-    Error::Io(
+    Error::DeadlineExceeded(
         "the call did not begin before its deadline, since too many others are running or the file system does not \
          answer: no snapshot was changed; try again"
             .to_owned(),

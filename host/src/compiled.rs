@@ -15,8 +15,6 @@ use tracing::debug;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::component::COMPONENT;
-
 /// How much of a file is summed at a time, in bytes: what fits into a processor's cache.
 const PIECE: usize = 64 << 10;
 
@@ -34,12 +32,12 @@ const MAX_KEPT: usize = 64;
 
 /// The store component, from `folder` if it was kept there, and else compiled and kept there. That it cannot be kept
 /// only takes longer.
-pub(crate) fn load(engine: &Engine, folder: &Path) -> wasmtime::Result<Component> {
-    load_as(STORE, engine, COMPONENT, folder)
+pub(crate) fn load(engine: &Engine, component: &[u8], folder: &Path) -> wasmtime::Result<Component> {
+    load_as(STORE, engine, component, folder)
 }
 
 /// Compiles a component, as [`Component::new`], and keeps compiled code in `folder` for the next process, on the terms of
-/// [`Minisnap::with_cache`](crate::Minisnap::with_cache); the folder may be the same.
+/// [`MinisnapBuilder::cache`](crate::MinisnapBuilder::cache); the folder may be the same.
 ///
 /// # Errors
 ///

@@ -12,8 +12,8 @@ use wasmtime::component::ResourceTable;
 
 use crate::calls::{Calls, GRACE, Target};
 use crate::error::{Error, Result};
+use crate::instance::Handle;
 use crate::store::SnapshotStore;
-use crate::stream::Handle;
 
 /// The snapshots of one consumer, made from a [`SnapshotStore`], which was opened by a grant.
 ///
@@ -131,7 +131,7 @@ impl SnapshotCtx {
     pub(crate) fn open_name(&mut self, name: &str) -> Result<u32> {
         let grant = self.look()?.grant();
         grant.check_name(name)?;
-        let most = grant.most_stores().saturating_add(MAX_UNMADE);
+        let most = (grant.stores as usize).saturating_add(MAX_UNMADE);
         let opened = self.names.open(name, most);
         opened.ok_or_else(|| Error::Busy(format!("{most} stores are open: drop one first")))
     }
@@ -243,7 +243,7 @@ impl SnapshotCtx {
         self.look()?;
         let overdue = self.overdue;
         let mut store = self.take()?;
-        let deadline = store.grant().deadline_of_a_call();
+        let deadline = store.grant().deadline;
         // What is ended first has its own time.
         let time = if overdue || store.has_ownerless() { deadline.saturating_mul(2) } else { deadline };
         let until = Instant::now().checked_add(time);
@@ -322,7 +322,7 @@ impl Place {
 }
 
 fn panicked() -> Error {
-    Error::Io("a call of the snapshot store panicked: open the store again".to_owned())
+    Error::other("a call of the snapshot store panicked: open the store again".to_owned())
 }
 
 impl fmt::Debug for SnapshotCtx {

@@ -13,7 +13,7 @@ use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 use wasmtime_wasi::{FsPerms, WasiView};
 
-use crate::instance::Guest;
+use crate::engine::Guest;
 
 /// The entries that are still to be returned.
 struct Entries(IntoIter<DirectoryEntry>);

@@ -5,30 +5,30 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::spelling::nearest;
+use crate::spelling::nearest;
 
 /// A mistake in a grants file or a manifest: where it is, what it is, and what to do about it.
 ///
-/// Displays as `FILE:LINE:COLUMN: WHAT`, in one line; [`help`](ConfigError::help) is for a line of its own.
+/// Displays as `FILE:LINE:COLUMN: WHAT`, in one line; [`help`](Diagnostic::help) is for a line of its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what}")]
-pub struct ConfigError {
+pub struct Diagnostic {
     place: Place,
     what: String,
     help: String,
 }
 
 /// A result whose error is a mistake in a file.
-pub type Result<T> = std::result::Result<T, ConfigError>;
+pub type Result<T> = std::result::Result<T, Diagnostic>;
 
-impl ConfigError {
+impl Diagnostic {
     pub(crate) fn new(place: Place, what: impl Into<String>, help: impl Into<String>) -> Self {
-        ConfigError { place, what: what.into(), help: help.into() }
+        Diagnostic { place, what: what.into(), help: help.into() }
     }
 
     /// A file that cannot be read at all.
     pub(crate) fn unreadable(file: &Path, error: &io::Error, help: &str) -> Self {
-        ConfigError::new(Place::file(file), format!("cannot read it: {error}"), help)
+        Diagnostic::new(Place::file(file), format!("cannot read it: {error}"), help)
     }
 
     /// The file, as it was named.
@@ -100,7 +100,7 @@ impl Source<'_> {
     }
 
     /// What the parser says, with what it expected as the help.
-    pub(crate) fn mistake(&self, error: &toml::de::Error) -> ConfigError {
+    pub(crate) fn mistake(&self, error: &toml::de::Error) -> Diagnostic {
         let place = error.span().map_or_else(|| Place::file(self.file), |span| self.place(&span));
         let message = error.message().trim_end();
         // Of the keys of a variant, toml says it in words of its own.
@@ -115,8 +115,8 @@ impl Source<'_> {
             None => (message, "correct the file there".to_owned()),
         };
         match error.span().and_then(|span| self.key_before(&span)) {
-            Some(key) => ConfigError::new(place, format!("`{key}`: {what}"), help),
-            None => ConfigError::new(place, what, help),
+            Some(key) => Diagnostic::new(place, format!("`{key}`: {what}"), help),
+            None => Diagnostic::new(place, what, help),
         }
     }
 

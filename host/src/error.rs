@@ -1,11 +1,19 @@
 //! The taxonomy as a host sees it: the cases of the WIT, and what only a host can meet.
 
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::iter;
 use std::path::Path;
 
 use crate::bindings::{export, import};
 
 /// Why a call failed; `snapshot-store.wit` says what its cases promise.
+///
+/// What the system said is the [`source`](std::error::Error::source), an [`io::Error`], wherever this process has asked it
+/// itself.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// There is no snapshot yet.
     #[error("there is no snapshot yet")]
@@ -26,28 +34,74 @@ pub enum Error {
     #[error("the snapshot is damaged: {0}")]
     Corrupt(String),
     /// The disk, a quota, or what the grant allows the directory is full; says which.
-    #[error("{0}")]
-    NoSpace(String),
+    #[error(transparent)]
+    NoSpace(Problem),
     /// The grant or the operating system allows no writing, or no access at all; names the operation and the file.
-    #[error("{0}")]
-    AccessDenied(String),
+    #[error(transparent)]
+    AccessDenied(Problem),
     /// Another process, or another [`SnapshotStore`](crate::SnapshotStore) of this one, holds the directory for writing; or
     /// a writer is open, or too many readers are, or the snapshot was rewritten faster than it could be read; says which.
     #[error("{0}")]
     Busy(String),
     /// Anything else that the system said; names the operation and the file.
+    #[error(transparent)]
+    Io(Problem),
+    /// The call has not ended, or not begun, before its [deadline](crate::Grant::deadline); nothing was changed by it.
     #[error("{0}")]
-    Io(String),
+    DeadlineExceeded(String),
+    /// The directory was removed, or replaced by another, since the store was opened.
+    #[error("{0}")]
+    DirectoryReplaced(String),
+    /// The reader or writer has ended, with the store's instance: open another one.
+    #[error("{0}")]
+    StreamEnded(String),
     /// A create failed at its commit, or was interrupted: the new snapshot may be in place. A restore tells, and makes it
     /// durable. After any other error, it is not.
     #[error("{0}")]
     InDoubt(String),
     /// The stored state is sound, and not of the type that was asked for.
-    #[error("the stored state is not of the type that was asked for: {0}")]
+    #[error("the stored state is not of the type that was asked for")]
     OtherType(#[source] serde_json::Error),
     /// A component could not be loaded, or trapped. No snapshot is lost by that.
     #[error("the component failed: {0:#}")]
     Component(wasmtime::Error),
+}
+
+/// What went wrong, with the operation and the file, and what the system said.
+#[derive(Debug)]
+pub struct Problem {
+    what: String,
+    source: Option<io::Error>,
+}
+
+impl Problem {
+    /// The kind of what the system said, if this process has asked it itself.
+    pub fn kind(&self) -> Option<io::ErrorKind> {
+        self.source.as_ref().map(io::Error::kind)
+    }
+
+    /// The same, which explains another problem.
+    pub(crate) fn explaining(self, what: &Problem) -> Self {
+        Problem { what: format!("{what}; {self}"), ..self }
+    }
+}
+
+impl From<String> for Problem {
+    fn from(what: String) -> Self {
+        Problem { what, source: None }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Problem {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
 }
 
 /// The result of an operation on a store.
@@ -55,14 +109,32 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// What the system answered to `operation` on `path`.
-    pub(crate) fn io(operation: &str, path: &Path, error: &std::io::Error) -> Error {
-        use std::io::ErrorKind;
-        let what = format!("cannot {operation} `{}`: {error}", path.display());
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace(what),
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::AccessDenied(what),
-            _ => Error::Io(what),
+    pub(crate) fn io(operation: &str, path: &Path, error: io::Error) -> Error {
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let kind = error.kind();
+        let what = format!("cannot {operation} `{}`", path.display());
+        let problem = Problem { what, source: Some(error) };
+        match kind {
+            StorageFull | QuotaExceeded => Error::NoSpace(problem),
+            PermissionDenied | ReadOnlyFilesystem => Error::AccessDenied(problem),
+            _ => Error::Io(problem),
         }
+    }
+
+    /// An error that has no source.
+    pub(crate) fn other(what: impl Into<String>) -> Error {
+        Error::Io(what.into().into())
+    }
+
+    /// What is not allowed, without asking the system.
+    pub(crate) fn denied(what: impl Into<String>) -> Error {
+        Error::AccessDenied(what.into().into())
+    }
+
+    /// The error and its sources, in one line.
+    pub(crate) fn to_line(&self) -> String {
+        let sources = iter::successors(self.source(), |&error| error.source());
+        sources.fold(self.to_string(), |line, source| format!("{line}: {source}"))
     }
 }
 
@@ -74,10 +146,10 @@ impl From<export::Error> for Error {
             export::Error::Stale(newest) => Error::Stale(newest),
             export::Error::TooLarge(limit) => Error::TooLarge(limit),
             export::Error::Corrupt(what) => Error::Corrupt(what),
-            export::Error::NoSpace(what) => Error::NoSpace(what),
-            export::Error::AccessDenied(what) => Error::AccessDenied(what),
+            export::Error::NoSpace(what) => Error::NoSpace(what.into()),
+            export::Error::AccessDenied(what) => Error::AccessDenied(what.into()),
             export::Error::Busy(what) => Error::Busy(what),
-            export::Error::Io(what) => Error::Io(what),
+            export::Error::Io(what) => Error::Io(what.into()),
             export::Error::InDoubt(what) => Error::InDoubt(what),
         }
     }
@@ -85,17 +157,21 @@ impl From<export::Error> for Error {
 
 impl From<Error> for import::Error {
     fn from(error: Error) -> Self {
+        let line = || without_host_path(&error.to_line());
         match error {
             Error::InvalidName(what) => import::Error::InvalidName(what),
             Error::InvalidState(what) => import::Error::InvalidState(what),
             Error::Stale(newest) => import::Error::Stale(newest),
             Error::TooLarge(limit) => import::Error::TooLarge(limit),
             Error::Corrupt(what) => import::Error::Corrupt(what),
-            Error::NoSpace(what) => import::Error::NoSpace(without_host_path(&what)),
-            Error::AccessDenied(what) => import::Error::AccessDenied(without_host_path(&what)),
-            Error::Busy(what) => import::Error::Busy(without_host_path(&what)),
-            Error::Io(what) => import::Error::Io(without_host_path(&what)),
-            Error::InDoubt(what) => import::Error::InDoubt(without_host_path(&what)),
+            Error::NoSpace(_) => import::Error::NoSpace(line()),
+            Error::AccessDenied(_) => import::Error::AccessDenied(line()),
+            Error::Busy(_) => import::Error::Busy(line()),
+            Error::Io(_)
+            | Error::DeadlineExceeded(_)
+            | Error::DirectoryReplaced(_)
+            | Error::StreamEnded(_) => import::Error::Io(line()),
+            Error::InDoubt(_) => import::Error::InDoubt(line()),
             // Which is an answer of its own wherever it can be one.
             Error::NotFound => import::Error::Io("there is no snapshot".to_owned()),
             Error::OtherType(_) => import::Error::Io("the stored state is of another type".to_owned()),

@@ -1,13 +1,15 @@
 //! A host's decision: which directory, what limits, which access.
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::snapshot::Layout;
+use crate::snapshot::{Layout, UnknownName};
 
 /// What an instance needs in memory beside one state, in bytes.
 const MEMORY_BESIDE_STATE: u64 = 16 << 20;
@@ -15,36 +17,55 @@ const MEMORY_BESIDE_STATE: u64 = 16 << 20;
 /// The most memory that any instance may have, in bytes: it is addressed by 32 bits.
 const MEMORY_CEILING: u64 = u32::MAX as u64;
 
-/// How long one call may take if the grant does not say.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Which directory a store works in, and what it may do there.
+/// Which directory a store works in, and what it may do there. Its methods set what its fields say.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
-    dir: PathBuf,
-    access: Access,
-    layout: Layout,
-    keep: Option<NonZeroU32>,
-    must_exist: bool,
-    max_state: u64,
-    max_total: Option<u64>,
-    stores: u32,
-    max_memory: Option<u64>,
-    deadline: Duration,
+    /// The directory.
+    pub dir: PathBuf,
+    /// What the store may do in it.
+    pub access: Access,
+    /// The layout of a directory that holds no snapshot; another keeps the one it has.
+    pub layout: Layout,
+    /// How many generations are kept in the numbered layout; if it is not set, [`Grant::KEEP`], and all that another program
+    /// wrote.
+    pub keep: Option<NonZeroU32>,
+    /// Whether the directory must be there already.
+    pub must_exist: bool,
+    /// The largest state in bytes.
+    pub max_state: u64,
+    /// The most that the directory may hold in bytes, or `None` for no limit.
+    pub max_total: Option<u64>,
+    /// How many stores the component may have besides its own.
+    pub stores: u32,
+    /// The most memory that the store's instance may have in bytes; if it is not set, 16 MiB more than the largest state.
+    pub max_memory: Option<u64>,
+    /// How long one call may take.
+    pub deadline: Duration,
 }
 
-/// What a store may do in its directory.
+/// What a store may do in its directory; displayed and parsed as `read-write`, `read-only` and `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arcella", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Access {
     /// Create and restore. Holds the directory: a second writer is told that it is busy.
     ReadWrite,
     /// Restore only, whether or not somebody else writes.
     ReadOnly,
-    /// Nothing: there is no directory, and every call is [`Error::AccessDenied`].
-    Denied,
+    /// Nothing: every call is [`Error::AccessDenied`].
+    None,
 }
 
 impl Grant {
+    /// How many generations are kept in the numbered layout if the grant does not say.
+    pub const KEEP: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+
+    /// The largest state in bytes if the grant does not say.
+    pub const MAX_STATE: u64 = 256 << 20;
+
+    /// How long one call may take if the grant does not say.
+    pub const DEADLINE: Duration = Duration::from_secs(30);
+
     /// Grants `dir` for reading and writing, with states of up to 256 MiB.
     ///
     /// If there is no such directory, opening a store on it makes it, durably, with the mode 0700; an existing
@@ -58,17 +79,17 @@ impl Grant {
             layout: Layout::Pair,
             keep: None,
             must_exist: false,
-            max_state: 256 << 20,
+            max_state: Grant::MAX_STATE,
             max_total: None,
             stores: 0,
             max_memory: None,
-            deadline: DEADLINE,
+            deadline: Grant::DEADLINE,
         }
     }
 
     /// Grants nothing, for a component that asks for snapshots and is to have none.
-    pub fn denied() -> Self {
-        Grant { access: Access::Denied, ..Grant::new("") }
+    pub fn none() -> Self {
+        Grant { access: Access::None, ..Grant::new("") }
     }
 
     /// The same directory, for reading only. It is not made if there is none: it has no snapshot then.
@@ -80,9 +101,6 @@ impl Grant {
     pub fn layout(self, layout: Layout) -> Self {
         Grant { layout, ..self }
     }
-
-    /// How many generations are kept in the numbered layout if the grant does not say.
-    pub const KEEP: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
 
     /// Sets how many generations are kept in the numbered layout, the newest included. Unless it is set, 5 are, and those
     /// that another program wrote all are.
@@ -127,39 +145,14 @@ impl Grant {
         Grant { max_memory: Some(bytes), ..self }
     }
 
-    /// Sets how long one call may take, with what it waits for [its turn](crate::Minisnap::max_calls): whole ones, and each of
+    /// Sets how long one call may take, with what it waits for [its turn](crate::MinisnapBuilder::max_calls): whole ones, and each of
     /// the calls of a writer or reader. 30 seconds unless set; [`Duration::MAX`] for no limit.
     ///
-    /// A call that takes longer is interrupted, and is [`Error::Io`]. Where a system call hangs, in a file system that does
+    /// A call that takes longer is interrupted, and is [`Error::DeadlineExceeded`]. Where a system call hangs, in a file system that does
     /// not answer, nothing can interrupt that: the call ends when it does, but a component that is linked
     /// [asynchronously](crate::add_to_linker_async) gets its error in time.
     pub fn deadline(self, time: Duration) -> Self {
         Grant { deadline: time, ..self }
-    }
-
-    /// The directory.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// What the store may do in it.
-    pub fn access(&self) -> Access {
-        self.access
-    }
-
-    /// How long one call may take.
-    pub(crate) fn deadline_of_a_call(&self) -> Duration {
-        self.deadline
-    }
-
-    /// How many stores the component may have besides its own.
-    pub(crate) fn most_stores(&self) -> usize {
-        self.stores as usize
-    }
-
-    /// The largest state in bytes.
-    pub fn max_state_bytes(&self) -> u64 {
-        self.max_state
     }
 
     /// The most memory that the store's instance may have in bytes.
@@ -170,12 +163,10 @@ impl Grant {
 
     /// What the component is told, as its environment.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
-        let layout = match self.layout {
-            Layout::Pair => "pair",
-            Layout::Numbered => "numbered",
-        };
-        let mut settings =
-            vec![("MINISNAP_LAYOUT", layout.to_owned()), ("MINISNAP_MAX_STATE", self.max_state.to_string())];
+        let mut settings = vec![
+            ("MINISNAP_LAYOUT", self.layout.to_string()),
+            ("MINISNAP_MAX_STATE", self.max_state.to_string()),
+        ];
         settings.extend(self.keep.map(|keep| ("MINISNAP_KEEP", keep.to_string())));
         settings.extend(self.max_total.map(|bytes| ("MINISNAP_MAX_TOTAL", bytes.to_string())));
         settings.push(("MINISNAP_STORES", self.stores.to_string()));
@@ -184,17 +175,17 @@ impl Grant {
 
     /// The same grant with an absolute path: what the process does to its working directory later changes nothing.
     pub(crate) fn absolute(self) -> Result<Self> {
-        if self.access == Access::Denied {
+        if self.access == Access::None {
             return Ok(self);
         }
-        let dir = std::path::absolute(&self.dir).map_err(|e| Error::io("find", &self.dir, &e))?;
+        let dir = std::path::absolute(&self.dir).map_err(|e| Error::io("find", &self.dir, e))?;
         Ok(Grant { dir, ..self })
     }
 
     /// Makes the directory if need be, and takes it for writing, or not, as the access asks for.
     pub(crate) fn hold(&self) -> Result<Option<Held>> {
         match self.access {
-            Access::ReadOnly | Access::Denied => Ok(None),
+            Access::ReadOnly | Access::None => Ok(None),
             Access::ReadWrite => {
                 // Which refuses one that is missing and must exist.
                 self.identity()?;
@@ -202,8 +193,8 @@ impl Grant {
                 crate::replaceable::check_umask()?;
                 make_durably(&self.dir)?;
                 let held = Held::new(&self.dir)?;
-                if self.stores > 0 && is_readable_for_others(&held.dir)? {
-                    return Err(Error::Io(format!(
+                if self.stores > 0 && is_readable_for_others(&held.dir, &self.dir)? {
+                    return Err(Error::other(format!(
                         "other users may read the directory `{0}`, and so could lock the stores in it: `chmod go-r {0}`",
                         self.dir.display()
                     )));
@@ -224,7 +215,7 @@ impl Grant {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(&self.dir, flags, Mode::empty()) {
             Ok(dir) => Ok(Opened::Own(dir.into())),
-            Err(error) => Err(Error::io("open", &self.dir, &error.into())),
+            Err(error) => Err(Error::io("open", &self.dir, error.into())),
         }
     }
 
@@ -239,14 +230,12 @@ impl Grant {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         let is_of_a_file = name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("snapshot_"));
         let is_valid = (1..=128).contains(&name.len()) && name.bytes().all(is_allowed) && !is_of_a_file;
-        if self.access == Access::Denied {
+        if self.access == Access::None {
             Err(self.denial())
         } else if name.is_empty() || is_valid && self.stores > 0 {
             Ok(())
         } else if is_valid {
-            Err(Error::AccessDenied(format!(
-                "no store is granted but that of the empty name, and not `{name}`"
-            )))
+            Err(Error::denied(format!("no store is granted but that of the empty name, and not `{name}`")))
         } else {
             Err(Error::InvalidName(
                 "a store's name has 1 to 128 letters, digits, `-` and `_`, and does not begin with `snapshot_`"
@@ -257,7 +246,7 @@ impl Grant {
 
     /// What a grant of nothing answers.
     pub(crate) fn denial(&self) -> Error {
-        Error::AccessDenied("no snapshots are granted to this component".to_owned())
+        Error::denied("no snapshots are granted to this component")
     }
 
     /// Whether the system lets this process write in the directory.
@@ -268,7 +257,7 @@ impl Grant {
         let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
         match accessat(CWD, &self.dir, wanted, AtFlags::EACCESS) {
             Ok(()) => Ok(()),
-            Err(error) => Err(Error::io("write in", &self.dir, &error.into())),
+            Err(error) => Err(Error::io("write in", &self.dir, error.into())),
         }
     }
 
@@ -278,14 +267,37 @@ impl Grant {
             Ok(metadata) if metadata.is_dir() => Ok(Some(Identity::of(&metadata))),
             Ok(_) => Err(not_a_directory(&self.dir)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.must_exist => {
-                Err(Error::Io(format!(
+                Err(Error::other(format!(
                     "the directory `{}` is not there, and must exist: mount it, or make it",
                     self.dir.display()
                 )))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(not_a_directory(&self.dir)),
-            Err(error) => Err(Error::io("look at", &self.dir, &error)),
+            Err(error) => Err(Error::io("look at", &self.dir, error)),
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Access::ReadWrite => "read-write",
+            Access::ReadOnly => "read-only",
+            Access::None => "none",
+        })
+    }
+}
+
+impl FromStr for Access {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> std::result::Result<Self, UnknownName> {
+        match name {
+            "read-write" => Ok(Access::ReadWrite),
+            "read-only" => Ok(Access::ReadOnly),
+            "none" => Ok(Access::None),
+            _ => Err(UnknownName::new(name, "`read-write`, `read-only` and `none`")),
         }
     }
 }
@@ -358,15 +370,15 @@ impl Opened<'_> {
 
 impl Held {
     fn new(path: &Path) -> Result<Self> {
-        let dir = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+        let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
         match dir.try_lock() {
             Ok(()) => {
-                let metadata = dir.metadata().map_err(|e| Error::io("look at", path, &e))?;
+                let metadata = dir.metadata().map_err(|e| Error::io("look at", path, e))?;
                 let parent = share_parent(&dir, path)?;
                 Ok(Held { dir, identity: Identity::of(&metadata), _parent: parent })
             }
             Err(TryLockError::WouldBlock) => Err(in_use(&dir, path)),
-            Err(TryLockError::Error(error)) => Err(Error::io("lock", path, &error)),
+            Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
         }
     }
 }
@@ -382,20 +394,19 @@ fn share_parent(dir: &File, path: &Path) -> Result<Option<File>> {
         Ok(parent) => File::from(parent),
         // Nor can this user hold it.
         Err(Errno::ACCESS | Errno::PERM) => return Ok(None),
-        Err(error) => return Err(Error::io("open the folder around", path, &error.into())),
+        Err(error) => return Err(Error::io("open the folder around", path, error.into())),
     };
     match parent.try_lock_shared() {
         Ok(()) => Ok(Some(parent)),
-        Err(TryLockError::WouldBlock) if is_readable_for_others(&parent)? => Ok(None),
+        Err(TryLockError::WouldBlock) if is_readable_for_others(&parent, path)? => Ok(None),
         Err(TryLockError::WouldBlock) => Err(in_use(&parent, path.parent().unwrap_or(path))),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock the parent of", path, &error)),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock the parent of", path, error)),
     }
 }
 
-fn is_readable_for_others(dir: &File) -> Result<bool> {
+fn is_readable_for_others(dir: &File, path: &Path) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
-    let metadata =
-        dir.metadata().map_err(|error| Error::Io(format!("cannot look at a directory: {error}")))?;
+    let metadata = dir.metadata().map_err(|error| Error::io("look at", path, error))?;
     Ok(metadata.mode() & 0o044 != 0)
 }
 
@@ -426,13 +437,13 @@ fn make_durably(dir: &Path) -> Result<()> {
         Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
             return Err(not_a_directory(dir));
         }
-        Err(error) => return Err(Error::io("make the directory", dir, &error)),
+        Err(error) => return Err(Error::io("make the directory", dir, error)),
     }
     let Some(parent) = dir.parent() else { return Ok(()) };
     match File::open(parent).and_then(|parent| parent.sync_all()) {
         // Where the parent may not be read, all of its file system is synced in its place.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sync_file_system(dir),
-        result => result.map_err(|e| Error::io("sync", parent, &e)),
+        result => result.map_err(|e| Error::io("sync", parent, e)),
     }
 }
 
@@ -446,19 +457,19 @@ fn make_private(dir: &Path) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn sync_file_system(dir: &Path) -> Result<()> {
     let synced = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
-    synced.map_err(|e| Error::io("sync the file system of", dir, &e))
+    synced.map_err(|e| Error::io("sync the file system of", dir, e))
 }
 
 #[cfg(not(target_os = "linux"))]
 fn sync_file_system(dir: &Path) -> Result<()> {
-    Err(Error::AccessDenied(format!(
-        "cannot sync the folder that `{}` is in: it may not be read",
-        dir.display()
-    )))
+    Err(Error::denied(format!("cannot sync the folder that `{}` is in: it may not be read", dir.display())))
 }
 
 fn not_a_directory(dir: &Path) -> Error {
-    Error::Io(format!("`{}` is not a directory: name the directory that holds the snapshot", dir.display()))
+    Error::other(format!(
+        "`{}` is not a directory: name the directory that holds the snapshot",
+        dir.display()
+    ))
 }
 
 /// Locks the directory of a named store, unless it was not made yet, so that nobody writes there by another path; while
@@ -471,12 +482,12 @@ pub(crate) fn lock_named(path: &Path) -> Result<Option<File>> {
         Ok(dir) => File::from(dir),
         // What is no directory, the store's component refuses.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-        Err(error) => return Err(Error::io("open", path, &error.into())),
+        Err(error) => return Err(Error::io("open", path, error.into())),
     };
     match dir.try_lock() {
         Ok(()) => Ok(Some(dir)),
         Err(TryLockError::WouldBlock) => Err(in_use(&dir, path)),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", path, &error)),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
     }
 }
 

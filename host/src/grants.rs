@@ -1,7 +1,7 @@
 //! A grants file: which component gets which directory, by its name, and what it may do there.
 //!
 //! ```
-//! use minisnap_host::config::Grants;
+//! use minisnap_host::grants::Grants;
 //! use minisnap_host::{Layout, Minisnap};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,13 +30,10 @@
 
 mod digest;
 mod directories;
-mod error;
 mod file;
-mod spelling;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use arcella_types::module_id::is_valid_name;
@@ -44,13 +41,10 @@ use arcella_types::module_id::is_valid_name;
 use self::directories::{
     Owned, below_root, check_all, check_links_to, check_mounts, check_written, is_linked,
 };
-use crate::grant::{Access, Grant};
-use crate::snapshot::Layout;
+use crate::diagnostic::{Diagnostic, Place, Result, Source};
+use crate::grant::Grant;
 
 pub use self::digest::Digest;
-pub(crate) use self::error::Source;
-pub use self::error::{ConfigError, Place, Result};
-pub(crate) use self::spelling::{is_same, nearest};
 
 /// What a grants file grants, read and checked.
 ///
@@ -59,7 +53,7 @@ pub(crate) use self::spelling::{is_same, nearest};
 pub struct Grants {
     file: PathBuf,
     root: PathBuf,
-    defaults: Terms,
+    defaults: Grant,
     components: BTreeMap<String, Named>,
 }
 
@@ -67,7 +61,8 @@ pub struct Grants {
 #[derive(Debug, Clone)]
 struct Named {
     owned: Owned,
-    terms: Terms,
+    /// Without its directory.
+    grant: Grant,
     pin: Option<Pin>,
 }
 
@@ -78,37 +73,14 @@ struct Pin {
     place: Place,
 }
 
-/// What a component may do in its directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Terms {
-    /// What the store may do.
-    pub access: Access,
-    /// The layout of a directory that holds no snapshot; another keeps the one it has.
-    pub layout: Layout,
-    /// How many generations are kept in the numbered layout, if the file says; otherwise, [`Grant::KEEP`], and all that
-    /// another program wrote.
-    pub keep: Option<NonZeroU32>,
-    /// Whether the directory must be there already.
-    pub must_exist: bool,
-    /// The largest state in bytes.
-    pub max_state: u64,
-    /// The most that the directory may hold in bytes, or `None` for no limit.
-    pub max_total: Option<u64>,
-    /// How many stores it may have besides its own, each in a directory inside.
-    pub stores: u32,
-}
-
-/// A component's directory and what it may do there.
+/// What a component gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
     /// The component's name.
     pub name: String,
-    /// The directory, as an absolute path; it need not exist.
-    pub directory: PathBuf,
-    /// What it may do there.
-    pub terms: Terms,
+    /// Its directory, as an absolute path, and what it may do there.
+    pub grant: Grant,
     /// Where the file says so; the file as a whole for a component that it does not name.
     pub place: Place,
     pin: Option<Pin>,
@@ -123,7 +95,7 @@ impl Grants {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let unreadable =
-            |error| ConfigError::unreadable(path, &error, "name a grants file, such as minisnap.toml");
+            |error| Diagnostic::unreadable(path, &error, "name a grants file, such as minisnap.toml");
         let text = fs::read_to_string(path).map_err(unreadable)?;
         let source = Source { file: path, text: &text };
         let file: file::File = toml::from_str(&text).map_err(|error| mistake_in(&source, &error))?;
@@ -132,32 +104,37 @@ impl Grants {
         let root = file.root.get_ref();
         if root.is_empty() {
             let place = source.place(&file.root.span());
-            return Err(ConfigError::new(place, "`root` is empty", "name the folder of all directories"));
+            return Err(Diagnostic::new(place, "`root` is empty", "name the folder of all directories"));
         }
         let root = absolute.parent().unwrap_or(Path::new("/")).join(root);
-        let defaults = Terms::default().with(&file.defaults);
+        let defaults = file.defaults.apply(Grant::new(&root));
+        if let Some((key, span)) = file.defaults.of_one_component() {
+            let help = format!("write `{key}` into the table `[components.NAME]` of that component");
+            let what = format!("`{key}` is of one component, and `[defaults]` of all");
+            return Err(Diagnostic::new(source.place(&span), what, help));
+        }
         let mut components = BTreeMap::new();
         for (name, component) in &file.components {
             let owned = owned(&source, name, component)?;
             let pin = component
                 .digest
                 .as_ref()
-                .map(|digest| Pin { digest: digest.get_ref().0, place: source.place(&digest.span()) });
-            let terms = defaults.with(&component.keys());
-            components.insert(owned.name.clone(), Named { owned, terms, pin });
+                .map(|digest| Pin { digest: *digest.get_ref(), place: source.place(&digest.span()) });
+            let grant = component.apply(defaults.clone());
+            components.insert(owned.name.clone(), Named { owned, grant, pin });
         }
         let all: Vec<&Owned> = components.values().map(|named| &named.owned).collect();
         check_all(&root, &all)?;
         Ok(Grants { file: path.to_owned(), root, defaults, components })
     }
 
-    /// The grant of the component of this name: [`Grant::denied`] if its access is none.
+    /// The grant of the component of this name.
     ///
     /// Of a component that the file does not name, it is what `[defaults]` says, in the directory of its name.
     ///
     /// Errors: as of [`entry`](Grants::entry).
     pub fn grant(&self, name: &str) -> Result<Grant> {
-        Ok(self.entry(name)?.grant())
+        Ok(self.entry(name)?.grant)
     }
 
     /// What the component of this name gets.
@@ -182,7 +159,7 @@ impl Grants {
                 }
                 check_links_to(&self.root, &owned, &named().collect::<Vec<_>>())?;
                 check_mounts(&self.root, &owned, &named().collect::<Vec<_>>())?;
-                Named { owned, terms: self.defaults, pin: None }
+                Named { owned, grant: self.defaults.clone(), pin: None }
             }
         };
         Ok(self.to_entry(component))
@@ -193,9 +170,9 @@ impl Grants {
         self.components.values().cloned().map(|component| self.to_entry(component))
     }
 
-    /// What a component gets that the file does not name, in the directory of its name.
-    pub fn defaults(&self) -> Terms {
-        self.defaults
+    /// What a component gets that the file does not name, in the directory of its name; `dir` is the root.
+    pub fn defaults(&self) -> &Grant {
+        &self.defaults
     }
 
     /// The folder of all directories, as an absolute path; it need not exist.
@@ -210,9 +187,9 @@ impl Grants {
     }
 
     /// The directory of a component that the file does not name may be that of any other.
-    fn linked(&self, Owned { name, path, place }: Owned) -> ConfigError {
+    fn linked(&self, Owned { name, path, place }: Owned) -> Diagnostic {
         let path = self.root.join(path);
-        ConfigError::new(
+        Diagnostic::new(
             place,
             format!("the directory of the component `{name}` is a link, `{}`", path.display()),
             format!(
@@ -221,30 +198,13 @@ impl Grants {
         )
     }
 
-    fn to_entry(&self, Named { owned, terms, pin }: Named) -> Entry {
+    fn to_entry(&self, Named { owned, grant, pin }: Named) -> Entry {
         let Owned { name, path, place } = owned;
-        Entry { name, directory: self.root.join(path), terms, place, pin }
+        Entry { name, grant: Grant { dir: self.root.join(path), ..grant }, place, pin }
     }
 }
 
 impl Entry {
-    /// What a store is opened with: [`Grant::denied`] if the access is none.
-    pub fn grant(&self) -> Grant {
-        let Terms { access, layout, keep, must_exist, max_state, max_total, stores } = self.terms;
-        let grant = Grant::new(&self.directory).layout(layout).max_state(max_state).stores(stores);
-        let grant = keep.into_iter().fold(grant, Grant::keep);
-        let grant = if must_exist { grant.must_exist() } else { grant };
-        let grant = match max_total {
-            Some(bytes) => grant.max_total(bytes),
-            None => grant,
-        };
-        match access {
-            Access::ReadWrite => grant,
-            Access::ReadOnly => grant.read_only(),
-            Access::Denied => Grant::denied(),
-        }
-    }
-
     /// The digest that the component's file must have, or `None` if the component is who its name says.
     pub fn digest(&self) -> Option<Digest> {
         self.pin.as_ref().map(|pin| pin.digest)
@@ -261,7 +221,7 @@ impl Entry {
             return Ok(());
         }
         let name = &self.name;
-        Err(ConfigError::new(
+        Err(Diagnostic::new(
             place.clone(),
             format!("`{name}` is pinned to {digest}, but `{}` is {found}", file.display()),
             format!("run the component that is pinned, or pin this one: digest = \"{found}\""),
@@ -269,38 +229,8 @@ impl Entry {
     }
 }
 
-/// What holds where neither `[defaults]` nor the component's own table says anything: what [`Grant::new`] grants.
-impl Default for Terms {
-    fn default() -> Self {
-        Terms {
-            access: Access::ReadWrite,
-            layout: Layout::Pair,
-            keep: None,
-            must_exist: false,
-            max_state: 256 << 20,
-            max_total: None,
-            stores: 0,
-        }
-    }
-}
-
-impl Terms {
-    /// These terms, but for what the keys say.
-    fn with(self, keys: &file::Keys) -> Terms {
-        Terms {
-            access: keys.access.map_or(self.access, Access::from),
-            layout: keys.layout.map_or(self.layout, Layout::from),
-            keep: keys.keep.map(|keep| keep.0).or(self.keep),
-            must_exist: keys.must_exist.unwrap_or(self.must_exist),
-            max_state: keys.max_state.map_or(self.max_state, |size| size.0),
-            max_total: keys.max_total.map(|size| size.0).or(self.max_total),
-            stores: keys.stores.map_or(self.stores, |stores| stores.0),
-        }
-    }
-}
-
 /// The directory of a component that the file names: that of its name, unless it says another.
-fn owned(source: &Source<'_>, name: &toml::Spanned<String>, component: &file::Component) -> Result<Owned> {
+fn owned(source: &Source<'_>, name: &toml::Spanned<String>, component: &file::Table) -> Result<Owned> {
     let at_name = source.place(&name.span());
     let name = name.get_ref();
     check_name(name, &at_name)?;
@@ -325,16 +255,16 @@ fn check_name(name: &str, place: &Place) -> Result<()> {
         _ => "a name has 1 to 128 letters, digits, `-` and `_`; where its directory is, `directory` says"
             .to_owned(),
     };
-    Err(ConfigError::new(place.clone(), format!("`{name}` is no component's name"), help))
+    Err(Diagnostic::new(place.clone(), format!("`{name}` is no component's name"), help))
 }
 
 /// What the parser says, with help where its own words are of none.
-fn mistake_in(source: &Source<'_>, error: &toml::de::Error) -> ConfigError {
+fn mistake_in(source: &Source<'_>, error: &toml::de::Error) -> Diagnostic {
     let mistake = source.mistake(error);
     if error.message().starts_with("missing field `root`") {
         let help =
             "say which folder holds all directories, such as `root = \"snapshots\"`, above the first table";
-        return ConfigError::new(source.place(&(0..0)), "there is no `root`", help);
+        return Diagnostic::new(source.place(&(0..0)), "there is no `root`", help);
     }
     mistake
 }

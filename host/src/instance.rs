@@ -1,30 +1,25 @@
 //! One running instance of the store component, in a `wasmtime::Store` of its own.
 
 use std::fs::File;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Span;
-use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceAny, ResourceTable};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx};
 
 use crate::bindings::{component as bindings, export as wit};
 use crate::clock::Clock;
-use crate::component::Shared;
+use crate::engine::{Engine, Guest};
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity};
-use crate::instances::Instances;
+use crate::memory::Memory;
 
 /// Where the component finds its directory.
 const GUEST_DIR: &str = "/snapshots";
 
 /// What an instance may print in bytes: only a panic prints anything.
 const MAX_OUTPUT: usize = 64 << 10;
-
-/// How many elements a table of an instance may have: its functions, mostly.
-const MAX_TABLE: usize = 10_000;
 
 /// What a call of the component answers, unless it traps.
 pub(crate) type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>;
@@ -56,39 +51,29 @@ pub(crate) struct Stream {
     pub(crate) given: u64,
 }
 
-/// What belongs to one instance.
-pub(crate) struct Guest {
-    wasi: WasiCtx,
-    table: ResourceTable,
-    memory: Memory,
-}
-
-/// The memory of one instance in bytes, a part of what all may have.
-struct Memory {
-    limit: usize,
-    peak: usize,
-    size: usize,
-    /// The last growth, which is given back if the system refuses it.
-    growing: usize,
-    instances: Arc<Instances>,
-    /// Whether more was refused because all instances together have too much.
-    wanted_too_much_of_all: bool,
+/// One of a store's streams.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handle {
+    /// The number of its instance.
+    pub(crate) instance: u64,
+    /// What the instance calls it.
+    pub(crate) stream: ResourceAny,
 }
 
 impl Instance {
     /// Makes the instance of this `number` on the directory of a grant: the one that is `held`, if one is, and else the
     /// one under its path, which is `dir`.
     pub(crate) fn new(
-        shared: &Shared,
+        engine: &Engine,
         grant: &Grant,
         held: Option<&Held>,
         dir: Identity,
         number: u64,
     ) -> Result<Self> {
-        let perms = match grant.access() {
+        let perms = match grant.access {
             Access::ReadWrite => FsPerms::ReadWrite,
             Access::ReadOnly => FsPerms::ReadOnly,
-            Access::Denied => return Err(grant.denial()),
+            Access::None => return Err(grant.denial()),
         };
         let output = MemoryOutputPipe::new(MAX_OUTPUT);
         let mut wasi = WasiCtx::builder();
@@ -98,31 +83,24 @@ impl Instance {
             .envs(&grant.settings());
         let opened = grant.open(held)?;
         let dir = opened.identity().unwrap_or(dir);
-        let path = opened.path().unwrap_or_else(|| grant.dir().to_owned());
+        let path = opened.path().unwrap_or_else(|| grant.dir.to_owned());
         wasi.preopened_dir(path, GUEST_DIR, perms).map_err(|error| {
-            match error.downcast_ref::<std::io::Error>() {
-                Some(error) => Error::io("open", grant.dir(), error),
-                None => Error::Io(format!("cannot open `{}`: {error:#}", grant.dir().display())),
+            match error.downcast::<std::io::Error>() {
+                Ok(error) => Error::io("open", &grant.dir, error),
+                Err(error) => Error::other(format!("cannot open `{}`: {error:#}", grant.dir.display())),
             }
         })?;
 
         let limit = grant.memory();
-        let memory = Memory {
-            limit,
-            peak: 0,
-            size: 0,
-            growing: 0,
-            instances: shared.instances.clone(),
-            wanted_too_much_of_all: false,
-        };
+        let memory = Memory::new(limit, engine.budget.clone());
         let guest = Guest { wasi: wasi.build(), table: ResourceTable::new(), memory };
-        let mut store = wasmtime::Store::new(shared.pre.engine(), guest);
+        let mut store = wasmtime::Store::new(engine.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         // What one call may bring back: its default would refuse a state above 128 MiB.
         store.set_hostcall_fuel(limit);
-        store.set_epoch_deadline(Clock::epochs(grant.deadline_of_a_call()));
-        let _runtime = shared.runtime.enter();
-        let bindings = shared.pre.instantiate(&mut store);
+        store.set_epoch_deadline(Clock::epochs(grant.deadline));
+        let _calling = engine.calling();
+        let bindings = engine.pre.instantiate(&mut store);
         let bindings =
             bindings.map_err(|error| store.data_mut().memory.problem().unwrap_or(Error::Component(error)))?;
         let opened = bindings.arcella_minisnap_snapshot_store().call_open(&mut store, "");
@@ -159,7 +137,7 @@ impl Instance {
 
     /// The most memory that it has had, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
-        self.store.data().memory.peak
+        self.store.data().memory.peak()
     }
 
     /// Why a call failed, if the memory limit of all instances together was the cause.
@@ -192,57 +170,5 @@ impl Instance {
                 return;
             }
         }
-    }
-}
-
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl Memory {
-    fn problem(&mut self) -> Option<Error> {
-        std::mem::take(&mut self.wanted_too_much_of_all).then(|| {
-            Error::Io(format!(
-                "the snapshot stores of this host have used up their memory limit of {} bytes for all together: try \
-                 again later",
-                self.instances.max_memory()
-            ))
-        })
-    }
-}
-
-impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, size: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.limit {
-            return Ok(false);
-        }
-        let more = desired.saturating_sub(size);
-        if !self.instances.allow(more) {
-            self.wanted_too_much_of_all = true;
-            return Ok(false);
-        }
-        self.growing = more;
-        self.size += more;
-        self.peak = self.peak.max(self.size);
-        Ok(true)
-    }
-
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        let growing = std::mem::take(&mut self.growing);
-        self.size -= growing;
-        self.instances.take_back(growing);
-        Ok(())
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE)
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.instances.take_back(self.size);
     }
 }

@@ -59,34 +59,42 @@ mod clock;
 #[cfg(feature = "cache")]
 mod compiled;
 mod component;
-#[cfg(feature = "arcella")]
-pub mod config;
 mod ctx;
 mod descriptor;
+#[cfg(feature = "arcella")]
+mod diagnostic;
+mod engine;
 mod error;
 mod folder;
 mod grant;
+#[cfg(feature = "arcella")]
+pub mod grants;
+mod idle;
 mod instance;
-mod instances;
 mod linker;
 #[cfg(target_os = "linux")]
 mod location;
 #[cfg(feature = "arcella")]
 pub mod manifest;
+mod memory;
 #[cfg(target_os = "linux")]
 mod replaceable;
 mod snapshot;
+#[cfg(feature = "arcella")]
+mod spelling;
 mod store;
 mod stream;
 
 #[cfg(feature = "cache")]
 pub use compiled::load_cached;
-pub use component::{COMPONENT, Minisnap};
+pub use component::{COMPONENT, Minisnap, MinisnapBuilder};
 pub use ctx::SnapshotCtx;
-pub use error::{Error, Result};
+#[cfg(feature = "arcella")]
+pub use diagnostic::{Diagnostic, Place};
+pub use error::{Error, Problem, Result};
 pub use folder::{Folder, FolderError};
 pub use grant::{Access, Grant};
 pub use linker::{add_to_linker_async, add_to_linker_sync};
-pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness};
+pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness, UnknownName};
 pub use store::SnapshotStore;
 pub use stream::{Reader, Writer};

@@ -10,9 +10,9 @@ use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lowe
 use crate::bindings::{ConsumerReader, ConsumerStore, ConsumerWriter, import as wit};
 use crate::ctx::SnapshotCtx;
 use crate::error::{Error, Result};
+use crate::instance::Handle;
 use crate::snapshot::{Info, Skipped};
 use crate::store::SnapshotStore;
-use crate::stream::Handle;
 
 /// The name of the import.
 const INTERFACE: &str = "arcella:minisnap/snapshot-store@0.1.0";
@@ -40,7 +40,7 @@ pub fn add_to_linker_sync<T: Send + 'static>(
 /// The same as [`add_to_linker_sync`], for components that are instantiated and called by wasmtime's asynchronous functions, in a tokio runtime with
 /// its time driver (`enable_time`).
 ///
-/// Calls of the store run in threads of [`Minisnap`](crate::Minisnap::max_calls), which are not the runtime's. A component
+/// Calls of the store run in threads of [`Minisnap`](crate::MinisnapBuilder::max_calls), which are not the runtime's. A component
 /// whose directory does not answer gets its error after the [deadline](crate::Grant::deadline) of its grant, and `busy`
 /// from then on until the hanging call has ended, and with it the readers and writers that were open; other components do
 /// not notice. Another store on that directory fails at once meanwhile.
@@ -126,24 +126,28 @@ impl<T: Send + 'static> Import<'_, T> {
         self.function("names", |mut consumer, (): ()| {
             Box::pin(async move { answer(consumer.call(|store| store.names()).await) })
         })?;
-        self.method("create", |store, name, (_, state, seq): (_, String, u64)| {
+        self.method("create", answer_of_create, |store, name, (_, state, seq): (_, String, u64)| {
             store.create_in(name, &state, seq)
         })?;
-        self.method("restore", |store, name, (_,): (_,)| {
+        self.method("restore", answer, |store, name, (_,): (_,)| {
             none_is_no_error(store.restore_in(name, None).map(wit::Snapshot::from))
         })?;
-        self.method("restore-at", |store, name, (_, seq): (_, u64)| {
+        self.method("restore-at", answer, |store, name, (_, seq): (_, u64)| {
             none_is_no_error(store.restore_in(name, Some(seq)).map(wit::Snapshot::from))
         })?;
-        self.method("newest-seq", |store, name, (_,): (_,)| none_is_no_error(store.newest_seq_in(name)))?;
-        self.method("info", |store, name, (_,): (_,)| {
+        self.method("newest-seq", answer, |store, name, (_,): (_,)| {
+            none_is_no_error(store.newest_seq_in(name))
+        })?;
+        self.method("info", answer, |store, name, (_,): (_,)| {
             none_is_no_error(store.info_in(name).map(wit::SnapshotInfo::from))
         })?;
-        self.method("generations", |store, name, (_,): (_,)| {
+        self.method("generations", answer, |store, name, (_,): (_,)| {
             let infos = store.generations_in(name)?;
             Ok(infos.into_iter().map(wit::SnapshotInfo::from).collect::<Vec<_>>())
         })?;
-        self.method("oldest-kept", |store, name, (_,): (_,)| none_is_no_error(store.oldest_kept_in(name)))
+        self.method("oldest-kept", answer, |store, name, (_,): (_,)| {
+            none_is_no_error(store.oldest_kept_in(name))
+        })
     }
 
     fn define_writers(&mut self) -> wasmtime::Result<()> {
@@ -218,10 +222,11 @@ impl<T: Send + 'static> Import<'_, T> {
         })
     }
 
-    /// Defines a method of the store, which makes one call of it.
+    /// Defines a method of the store, which makes one call of it, and whose result `answer` converts.
     fn method<P, R>(
         &mut self,
         name: &str,
+        answer: fn(Result<R>) -> Answer<R>,
         call: impl Fn(&mut SnapshotStore, &str, P) -> Result<R> + Copy + Send + Sync + 'static,
     ) -> wasmtime::Result<()>
     where
@@ -229,12 +234,11 @@ impl<T: Send + 'static> Import<'_, T> {
         R: Send + 'static,
         (std::result::Result<R, wit::Error>,): ComponentNamedList + Lower,
     {
-        let is_create = name == "create";
         self.function(&format!("[method]store.{name}"), move |mut consumer, given: P| {
             Box::pin(async move {
                 let name = consumer.ctx.name_of(given.this().rep())?;
                 let result = consumer.call(move |store| call(store, &name, given)).await;
-                if is_create { answer_of_create(result) } else { answer(result) }
+                answer(result)
             })
         })
     }
@@ -354,7 +358,7 @@ fn at_once<R>(mut returns: Returns<'_, R>) -> wasmtime::Result<R> {
 fn answer<R>(result: Result<R>) -> Answer<R> {
     answer_of_create(result.map_err(|error| match error {
         // A call that has not ended, and commits nothing.
-        Error::InDoubt(what) => Error::Io(what),
+        Error::InDoubt(what) => Error::DeadlineExceeded(what),
         error => error,
     }))
 }

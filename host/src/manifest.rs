@@ -47,7 +47,7 @@ use arcella_types::module_id::ModuleId;
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use crate::config::{ConfigError, Place, Result, Source};
+use crate::diagnostic::{Diagnostic, Place, Result, Source};
 
 pub use self::admission::{Admitted, Offer, Refused};
 pub use self::memory::MemoryLimit;
@@ -80,7 +80,7 @@ impl Manifest {
                 return Ok(id.map(|id| Manifest { component: without_manifest(id), file: None }));
             }
             text => text.map_err(|error| {
-                ConfigError::unreadable(
+                Diagnostic::unreadable(
                     &file,
                     &error,
                     "let this user read the component's manifest, or remove it",
@@ -91,7 +91,7 @@ impl Manifest {
         let component = parse(&source)?;
         if let Some(id) = id.filter(|id| *id != component.id) {
             let what = format!("the manifest is of `{}`, and beside `{id}.wasm`", component.id);
-            return Err(ConfigError::new(
+            return Err(Diagnostic::new(
                 Place::file(&file),
                 what,
                 "name the files of a component by its own id",
@@ -135,7 +135,7 @@ impl Manifest {
 ///
 /// A name that is not text, or spells `.wasm` otherwise, would have its manifest under another name than the author sees.
 fn stem(component: &Path) -> Result<&str> {
-    let refuse = |what: &str, help: &str| Err(ConfigError::new(Place::file(component), what, help));
+    let refuse = |what: &str, help: &str| Err(Diagnostic::new(Place::file(component), what, help));
     let Some(name) = component.file_name() else {
         return refuse("it names no file", "name the component's file, STEM.wasm");
     };
@@ -184,7 +184,7 @@ fn parse(source: &Source<'_>) -> Result<ComponentManifest> {
     };
     let manifest = written.read(source)?;
     manifest.validate().map_err(|error| {
-        ConfigError::new(
+        Diagnostic::new(
             Place::file(source.file),
             error.to_string(),
             "write an interface as `namespace:package/interface@version`",

@@ -26,7 +26,7 @@ pub(crate) fn check_umask() -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     match umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok()) {
-        Some(umask) if umask & 0o700 != 0 => Err(Error::Io(format!(
+        Some(umask) if umask & 0o700 != 0 => Err(Error::other(format!(
             "the umask {umask:04o} denies this process access to its own files: set it to 0077 or 0022"
         ))),
         _ => Ok(()),
@@ -72,7 +72,7 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
         } else {
             continue;
         };
-        return Err(Error::Io(format!(
+        return Err(Error::other(format!(
             "cannot rename or replace `{name}`, since {problem}; nothing was changed"
         )));
     }

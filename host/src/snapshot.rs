@@ -1,5 +1,7 @@
 //! What a store returns, and how it is converted from and to what the two sides of the WIT call it.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bindings::{export, import, maintenance};
@@ -42,8 +44,9 @@ pub struct Info {
     pub soundness: Soundness,
 }
 
-/// How snapshots are laid out on the disk.
+/// How snapshots are laid out on the disk; displayed and parsed as `pair` and `numbered`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arcella", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Layout {
     /// The files of minisnap 0.1.0 to 0.1.2, with their sums: the newest snapshot.
     Pair,
@@ -62,6 +65,41 @@ pub enum Soundness {
     Damaged(String),
     /// It cannot be read now, which may pass; what the system said, with the name of the file.
     Unreadable(String),
+}
+
+/// A name that is none of those that there are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is none of {known}")]
+pub struct UnknownName {
+    name: String,
+    known: &'static str,
+}
+
+impl UnknownName {
+    pub(crate) fn new(name: &str, known: &'static str) -> Self {
+        UnknownName { name: name.to_owned(), known }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Layout::Pair => "pair",
+            Layout::Numbered => "numbered",
+        })
+    }
+}
+
+impl FromStr for Layout {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> std::result::Result<Self, UnknownName> {
+        match name {
+            "pair" => Ok(Layout::Pair),
+            "numbered" => Ok(Layout::Numbered),
+            _ => Err(UnknownName::new(name, "`pair` and `numbered`")),
+        }
+    }
 }
 
 impl From<export::Snapshot> for Snapshot {

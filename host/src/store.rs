@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime;
 use tracing::{Span, debug, debug_span, field, warn, warn_span};
 use wasmtime::Trap;
 use wasmtime::component::ResourceAny;
 
 use crate::bindings::export as wit;
 use crate::calls::{Calls, Target};
-use crate::component::Minisnap;
+use crate::engine::{Engine, Guest};
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, Held, Identity, leads_to, lock_named};
-use crate::instance::{Answer, Guest, Instance};
-use crate::instances::Slot;
+use crate::idle::{Idle, Slot};
+use crate::instance::{Answer, Handle, Instance, Stream};
 use crate::snapshot::{Info, Layout, Skipped, Snapshot};
-use crate::stream::{Handle, Reader, Writer};
 
 /// An instance that has grown beyond this many bytes does not outlive its call, unless a stream is open: its memory goes
 /// back to the system, and what is left between its allocations cannot keep the next large state from fitting.
@@ -31,6 +31,14 @@ const KEPT_MEMORY: usize = 8 << 20;
 
 /// What one call hands over of a stream, in bytes.
 const CHUNK: usize = 256 << 10;
+
+/// What all stores share.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    /// The instances that wait for the next call of their stores.
+    pub(crate) idle: Arc<Idle<Instance>>,
+    pub(crate) calls: Arc<Calls>,
+}
 
 /// A snapshot store on one directory.
 ///
@@ -41,12 +49,12 @@ const CHUNK: usize = 256 << 10;
 /// Its calls block, and wait for the file system in a way that panics in a task of tokio: such a host gives the store to
 /// [`SnapshotCtx`](crate::SnapshotCtx), and makes its own calls by [`SnapshotCtx::call`](crate::SnapshotCtx::call).
 pub struct SnapshotStore {
-    minisnap: Minisnap,
+    shared: Arc<Shared>,
     grant: Grant,
     target: Arc<Target>,
     held: Option<Held>,
     /// Where the instance waits for the next call.
-    instance: Slot,
+    instance: Slot<Instance>,
     /// How many instances were made.
     instances: u64,
     peak_memory: usize,
@@ -62,7 +70,7 @@ pub struct SnapshotStore {
 
 impl SnapshotStore {
     /// A store on the target, which is the directory of the grant.
-    pub(crate) fn new(minisnap: Minisnap, grant: Grant, target: Arc<Target>) -> Result<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, grant: Grant, target: Arc<Target>) -> Result<Self> {
         let held = grant.hold()?;
         // A link may lead to another file system than the path says.
         let target = match &held {
@@ -70,11 +78,11 @@ impl SnapshotStore {
             _ => target,
         };
         Ok(SnapshotStore {
-            minisnap,
+            instance: shared.idle.slot(),
+            shared,
             grant,
             target,
             held,
-            instance: Slot::default(),
             instances: 0,
             peak_memory: 0,
             settled: false,
@@ -123,14 +131,13 @@ impl SnapshotStore {
     pub(crate) fn create_in(&mut self, name: &str, state: &str, seq: u64) -> Result<()> {
         self.check_access()?;
         // Before anything is written.
-        if state.len() as u64 > self.grant.max_state_bytes() {
-            return Err(Error::TooLarge(self.grant.max_state_bytes()));
+        if state.len() as u64 > self.grant.max_state {
+            return Err(Error::TooLarge(self.grant.max_state));
         }
         self.in_one_turn(|store| {
             if state.len() > CHUNK {
-                let mut writer = Writer::open(store, name, seq)?;
-                writer.write_chunk(state.as_bytes())?;
-                return writer.commit();
+                let write = |store: &mut Self, handle| store.write(handle, state.as_bytes()).map(|()| true);
+                return store.create_by(name, seq, write).map(drop);
             }
             let span = store.span_of_create(name, seq).entered();
             span.record("bytes", state.len());
@@ -283,35 +290,6 @@ impl SnapshotStore {
         seq.ok_or(Error::NotFound)
     }
 
-    /// Starts a snapshot with the number `seq` that is written in chunks.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Stale`], [`Error::Corrupt`] if the stored number cannot be trusted, [`Error::NoSpace`],
-    /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
-    pub fn open_writer(&mut self, seq: u64) -> Result<Writer<'_>> {
-        Writer::open(self, "", seq)
-    }
-
-    /// Opens the newest sound snapshot, all of it checked, to read it in chunks.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::AccessDenied`], [`Error::Busy`],
-    /// [`Error::Io`], [`Error::Component`].
-    pub fn open_reader(&mut self) -> Result<Reader<'_>> {
-        Reader::open(self, None)
-    }
-
-    /// Opens the generation with the number `seq`, as [`open_reader`](Self::open_reader) does.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] if there is none, and as [`open_reader`](Self::open_reader).
-    pub fn open_reader_at(&mut self, seq: u64) -> Result<Reader<'_>> {
-        Reader::open(self, Some(seq))
-    }
-
     /// Finishes or removes what an earlier crash left, as whatever writes does first, and returns how many names
     /// showed it.
     ///
@@ -321,7 +299,7 @@ impl SnapshotStore {
     /// [`Error::Component`].
     pub fn settle(&mut self) -> Result<u64> {
         self.check_access()?;
-        let _span = debug_span!("settle", dir = %self.grant.dir().display()).entered();
+        let _span = debug_span!("settle", dir = %self.grant.dir.display()).entered();
         let leftovers = self.in_one_turn(|store| {
             store.check_replaceable("")?;
             let result = store.with_instance("settle", |instance| {
@@ -352,15 +330,21 @@ impl SnapshotStore {
     /// Keeps everybody else from writing to the store of this name. Its own is held all the time.
     pub(super) fn lock(&self, name: &str) -> Result<Option<File>> {
         // Another writer of this store finds that one is open.
-        match name.is_empty() || self.instance.has_writer(name) {
+        match name.is_empty() || self.has_writer(name) {
             true => Ok(None),
             false => lock_named(&self.dir_of(name)),
         }
     }
 
+    /// Whether a writer of the store of this name is open.
+    fn has_writer(&self, name: &str) -> bool {
+        let is_writer = |stream: &Stream| stream.locked.is_some() && stream.name == name;
+        self.instance.look(|instance| instance.streams.iter().any(is_writer)).unwrap_or_default()
+    }
+
     /// The directory of the store of this name.
     fn dir_of(&self, name: &str) -> PathBuf {
-        if name.is_empty() { self.grant.dir().to_owned() } else { self.grant.dir().join(name) }
+        if name.is_empty() { self.grant.dir.to_owned() } else { self.grant.dir.join(name) }
     }
 
     /// The span of a create, in which its size in bytes is recorded once it is known.
@@ -375,7 +359,7 @@ impl SnapshotStore {
 
     /// The calls of all stores, of which this one's are on its target.
     pub(crate) fn calls(&self) -> (&Arc<Calls>, &Arc<Target>) {
-        (&self.minisnap.shared.calls, &self.target)
+        (&self.shared.calls, &self.target)
     }
 
     /// Makes one call, of one or several calls of the component, in its turn and before its deadline.
@@ -383,8 +367,8 @@ impl SnapshotStore {
         if self.has_turn {
             return call(self);
         }
-        let until = Instant::now().checked_add(self.grant.deadline_of_a_call());
-        let _turn = self.minisnap.shared.calls.turn(&self.target, until)?;
+        let until = Instant::now().checked_add(self.grant.deadline);
+        let _turn = self.shared.calls.turn(&self.target, until)?;
         self.in_turn(until, call)
     }
 
@@ -422,7 +406,7 @@ impl SnapshotStore {
     /// How much time is left for the next call of the component.
     fn time_left(&self) -> Duration {
         let until = |until: Instant| until.saturating_duration_since(Instant::now());
-        self.until.map_or(self.grant.deadline_of_a_call(), until)
+        self.until.map_or(self.grant.deadline, until)
     }
 
     /// What was granted.
@@ -444,16 +428,17 @@ impl SnapshotStore {
 
     /// Ends an instance, and what is open in it.
     fn close(&self, instance: Instance) {
-        // Without one, nothing is called: a thread that ends can drop it, where no runtime can be entered any more.
-        if !instance.streams.is_empty() {
-            let _calling = self.minisnap.shared.calling();
-            instance.close(self.grant.deadline_of_a_call());
+        // Where a thread is ending, no runtime can be entered any more: what was being written, the next settling removes.
+        let is_ending = runtime::Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed());
+        if !instance.streams.is_empty() && !is_ending {
+            let _calling = self.shared.engine.calling();
+            instance.close(self.grant.deadline);
         }
     }
 
     /// Whether a reader or writer is open.
     pub(crate) fn has_streams(&self) -> bool {
-        self.instance.has_streams()
+        self.instance.look(|instance| !instance.streams.is_empty()).unwrap_or_default()
     }
 
     /// Throws away what is open; what a writer leaves, the next settling removes.
@@ -462,13 +447,12 @@ impl SnapshotStore {
     }
 
     fn check_access(&self) -> Result<()> {
-        match self.grant.access() {
+        match self.grant.access {
             Access::ReadWrite => Ok(()),
-            Access::ReadOnly => Err(Error::AccessDenied(format!(
-                "the grant of `{}` is for reading only",
-                self.grant.dir().display()
-            ))),
-            Access::Denied => Err(self.grant.denial()),
+            Access::ReadOnly => {
+                Err(Error::denied(format!("the grant of `{}` is for reading only", self.grant.dir.display())))
+            }
+            Access::None => Err(self.grant.denial()),
         }
     }
 
@@ -476,7 +460,7 @@ impl SnapshotStore {
     fn explain<R>(&self, result: Result<R>) -> Result<R> {
         match result {
             Err(Error::Io(problem)) => match self.grant.check_writable() {
-                Err(Error::AccessDenied(denied)) => Err(Error::AccessDenied(format!("{problem}; {denied}"))),
+                Err(Error::AccessDenied(denied)) => Err(Error::AccessDenied(denied.explaining(&problem))),
                 _ => Err(Error::Io(problem)),
             },
             result => result,
@@ -514,7 +498,7 @@ impl SnapshotStore {
         instance.set_deadline(self.time_left());
         let started = Instant::now();
         let answer = {
-            let _calling = self.minisnap.shared.calling();
+            let _calling = self.shared.engine.calling();
             call(&mut instance)
         };
         debug!(call = name, elapsed = ?started.elapsed(), "called");
@@ -524,9 +508,9 @@ impl SnapshotStore {
         let trap = match answer {
             Ok(answer) => {
                 if !instance.streams.is_empty() {
-                    self.instance.put(instance);
+                    self.instance.keep(instance);
                 } else if peak <= KEPT_MEMORY {
-                    self.minisnap.shared.instances.put(&self.instance, instance);
+                    self.instance.put(instance);
                 }
                 return match (answer, problem) {
                     (Err(wit::Error::Io(_)), Some(problem)) => Err(problem),
@@ -537,8 +521,8 @@ impl SnapshotStore {
         };
         // The instance is not put back: after a trap, its memory means nothing. What it was committing may be committed.
         let in_doubt = |error| match error {
-            Error::Io(what) if matches!(name, "create" | "commit") => {
-                Error::InDoubt(format!("{what}; the new snapshot may be in place: restore it to see"))
+            error if matches!(name, "create" | "commit") => {
+                Error::InDoubt(format!("{error}; the new snapshot may be in place: restore it to see"))
             }
             error => error,
         };
@@ -546,15 +530,15 @@ impl SnapshotStore {
             return Err(in_doubt(problem));
         }
         if let Some(Trap::Interrupt) = trap.downcast_ref::<Trap>() {
-            let deadline = self.grant.deadline_of_a_call();
-            return Err(in_doubt(Error::Io(format!(
+            let deadline = self.grant.deadline;
+            return Err(in_doubt(Error::DeadlineExceeded(format!(
                 "`{name}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state \
                  too large for this deadline; what the grant allows is a matter of the host"
             ))));
         }
         // What it has printed may hold a piece of a state, which no log gets.
         debug!(call = name, "the store component trapped");
-        if let doubt @ Error::InDoubt(_) = in_doubt(Error::Io("the snapshot store failed".to_owned())) {
+        if let doubt @ Error::InDoubt(_) = in_doubt(Error::other("the snapshot store failed".to_owned())) {
             debug!(error = format_args!("{trap:#}"), "its create is in doubt");
             return Err(doubt);
         }
@@ -575,7 +559,7 @@ impl SnapshotStore {
                     self.close(instance);
                 }
                 self.instances += 1;
-                Instance::new(&self.minisnap.shared, &self.grant, self.held.as_ref(), dir, self.instances)?
+                Instance::new(&self.shared.engine, &self.grant, self.held.as_ref(), dir, self.instances)?
             }
         };
         // A reader's path was opened once more for a new instance, and that of a writer must still lead to what it holds.
@@ -590,7 +574,7 @@ impl SnapshotStore {
 
     /// The directory that lies under the grant's path; for a writer, only if it is the one that it holds.
     fn dir(&self) -> Result<Identity> {
-        if self.grant.access() == Access::Denied {
+        if self.grant.access == Access::None {
             return Err(self.grant.denial());
         }
         match (self.grant.identity()?, &self.held) {
@@ -599,13 +583,14 @@ impl SnapshotStore {
             (None, None) => Err(Error::NotFound),
             // Going on as with an empty one would hide the loss.
             (None, Some(_)) => {
-                Err(Error::Io(format!("the directory `{}` is gone: put it back", self.grant.dir().display())))
+                let dir = self.grant.dir.display();
+                Err(Error::DirectoryReplaced(format!("the directory `{dir}` is gone: put it back")))
             }
         }
     }
 
     fn replaced(&self) -> Error {
-        replaced(self.grant.dir())
+        replaced(&self.grant.dir)
     }
 
     /// Checks that the directory of a named store, which a writer has locked, still has its name.
@@ -619,7 +604,10 @@ impl SnapshotStore {
 }
 
 fn replaced(dir: &Path) -> Error {
-    Error::Io(format!("the directory `{}` was replaced by another: open it again", dir.display()))
+    Error::DirectoryReplaced(format!(
+        "the directory `{}` was replaced by another: open it again",
+        dir.display()
+    ))
 }
 
 impl Drop for SnapshotStore {

@@ -3,24 +3,51 @@
 use std::fmt;
 use std::io;
 
-use wasmtime::component::ResourceAny;
-
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
+use crate::instance::Handle;
 use crate::snapshot::{Info, Skipped};
 use crate::store::SnapshotStore;
 
 /// How many bytes are handed on or fetched at a time, at most, by what reads and writes streams.
 const CHUNK: usize = 64 << 10;
 
-/// A stream of one of a store's instances.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Handle {
-    /// The instance's number.
-    pub(crate) instance: u64,
-    /// What the instance calls it.
-    pub(crate) stream: ResourceAny,
+impl SnapshotStore {
+    /// Starts a snapshot with the number `seq` that is written in chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`], [`Error::Corrupt`] if the stored number cannot be trusted, [`Error::NoSpace`],
+    /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
+    pub fn open_writer(&mut self, seq: u64) -> Result<Writer<'_>> {
+        let handle = self.stream_to("", seq)?;
+        Ok(Writer { store: self, handle, committed: false, buffer: Vec::new() })
+    }
+
+    /// Opens the newest sound snapshot, all of it checked, to read it in chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Corrupt`] if no generation is sound, [`Error::AccessDenied`], [`Error::Busy`],
+    /// [`Error::Io`], [`Error::Component`].
+    pub fn open_reader(&mut self) -> Result<Reader<'_>> {
+        self.open_any(None)
+    }
+
+    /// Opens the generation with the number `seq`, as [`open_reader`](Self::open_reader) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is none, and as [`open_reader`](Self::open_reader).
+    pub fn open_reader_at(&mut self, seq: u64) -> Result<Reader<'_>> {
+        self.open_any(Some(seq))
+    }
+
+    fn open_any(&mut self, seq: Option<u64>) -> Result<Reader<'_>> {
+        let (handle, info, skipped) = self.stream_from("", seq)?;
+        Ok(Reader { store: self, handle, info, skipped, fetched: Vec::new(), returned: 0 })
+    }
 }
 
 /// A snapshot that is being made, chunk by chunk. [`commit`](Self::commit) finishes it; dropping it undoes everything.
@@ -32,12 +59,7 @@ pub struct Writer<'s> {
     buffer: Vec<u8>,
 }
 
-impl<'s> Writer<'s> {
-    pub(crate) fn open(store: &'s mut SnapshotStore, name: &str, seq: u64) -> Result<Self> {
-        let handle = store.stream_to(name, seq)?;
-        Ok(Writer { store, handle, committed: false, buffer: Vec::new() })
-    }
-
+impl Writer<'_> {
     /// Takes the next chunk of the state: JSON in UTF-8, cut anywhere, inside of a character too.
     ///
     /// # Errors
@@ -106,12 +128,7 @@ pub struct Reader<'s> {
     returned: usize,
 }
 
-impl<'s> Reader<'s> {
-    pub(crate) fn open(store: &'s mut SnapshotStore, seq: Option<u64>) -> Result<Self> {
-        let (handle, info, skipped) = store.stream_from("", seq)?;
-        Ok(Reader { store, handle, info, skipped, fetched: Vec::new(), returned: 0 })
-    }
-
+impl Reader<'_> {
     /// What is known of the snapshot; it is never damaged.
     pub fn info(&self) -> &Info {
         &self.info

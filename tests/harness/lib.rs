@@ -24,7 +24,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::{env, thread};
 
-use minisnap_host::Minisnap;
+use minisnap_host::{Minisnap, MinisnapBuilder};
 use tempfile::TempDir;
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
@@ -86,7 +86,12 @@ pub fn minisnap() -> &'static Minisnap {
 
 /// The component, compiled by the first of many processes.
 pub fn cached() -> Minisnap {
-    Minisnap::with_config(cached_config()).expect("the component compiles")
+    cached_builder().build().expect("the component compiles")
+}
+
+/// The same, before it is compiled.
+pub fn cached_builder() -> MinisnapBuilder {
+    Minisnap::builder().config(cached_config())
 }
 
 /// An engine whose compiled code is kept for other processes.

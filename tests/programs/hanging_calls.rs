@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use minisnap_host::{Error, Grant, Minisnap, SnapshotCtx, SnapshotStore};
-use minisnap_tests::cached;
 use minisnap_tests::host::{Ended, Host};
+use minisnap_tests::{cached, cached_builder};
 use tokio::task::{JoinSet, spawn_blocking};
 use wasmtime::Config;
 use wasmtime::component::Component;
@@ -146,7 +146,7 @@ async fn opening(minisnap: &Minisnap) {
 
 /// One call runs at a time, and the first one hangs.
 async fn turns(consumer: &str) {
-    let minisnap = cached().max_calls(1);
+    let minisnap = cached_builder().max_calls(1).build().unwrap();
     let consumers = Consumers::new(consumer, &minisnap);
     let beside = |name: &str| path("BESIDE").join(name);
     let first = consumers.snapshots(Grant::new(path("HANG_IN").join("f")));

@@ -1,14 +1,14 @@
 //! Failures of verbs: message, help and exit code.
 
 use std::borrow::Cow;
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use minisnap_host::Error;
-use minisnap_host::config::ConfigError;
+use minisnap_host::{Diagnostic, Error};
 use wasmtime::{Trap, WasmBacktrace};
 
 /// A verb that failed: what to print and what to exit with.
@@ -93,7 +93,7 @@ impl Failure {
     }
 
     /// A mistake in a grants file or a manifest.
-    pub fn config(mistake: ConfigError) -> Failure {
+    pub fn diagnostic(mistake: Diagnostic) -> Failure {
         // With a line, it is shown as compilers show it.
         let what = match mistake.line() {
             Some(_) => mistake.to_string(),
@@ -141,8 +141,9 @@ impl Failure {
             Error::NoSpace(_) => 7,
             Error::AccessDenied(_) => 8,
             Error::Busy(_) => 9,
-            Error::Io(_) | Error::InDoubt(_) | Error::OtherType(_) => 10,
             Error::Component(_) => 11,
+            // With those that another version of the library may have.
+            _ => 10,
         })
     }
 
@@ -200,14 +201,20 @@ impl Failure {
             }
             (Error::Busy(_), _) => format!("wait, or see which process it is: fuser -v {path}"),
             (Error::InvalidName(_), _) => "give another name".to_owned(),
-            (Error::Io(_), _) => "fix the cause and retry; a stored snapshot is unharmed".to_owned(),
             (Error::InDoubt(_), _) => {
                 format!("see whether it is in place, and retry: minisnap restore {path}")
             }
             (Error::OtherType(_), _) => "restore it as the type that it has, or as text".to_owned(),
+            _ => "fix the cause and retry; a stored snapshot is unharmed".to_owned(),
         };
-        Diagnosis { what: error.to_string(), help }
+        Diagnosis { what: with_sources(error), help }
     }
+}
+
+/// An error and its sources, in one line.
+fn with_sources(error: &Error) -> String {
+    let sources = std::iter::successors(error.source(), |&error| error.source());
+    sources.fold(error.to_string(), |line, source| format!("{line}: {source}"))
 }
 
 /// Help on a file that could not be read or written.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use minisnap_host::{Error, Grant, Minisnap, SnapshotStore};
+use minisnap_host::{Error, Grant, Minisnap, MinisnapBuilder, SnapshotStore};
 use wasmtime::Config;
 
 use crate::failure::Failure;
@@ -18,11 +18,10 @@ pub fn minisnap() -> Result<Minisnap, Error> {
     let mut config = Config::new();
     // Where in the component's code a trap happened tells nobody anything: without that, the code loads faster.
     config.generate_address_map(false);
-    let minisnap = match cache_folder() {
-        Some(folder) => Minisnap::with_cache(config, &folder),
-        // It only takes longer.
-        None => Minisnap::with_config(config),
-    }?;
+    // Without a folder, it only takes longer.
+    let minisnap =
+        cache_folder().into_iter().fold(Minisnap::builder().config(config), MinisnapBuilder::cache);
+    let minisnap = minisnap.build()?;
     // The process will end soon, which takes it down faster.
     std::mem::forget(minisnap.clone());
     Ok(minisnap)

@@ -22,14 +22,6 @@ pub fn time(time: Option<SystemTime>) -> Option<String> {
     Some(humantime::format_rfc3339_seconds(time).to_string())
 }
 
-/// The name of a layout, as the command line has it.
-pub fn layout(layout: Layout) -> &'static str {
-    match layout {
-        Layout::Pair => "pair",
-        Layout::Numbered => "numbered",
-    }
-}
-
 /// In a word.
 pub fn soundness(soundness: &Soundness) -> &'static str {
     match soundness {
@@ -76,7 +68,7 @@ pub fn json(info: &Info) -> Value {
 /// {"layout":...,"generations":[...]}, newest first.
 pub fn json_list(of: Option<Layout>, infos: &[Info]) -> String {
     let generations: Vec<Value> = infos.iter().map(json).collect();
-    let layout = of.map(layout);
+    let layout = of.map(|layout| layout.to_string());
     format!("{}\n", json!({ "layout": layout, "generations": generations }))
 }
 
@@ -108,7 +100,7 @@ pub fn list(of: Layout, infos: &[Info], for_terminal: bool) -> String {
         1 => "1 generation".to_owned(),
         count => format!("{count} generations"),
     };
-    let mut text = format!("layout {}, {count}, {}\n{}", layout(of), size(total), aligned(&rows, right));
+    let mut text = format!("layout {of}, {count}, {}\n{}", size(total), aligned(&rows, right));
     for info in infos {
         if let Some(problem) = problem(info) {
             text += &format!("{}: {problem}\n", info.seq);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{Deserialize, Deserializer, Error};
 use sha2::{Digest as _, Sha256};
 
 /// The SHA-256 of a component's file, written as `sha256:` and 64 hexadecimal digits.
@@ -35,6 +36,13 @@ impl FromStr for Digest {
             *byte = high << 4 | low;
         }
         Ok(Digest(digest))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|form| D::Error::custom(format_args!("no digest, expected {form}")))
     }
 }
 

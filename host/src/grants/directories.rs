@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::error::{ConfigError, Place, Result};
+use crate::diagnostic::{Diagnostic, Place, Result};
 #[cfg(target_os = "linux")]
 use crate::location::{Location, Mounts};
 
@@ -20,7 +20,7 @@ pub(super) struct Owned {
 /// The path below the root that `text` names, without `.` and doubled separators.
 pub(super) fn below_root(text: &str, place: &Place) -> Result<PathBuf> {
     let refuse = |what: String| {
-        Err(ConfigError::new(
+        Err(Diagnostic::new(
             place.clone(),
             what,
             "name a directory below `root`, such as `directory = \"counter\"`",
@@ -103,7 +103,7 @@ fn check_located(_: &Path, _: &[(PathBuf, &Owned)]) -> Result<()> {
 #[cfg(target_os = "linux")]
 fn located(mounts: &Mounts, path: &Path, owned: &Owned) -> Result<Location> {
     mounts.find(path).map_err(|error| {
-        ConfigError::new(
+        Diagnostic::new(
             owned.place.clone(),
             format!("cannot find out where `{}` is: {error}", path.display()),
             "let this user look at every folder of the path",
@@ -156,9 +156,9 @@ pub(super) fn check_links_to(root: &Path, owned: &Owned, others: &[&Owned]) -> R
 /// Where the directory really is, which is below where the root really is.
 fn real_below(root: &Path, owned: &Owned) -> Result<PathBuf> {
     let path = root.join(&owned.path);
-    let refuse = |what: String, help: String| Err(ConfigError::new(owned.place.clone(), what, help));
+    let refuse = |what: String, help: String| Err(Diagnostic::new(owned.place.clone(), what, help));
     let unknown = |path: &Path, error: io::Error| {
-        ConfigError::new(
+        Diagnostic::new(
             owned.place.clone(),
             format!("cannot find out where `{}` is: {error}", path.display()),
             "remove a link that leads nowhere, and let this user look at every folder of the path",
@@ -215,7 +215,7 @@ fn check_apart(mut paths: Vec<(PathBuf, &Owned)>) -> Result<()> {
     Ok(())
 }
 
-fn overlap(outer: &Path, one: &Owned, inner: &Path, other: &Owned) -> ConfigError {
+fn overlap(outer: &Path, one: &Owned, inner: &Path, other: &Owned) -> Diagnostic {
     let of_one = match one.place.line() {
         Some(line) => format!("of the component `{}` (line {line})", one.name),
         None => format!("of the component `{}`", one.name),
@@ -237,7 +237,7 @@ fn overlap(outer: &Path, one: &Owned, inner: &Path, other: &Owned) -> ConfigErro
     };
     // One that the file does not name has no line.
     let place = if other.place.line().is_some() { &other.place } else { &one.place };
-    ConfigError::new(
+    Diagnostic::new(
         place.clone(),
         what,
         format!("give `{}` and `{}` directories of their own, side by side", one.name, other.name),

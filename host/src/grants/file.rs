@@ -1,12 +1,17 @@
 //! The grants file as it is written: its keys, and the values that they may have.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Range;
+use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 use toml::Spanned;
+
+use super::Digest;
+use crate::grant::{Access, Grant};
+use crate::snapshot::Layout;
 
 /// All of the file.
 #[derive(serde::Deserialize)]
@@ -14,172 +19,57 @@ use toml::Spanned;
 pub(super) struct File {
     pub(super) root: Spanned<String>,
     #[serde(default)]
-    pub(super) defaults: Keys,
+    pub(super) defaults: Table,
     #[serde(default)]
-    pub(super) components: BTreeMap<Spanned<String>, Component>,
+    pub(super) components: BTreeMap<Spanned<String>, Table>,
 }
 
-/// What `[defaults]` may say.
+/// What `[components.NAME]` may say, and `[defaults]`, but for what is of one component alone.
 #[derive(Default, serde::Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, expecting = "a table `[defaults]`")]
-pub(super) struct Keys {
-    pub(super) access: Option<Access>,
-    pub(super) layout: Option<Layout>,
-    pub(super) keep: Option<Keep>,
-    pub(super) must_exist: Option<bool>,
-    pub(super) max_state: Option<Size>,
-    pub(super) max_total: Option<Size>,
-    pub(super) stores: Option<Stores>,
-}
-
-/// What `[components.NAME]` may say. It repeats the keys: serde knows no unknown ones of a table that is flattened.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, expecting = "a table `[components.NAME]`")]
-pub(super) struct Component {
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields, expecting = "a table")]
+pub(super) struct Table {
     pub(super) directory: Option<Spanned<String>>,
     pub(super) digest: Option<Spanned<Digest>>,
     access: Option<Access>,
     layout: Option<Layout>,
-    keep: Option<Keep>,
+    keep: Option<NonZeroU32>,
     must_exist: Option<bool>,
-    max_state: Option<Size>,
-    max_total: Option<Size>,
-    stores: Option<Stores>,
+    max_state: Option<ByteSize>,
+    max_total: Option<ByteSize>,
+    stores: Option<u32>,
+    max_memory: Option<ByteSize>,
+    #[serde(deserialize_with = "duration")]
+    deadline: Option<Duration>,
 }
 
-impl Component {
-    pub(super) fn keys(&self) -> Keys {
-        let &Component {
-            directory: _,
-            digest: _,
-            access,
-            layout,
-            keep,
-            must_exist,
-            max_state,
-            max_total,
-            stores,
-        } = self;
-        Keys { access, layout, keep, must_exist, max_state, max_total, stores }
+impl Table {
+    /// A key that is of one component alone, if there is any, and where.
+    pub(super) fn of_one_component(&self) -> Option<(&'static str, Range<usize>)> {
+        let directory = self.directory.as_ref().map(|directory| ("directory", directory.span()));
+        directory.or_else(|| Some(("digest", self.digest.as_ref()?.span())))
     }
-}
 
-#[derive(Clone, Copy, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Access {
-    ReadWrite,
-    ReadOnly,
-    None,
-}
-
-impl From<Access> for crate::Access {
-    fn from(access: Access) -> Self {
-        match access {
-            Access::ReadWrite => crate::Access::ReadWrite,
-            Access::ReadOnly => crate::Access::ReadOnly,
-            Access::None => crate::Access::Denied,
+    /// The grant, but for what the table says.
+    pub(super) fn apply(&self, grant: Grant) -> Grant {
+        let bytes = |size: ByteSize| size.as_u64();
+        Grant {
+            access: self.access.unwrap_or(grant.access),
+            layout: self.layout.unwrap_or(grant.layout),
+            keep: self.keep.or(grant.keep),
+            must_exist: self.must_exist.unwrap_or(grant.must_exist),
+            max_state: self.max_state.map_or(grant.max_state, bytes),
+            max_total: self.max_total.map(bytes).or(grant.max_total),
+            stores: self.stores.unwrap_or(grant.stores),
+            max_memory: self.max_memory.map(bytes).or(grant.max_memory),
+            deadline: self.deadline.unwrap_or(grant.deadline),
+            dir: grant.dir,
         }
     }
 }
 
-#[derive(Clone, Copy, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Layout {
-    Pair,
-    Numbered,
-}
-
-impl From<Layout> for crate::Layout {
-    fn from(layout: Layout) -> Self {
-        match layout {
-            Layout::Pair => crate::Layout::Pair,
-            Layout::Numbered => crate::Layout::Numbered,
-        }
-    }
-}
-
-/// How many generations.
-#[derive(Clone, Copy)]
-pub(super) struct Keep(pub(super) NonZeroU32);
-
-impl<'de> Deserialize<'de> for Keep {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Count;
-        impl Visitor<'_> for Count {
-            type Value = Keep;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a number of generations from 1 to {}", u32::MAX)
-            }
-
-            fn visit_i64<E: Error>(self, count: i64) -> Result<Keep, E> {
-                let keep = u32::try_from(count).ok().and_then(NonZeroU32::new).map(Keep);
-                keep.ok_or_else(|| E::invalid_value(Unexpected::Signed(count), &self))
-            }
-        }
-        deserializer.deserialize_any(Count)
-    }
-}
-
-/// How many stores besides its own.
-#[derive(Clone, Copy)]
-pub(super) struct Stores(pub(super) u32);
-
-impl<'de> Deserialize<'de> for Stores {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Count;
-        impl Visitor<'_> for Count {
-            type Value = Stores;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a number of stores from 0 to {}", u32::MAX)
-            }
-
-            fn visit_i64<E: Error>(self, count: i64) -> Result<Stores, E> {
-                u32::try_from(count)
-                    .map(Stores)
-                    .map_err(|_| E::invalid_value(Unexpected::Signed(count), &self))
-            }
-        }
-        deserializer.deserialize_any(Count)
-    }
-}
-
-/// Bytes, as a number or as the command line takes them.
-#[derive(Clone, Copy)]
-pub(super) struct Size(pub(super) u64);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Size;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of bytes, or a text such as \"64KiB\" or \"1GiB\"")
-            }
-
-            fn visit_i64<E: Error>(self, bytes: i64) -> Result<Size, E> {
-                u64::try_from(bytes).map(Size).map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &self))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
-                let size = text.parse::<ByteSize>();
-                size.map(|size| Size(size.as_u64()))
-                    .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(Bytes)
-    }
-}
-
-/// What a component's file must be.
-#[derive(Clone, Copy)]
-pub(super) struct Digest(pub(super) super::Digest);
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Digest).map_err(|form| D::Error::custom(format_args!("no digest, expected {form}")))
-    }
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let expected = &"a duration such as \"30s\" or \"5min\"";
+    let duration = humantime::parse_duration(&text);
+    duration.map(Some).map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), expected))
 }

@@ -17,7 +17,7 @@ pub struct Offer {
 /// What a component gets of an [`Offer`].
 #[derive(Debug)]
 pub struct Admitted {
-    /// What its store is opened with: [`Grant::denied`] if it does not ask for snapshots.
+    /// What its store is opened with: [`Grant::none`] if it does not ask for snapshots.
     pub grant: Grant,
     /// What its `wasmtime::Store` is limited by.
     pub memory: MemoryLimit,
@@ -77,7 +77,7 @@ impl Manifest {
             return Err(self.refused(what, "run it in one, with a host of its own"));
         }
         let bytes = self.memory_max().unwrap_or(u64::MAX).min(offer.max_memory);
-        let grant = if self.wants_snapshots() { offer.grant } else { Grant::denied() };
+        let grant = if self.wants_snapshots() { offer.grant } else { Grant::none() };
         Ok(Admitted { grant, memory: MemoryLimit::new(bytes) })
     }
 

@@ -4,7 +4,8 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::written::{CAPABILITIES, KEYS};
-use crate::config::{ConfigError, Result, Source, is_same, nearest};
+use crate::diagnostic::{Diagnostic, Result, Source};
+use crate::spelling::{is_same, nearest};
 
 /// The table of a manifest that is not flat.
 pub(super) const COMPONENT: &str = "component";
@@ -29,7 +30,7 @@ pub(super) fn check(source: &Source<'_>, file: &DeTable<'_>) -> Result<()> {
             return Err(outside(source, key, &format!("{table}.{part}")));
         }
         if !value.get_ref().is_table() {
-            return Err(ConfigError::new(
+            return Err(Diagnostic::new(
                 source.place(&key.span()),
                 format!("`{}` is outside of the table `[component]`", key.get_ref()),
                 "only tables of other tools may stand there: write it below `[component]`, or remove it",
@@ -60,16 +61,16 @@ fn check_inside(source: &Source<'_>, value: &DeValue<'_>) -> Result<()> {
     }
 }
 
-fn misspelt(source: &Source<'_>, key: &Key<'_>) -> ConfigError {
-    ConfigError::new(
+fn misspelt(source: &Source<'_>, key: &Key<'_>) -> Diagnostic {
+    Diagnostic::new(
         source.place(&key.span()),
         format!("unknown table `{}`", key.get_ref()),
         "write `component`: only tables of other tools may stand beside it",
     )
 }
 
-fn outside(source: &Source<'_>, key: &Key<'_>, path: &str) -> ConfigError {
-    ConfigError::new(
+fn outside(source: &Source<'_>, key: &Key<'_>, path: &str) -> Diagnostic {
+    Diagnostic::new(
         source.place(&key.span()),
         format!("`{}` is outside of the table `[component]`", key.get_ref()),
         format!("write it as `{path}`, or rename it if it belongs to another tool"),

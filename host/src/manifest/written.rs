@@ -17,7 +17,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
-use crate::config::{ConfigError, Place, Result, Source};
+use crate::diagnostic::{Diagnostic, Place, Result, Source};
 
 /// Every key of a manifest, from the top down.
 pub(super) const KEYS: &[&str] =
@@ -152,7 +152,7 @@ fn identity(
 ) -> Result<ModuleId> {
     let missing = |key: &str| {
         let example = r#"give both, such as `name = "counter"` and `version = "1.0.0"`"#;
-        Err(ConfigError::new(Place::file(source.file), format!("the manifest has no `{key}`"), example))
+        Err(Diagnostic::new(Place::file(source.file), format!("the manifest has no `{key}`"), example))
     };
     match (id, name, version) {
         (Some(id), None, None) => {
@@ -164,7 +164,7 @@ fn identity(
                 }
             }
         }
-        (Some(id), _, _) => Err(ConfigError::new(
+        (Some(id), _, _) => Err(Diagnostic::new(
             source.place(&id.span()),
             "the manifest has an `id` beside a `name` or `version`",
             "give `id`, or `name` and `version`",
@@ -184,9 +184,9 @@ fn of_text(id: &str, place: &Place) -> Result<ModuleId> {
     id.parse().map_err(|error| wrong_id(place.clone(), &error))
 }
 
-fn wrong_id(place: Place, error: &arcella_types::ArcellaTypeError) -> ConfigError {
+fn wrong_id(place: Place, error: &arcella_types::ArcellaTypeError) -> Diagnostic {
     let help = "a name has 1 to 128 letters, digits, `-` and `_`, and a version three numbers, such as 1.0.0";
-    ConfigError::new(place, error.to_string(), help)
+    Diagnostic::new(place, error.to_string(), help)
 }
 
 impl From<Capabilities> for ComponentCapabilities {

@@ -5,10 +5,10 @@ use wasmtime::component::ResourceAny;
 
 use super::{CHUNK, SnapshotStore, tell_skipped};
 use crate::bindings::export as wit;
+use crate::engine::Guest;
 use crate::error::{Error, Result};
-use crate::instance::{Answer, Guest, Instance, Stream};
+use crate::instance::{Answer, Handle, Instance, Stream};
 use crate::snapshot::{Info, Skipped};
-use crate::stream::Handle;
 
 impl SnapshotStore {
     /// Opens a stream to a new snapshot.
@@ -28,7 +28,7 @@ impl SnapshotStore {
                 None => store.lock(name).inspect_err(|_| store.end(handle))?,
                 locked => locked,
             };
-            store.instance.with_stream(handle.stream, |stream| stream.locked = locked);
+            store.with_stream(handle, |stream| stream.locked = locked);
             Ok(handle)
         })
     }
@@ -111,7 +111,7 @@ impl SnapshotStore {
             // What was written lies in the directory that the instance has open.
             let checked = store.dir().and_then(|_| {
                 let named = |stream: &mut Stream| (stream.name.clone(), stream.locked.take());
-                let (name, locked) = store.instance.with_stream(handle.stream, named).unwrap_or_default();
+                let (name, locked) = store.with_stream(handle, named).unwrap_or_default();
                 store.check_named(&name, locked.as_ref())?;
                 store.check_replaceable(&name).map(|()| locked)
             });
@@ -150,6 +150,27 @@ impl SnapshotStore {
             self.disown(handle);
         }
         result
+    }
+
+    /// Makes a snapshot of what `write` writes to a stream, if that says so at its end.
+    pub(super) fn create_by(
+        &mut self,
+        name: &str,
+        seq: u64,
+        write: impl FnOnce(&mut Self, Handle) -> Result<bool>,
+    ) -> Result<bool> {
+        let handle = self.stream_to(name, seq)?;
+        match write(self, handle) {
+            Ok(true) => self.commit(handle).map(|()| true),
+            written => {
+                self.end(handle);
+                written
+            }
+        }
+    }
+
+    fn with_stream<R>(&self, handle: Handle, look: impl FnOnce(&mut Stream) -> R) -> Option<R> {
+        self.instance.look(|instance| instance.stream(handle.stream).map(look)).flatten()
     }
 
     /// Takes a stream from its owner. It is ended before the next call, since its directory may not answer now.
@@ -197,9 +218,9 @@ impl SnapshotStore {
             }
             other => {
                 if let Some(instance) = other {
-                    store.instance.put(instance);
+                    store.instance.keep(instance);
                 }
-                Err(Error::Io(
+                Err(Error::StreamEnded(
                     "the stream has ended: its directory was replaced, or the store's component trapped; \
                          open it again"
                         .to_owned(),

@@ -12,7 +12,6 @@ use tracing::{Dispatch, Span, dispatcher};
 
 use super::SnapshotStore;
 use crate::error::{Error, Result};
-use crate::stream::Writer;
 
 /// What is larger, in bytes, is written by a thread.
 const LARGE: usize = 128 << 10;
@@ -105,7 +104,7 @@ impl<'env> Pieces<'_, 'env> {
         if serialised.is_ok() {
             let _ = self.hand_on();
         }
-        let not_whole = Error::Io("the state was not written to its end: create it again".to_owned());
+        let not_whole = Error::other("the state was not written to its end: create it again".to_owned());
         let Some(Thread { pieces, committed, has_failed }) = self.thread else { return Err(not_whole) };
         if serialised.is_ok() && !has_failed {
             let _ = pieces.send(None);
@@ -146,24 +145,23 @@ impl SnapshotStore {
     /// came.
     fn create_from(&mut self, pieces: &Receiver<Piece>, seq: u64) -> Result<bool> {
         self.in_one_turn(|store| {
-            let late = Error::Io(format!(
+            let late = Error::DeadlineExceeded(format!(
                 "`create` was interrupted, as the value was not serialised and written after {:?}: the disk is too slow or \
                  the value takes too long for this deadline; what the grant allows is a matter of the host",
-                store.grant.deadline_of_a_call()
+                store.grant.deadline
             ));
             let until = store.until;
-            let mut writer = Writer::open(store, "", seq)?;
-            loop {
+            store.create_by("", seq, |store, handle| loop {
                 let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
                 match pieces.recv_timeout(left) {
                     // What comes late is not taken, even if there is enough of it.
                     Err(RecvTimeoutError::Timeout) => return Err(late),
                     Ok(_) if until.is_some_and(|until| Instant::now() >= until) => return Err(late),
-                    Ok(Some(piece)) => writer.write_chunk(&piece)?,
-                    Ok(None) => return writer.commit().map(|()| true),
+                    Ok(Some(piece)) => store.write(handle, &piece)?,
+                    Ok(None) => return Ok(true),
                     Err(RecvTimeoutError::Disconnected) => return Ok(false),
                 }
-            }
+            })
         })
     }
 }

@@ -45,7 +45,8 @@ pub struct Create {
 impl Create {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let about_dir = Failure::about_limited(&self.dir, self.settings.max_total.is_some());
-        let max_state = self.settings.max_state;
+        let grant = self.settings.apply(Grant::new(&self.dir)).deadline(Duration::MAX);
+        let max_state = grant.max_state;
         // The first chunk before all else: what cannot be read shows before a directory is made.
         let (mut source, size) = self.open()?;
         let typed = self.is_stdin() && io::stdin().is_terminal();
@@ -58,9 +59,7 @@ impl Create {
         }
 
         let minisnap = minisnap().map_err(&about_dir)?;
-        let mut store = minisnap
-            .open(self.settings.apply(Grant::new(&self.dir)).deadline(Duration::MAX))
-            .map_err(&about_dir)?;
+        let mut store = minisnap.open(grant).map_err(&about_dir)?;
         // Which nobody else changes from here on.
         let before = numbers(&self.dir);
         let mut given = 0;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use minisnap_host::Access;
-use minisnap_host::config::{Grants as GrantsFile, Terms};
+use minisnap_host::Grant;
+use minisnap_host::grants::Grants as GrantsFile;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, plain};
@@ -37,7 +37,7 @@ struct Check {
     file: PathBuf,
     /// Print {"root":DIR,"components":[...],"defaults":{...}}, of which each component is {"name":NAME,"directory":DIR,
     /// "digest":"sha256:..."|null,"access":"read-write"|"read-only"|"none","layout":"pair"|"numbered","keep":N|null,
-    /// "must-exist":BOOL,"max-state":BYTES,"max-total":BYTES|null,"stores":N}, and the defaults are the same without name,
+    /// "must-exist":BOOL,"max-state":BYTES,"max-total":BYTES|null,"stores":N,"max-memory":BYTES|null,"deadline":DURATION}, and the defaults are the same without name,
     /// directory and digest; without "keep", 5 generations are kept, and all that another program wrote
     #[arg(long)]
     json: bool,
@@ -46,7 +46,7 @@ struct Check {
 impl Grants {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let Verb::Check(Check { file, json }) = self.verb;
-        let grants = GrantsFile::load(&file).map_err(Failure::config)?;
+        let grants = GrantsFile::load(&file).map_err(Failure::diagnostic)?;
         let text = if json { json_of(&grants) } else { table_of(&grants) };
         print(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
@@ -55,8 +55,8 @@ impl Grants {
 
 fn json_of(grants: &GrantsFile) -> String {
     let components = grants.entries().map(|entry| {
-        let mut value = terms(&entry.terms);
-        value["directory"] = shown(&entry.directory).into();
+        let mut value = terms(&entry.grant);
+        value["directory"] = shown(&entry.grant.dir).into();
         value["digest"] = entry.digest().map(|digest| digest.to_string()).into();
         value["name"] = entry.name.into();
         value
@@ -65,20 +65,23 @@ fn json_of(grants: &GrantsFile) -> String {
     let value = json!({
         "root": shown(grants.root()),
         "components": components,
-        "defaults": terms(&grants.defaults()),
+        "defaults": terms(grants.defaults()),
     });
     format!("{value}\n")
 }
 
-fn terms(terms: &Terms) -> Value {
+/// As the file has it, without the directory.
+fn terms(grant: &Grant) -> Value {
     json!({
-        "access": access(terms.access),
-        "layout": table::layout(terms.layout),
-        "keep": terms.keep,
-        "must-exist": terms.must_exist,
-        "max-state": terms.max_state,
-        "max-total": terms.max_total,
-        "stores": terms.stores,
+        "access": grant.access.to_string(),
+        "layout": grant.layout.to_string(),
+        "keep": grant.keep,
+        "must-exist": grant.must_exist,
+        "max-state": grant.max_state,
+        "max-total": grant.max_total,
+        "stores": grant.stores,
+        "max-memory": grant.max_memory,
+        "deadline": humantime::format_duration(grant.deadline).to_string(),
     })
 }
 
@@ -86,33 +89,24 @@ fn terms(terms: &Terms) -> Value {
 fn table_of(grants: &GrantsFile) -> String {
     let head = ["component", "access", "layout", "keep", "max-state", "max-total", "stores", "directory"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(grants.entries().map(|entry| row(entry.name, &entry.directory, &entry.terms)));
-    rows.push(row("*".to_owned(), &grants.root().join("NAME"), &grants.defaults()));
+    rows.extend(grants.entries().map(|entry| row(entry.name, &entry.grant.dir, &entry.grant)));
+    rows.push(row("*".to_owned(), &grants.root().join("NAME"), grants.defaults()));
     table::aligned(&rows, &[3, 4, 5, 6])
 }
 
-fn row(name: String, directory: &Path, terms: &Terms) -> Vec<String> {
+fn row(name: String, directory: &Path, grant: &Grant) -> Vec<String> {
     vec![
         name,
-        access(terms.access).to_owned(),
-        table::layout(terms.layout).to_owned(),
-        terms.keep.map_or_else(|| "default".to_owned(), |keep| keep.to_string()),
-        table::size(terms.max_state),
-        terms.max_total.map_or_else(|| "none".to_owned(), table::size),
-        terms.stores.to_string(),
+        grant.access.to_string(),
+        grant.layout.to_string(),
+        grant.keep.map_or_else(|| "default".to_owned(), |keep| keep.to_string()),
+        table::size(grant.max_state),
+        grant.max_total.map_or_else(|| "none".to_owned(), table::size),
+        grant.stores.to_string(),
         plain(&shown(directory)).into_owned(),
     ]
 }
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// As the file has it.
-fn access(access: Access) -> &'static str {
-    match access {
-        Access::ReadWrite => "read-write",
-        Access::ReadOnly => "read-only",
-        Access::Denied => "none",
-    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use minisnap_host::Soundness;
+use minisnap_host::{Layout, Soundness};
 use serde_json::json;
 
 use super::list::{generations, require_any};
@@ -31,7 +31,7 @@ pub struct Info {
 impl Info {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let (layout, infos) = generations(&self.dir)?;
-        let layout = table::layout(require_any(layout, &self.dir)?);
+        let layout = require_any(layout, &self.dir)?;
         let Some(newest) = table::restored(&infos) else {
             // Which says what is wrong, unless somebody has made one since.
             let info = reader(&self.dir)?.info().map_err(Failure::about(&self.dir))?;
@@ -48,7 +48,7 @@ impl Info {
 
     fn show(
         &self,
-        layout: &str,
+        layout: Layout,
         newest: &minisnap_host::Info,
         oldest: u64,
         infos: &[minisnap_host::Info],
@@ -56,14 +56,14 @@ impl Info {
         let damaged = infos.len() - infos.iter().filter(table::is_sound).count();
         let text = if self.json {
             let mut value = table::json(newest);
-            value["layout"] = layout.into();
+            value["layout"] = layout.to_string().into();
             value["generations"] = json!(infos.len());
             value["damaged"] = json!(damaged);
             value["oldest"] = json!(oldest);
             format!("{value}\n")
         } else {
             let mut rows = vec![
-                ("layout", layout.to_owned()),
+                ("layout", layout.to_string()),
                 ("generations", infos.len().to_string()),
                 ("seq", newest.seq.to_string()),
                 ("size", format!("{} ({} bytes)", table::size(newest.size), newest.size)),

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use minisnap_host::config::{ConfigError, Grants};
+use minisnap_host::grants::Grants;
 use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer, Refused, SNAPSHOT_STORE};
-use minisnap_host::{Access, Error, Folder, Grant, SnapshotCtx, SnapshotStore};
+use minisnap_host::{Access, Diagnostic, Error, Folder, Grant, SnapshotCtx, SnapshotStore};
 use tracing::debug;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Trap, WasmBacktrace};
@@ -24,7 +24,7 @@ use crate::stores::{cache_folder, minisnap};
 
 const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
-  minisnap run counter@1.1.0.wasm --config minisnap.toml -- increment
+  minisnap run counter@1.1.0.wasm --grants minisnap.toml -- increment
 
 Exits with 0 or 1, as the component ends (WASI 0.2 has no other codes), or, if it could not run or trapped, as every
 verb does.";
@@ -52,10 +52,10 @@ pub struct Run {
     dir: Vec<Preopen>,
     /// The most memory that the component may have, beside what the store needs; its manifest may say less
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
-    max_memory: u64,
-    /// The longest that one call of the store may take
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
-    deadline: Duration,
+    component_memory: u64,
+    /// The longest that one call of the store may take; without it, 30s
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
     /// The longest that the component may run, unless it may run for ever; then it is ended, with exit code 11
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
@@ -74,8 +74,8 @@ struct Granted {
     #[arg(long, value_name = "DIR")]
     grant: Option<PathBuf>,
     /// The grants file, which says by the component's name what it gets
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "stores", "read_only"])]
-    config: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "stores", "read_only", "deadline"])]
+    grants: Option<PathBuf>,
 }
 
 /// What belongs to the running component.
@@ -89,7 +89,7 @@ struct Consumer {
 impl Run {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let about_component = Failure::about(&self.component);
-        let manifest = Manifest::of(&self.component).map_err(Failure::config)?;
+        let manifest = Manifest::of(&self.component).map_err(Failure::diagnostic)?;
         let manifest = manifest.as_ref();
         // Read once: what is checked is what runs.
         let bytes = std::fs::read(&self.component).map_err(|error| {
@@ -97,27 +97,28 @@ impl Run {
             about_component(Error::Component(error))
         })?;
         let (grant, folders) = self.grant(manifest, &bytes)?;
-        let Admitted { grant, memory } = self.admit(manifest, grant.deadline(self.deadline))?;
+        let Admitted { grant, memory } = self.admit(manifest, grant)?;
         let mut config = Config::new();
         config.epoch_interruption(self.timeout.is_some());
         let engine = Engine::new(&config).map_err(Error::Component).map_err(&about_component)?;
         let command = load(&engine, &bytes).map_err(&about_component)?;
 
-        let dir = grant.dir().to_owned();
+        let dir = grant.dir.clone();
         let snapshots = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(&dir))?;
         self.call(&command, snapshots, memory, &folders).map_err(&about_component)
     }
 
     /// What the command line or the grants file says that the component gets, and the folders beside it.
     fn grant(&self, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<(Grant, Vec<Folder>), Failure> {
-        match (&self.granted.grant, &self.granted.config) {
+        match (&self.granted.grant, &self.granted.grants) {
             (Some(dir), _) => {
                 let folders = self.open_folders(manifest, &[dir])?;
                 let grant = self.settings.apply(Grant::new(dir)).stores(self.stores);
+                let grant = self.deadline.into_iter().fold(grant, Grant::deadline);
                 Ok((if self.read_only { grant.read_only() } else { grant }, folders))
             }
-            (None, Some(file)) => self.configured(file, manifest, bytes),
-            (None, None) => Ok((Grant::denied(), self.open_folders(manifest, &[])?)),
+            (None, Some(file)) => self.looked_up(file, manifest, bytes),
+            (None, None) => Ok((Grant::none(), self.open_folders(manifest, &[])?)),
         }
     }
 
@@ -132,7 +133,7 @@ impl Run {
 
     /// What the component gets of that, as far as its manifest lets it.
     fn admit(&self, manifest: Option<&Manifest>, grant: Grant) -> Result<Admitted, Failure> {
-        let offer = Offer::new(grant).max_memory(self.max_memory);
+        let offer = Offer::new(grant).max_memory(self.component_memory);
         let offer = self.dir.iter().fold(offer, |offer, dir| offer.folder(&dir.guest));
         let Some(manifest) = manifest else { return Ok(offer.accept()) };
         let refused = |refused: Refused| Failure::refused(8, refused.to_string(), refused.help());
@@ -147,13 +148,13 @@ impl Run {
     }
 
     /// What the grants file says of the component of this name.
-    fn configured(
+    fn looked_up(
         &self,
         file: &Path,
         manifest: Option<&Manifest>,
         bytes: &[u8],
     ) -> Result<(Grant, Vec<Folder>), Failure> {
-        let grants = Grants::load(file).map_err(Failure::config)?;
+        let grants = Grants::load(file).map_err(Failure::diagnostic)?;
         let manifest = manifest.ok_or_else(|| {
             let what = format!("`{}`: it has no name that could be looked up", self.component.display());
             Failure::refused(
@@ -163,13 +164,13 @@ impl Run {
             )
         })?;
         let folders = self.open_folders(Some(manifest), &[grants.root(), file])?;
-        let entry = grants.entry(manifest.name()).map_err(Failure::config)?;
-        let another = |error: ConfigError| Failure::refused(8, error.to_string(), error.help());
+        let entry = grants.entry(manifest.name()).map_err(Failure::diagnostic)?;
+        let another = |error: Diagnostic| Failure::refused(8, error.to_string(), error.help());
         entry.check(&self.component, bytes).map_err(another)?;
-        if entry.terms.access == Access::Denied && manifest.wants_snapshots() {
+        if entry.grant.access == Access::None && manifest.wants_snapshots() {
             warn_of_no_snapshots(manifest.name(), &format!("its `access` is none in {}", entry.place))?;
         }
-        Ok((entry.grant(), folders))
+        Ok((entry.grant, folders))
     }
 
     /// Runs the component to its end.
@@ -181,14 +182,14 @@ impl Run {
         folders: &[Folder],
     ) -> Result<ExitCode, Error> {
         // A state in one call, of strings that may be UTF-16, which counts twice.
-        let state = snapshots.grant().max_state_bytes();
+        let state = snapshots.grant().max_state;
         let name = self.component.file_name().unwrap_or_default().to_string_lossy();
         let mut wasi = WasiCtx::builder();
         output::inherit_streams(&mut wasi);
         wasi.arg(&name).args(&self.args);
         for (folder, Preopen { guest, .. }) in folders.iter().zip(&self.dir) {
             let opened = folder.preopen(&mut wasi, guest, FsPerms::ReadWrite);
-            opened.map_err(|error| Error::Io(error.to_string()))?;
+            opened.map_err(|error| Error::Io(error.to_string().into()))?;
         }
         let consumer = Consumer {
             wasi: wasi.build(),
@@ -200,7 +201,7 @@ impl Run {
         store.limiter(|consumer| &mut consumer.limit);
         if let Some(timeout) = self.timeout {
             store.set_epoch_deadline(1);
-            self.end_after(timeout, command.engine()).map_err(|error| Error::Io(error.to_string()))?;
+            self.end_after(timeout, command.engine()).map_err(|error| Error::Io(error.to_string().into()))?;
         }
         let fuel = state.saturating_mul(2).saturating_add(1 << 20);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));

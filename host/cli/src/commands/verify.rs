@@ -47,7 +47,10 @@ impl Verify {
         };
         let problem = format!("{}{rest}", problems.join("; "));
         let is_damaged = |info: &Info| matches!(info.soundness, Soundness::Damaged(_));
-        let error = if infos.iter().any(is_damaged) { Error::Corrupt } else { Error::Io };
-        Err(Failure::about(&self.dir)(error(problem)))
+        let error = match infos.iter().any(is_damaged) {
+            true => Error::Corrupt(problem),
+            false => Error::Io(problem.into()),
+        };
+        Err(Failure::about(&self.dir)(error))
     }
 }
