@@ -20,7 +20,7 @@ fn byte_by_byte(start: &[u8], levels: u32, text: &[u8]) -> Result<Vec<u8>, Strin
     let pushed = text.chunks(1).try_for_each(|byte| formatter.push(byte));
     pushed.and_then(|()| formatter.finish()).map_err(|error| match error {
         Error::Invalid(invalid) => invalid.to_string(),
-        Error::Write(error) => panic!("a Vec takes everything: {error}"),
+        Error::Refused(error) => panic!("a Vec takes everything: {error}"),
     })
 }
 

@@ -98,10 +98,6 @@ impl<R: ReadAt> Body<R> {
 
     /// Reads a piece of the file, and appends what of it belongs to the state to `out`, which may be nothing.
     /// Returns false at the end.
-    ///
-    /// # Errors
-    ///
-    /// As the file is read.
     pub fn read(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let left = usize::try_from(self.extent.end - self.at).unwrap_or(usize::MAX);
         if left == 0 {
@@ -127,11 +123,6 @@ impl<R: ReadAt> Body<R> {
     }
 
     /// Reads all of it; checks that it is JSON if `check_json`. `expected` is the size to make room for.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read, [`TooLarge`](Error::TooLarge), or [`Io`](Error::Io) if the state does not fit into
-    /// the memory.
     pub fn scan(
         &mut self,
         state: State,
@@ -140,7 +131,7 @@ impl<R: ReadAt> Body<R> {
     ) -> std::result::Result<Scanned, Failure> {
         let mut checker = check_json.then(|| {
             let levels = usize::from(self.extent.indented);
-            json::Bytes::from(json::Formatter::new(io::sink()).nested(levels))
+            json::Bytes::from(json::Formatter::new(json::Nowhere).nested(levels))
         });
         let mut json = Ok(());
         let mut kept = Vec::new();

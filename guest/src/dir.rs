@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// One directory and what lies in it; a clone is the same directory. Names are relative to it.
+///
+/// Errors are as the system reports them. That there is no such name is [`NotFound`](io::ErrorKind::NotFound).
 pub trait Dir: Clone {
     /// A file being read.
     type Reader: ReadAt;
@@ -16,65 +18,24 @@ pub trait Dir: Clone {
     type Writer: Sync;
 
     /// What lies under `name`, links not followed, or `None` if nothing does; the empty name is the directory itself.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it.
     fn entry(&self, name: &str) -> io::Result<Option<Entry>>;
     /// Whether two names lead to one file, links not followed.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
     fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool>;
     /// Opens a file to read it.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
     fn open(&self, name: &str) -> io::Result<Self::Reader>;
-    /// Makes a file that did not exist, to write it.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`AlreadyExists`](io::ErrorKind::AlreadyExists) included.
+    /// Makes a file, to write it; [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is something of that name.
     fn create(&self, name: &str) -> io::Result<Self::Writer>;
     /// Gives the file or directory `from` the name `to`, atomically, in the place of a file that had it.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
     fn remove_file(&self, name: &str) -> io::Result<()>;
     /// The directory `name` inside of this one, links not followed.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included.
     fn dir(&self, name: &str) -> io::Result<Self>;
     /// Makes a directory that did not exist.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`AlreadyExists`](io::ErrorKind::AlreadyExists) included.
     fn make_dir(&self, name: &str) -> io::Result<()>;
-    /// What the directory holds.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it, [`NotFound`](io::ErrorKind::NotFound) included;
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if it changes faster than it can be listed.
+    /// What the directory holds; [`ResourceBusy`](io::ErrorKind::ResourceBusy) if it changes faster than it can be listed.
     fn list(&self) -> io::Result<Listing>;
-    /// Makes the names in the directory durable.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it; nothing may be taken for durable then.
+    /// Makes the names in the directory durable. If it fails, nothing may be taken for durable.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -82,26 +43,14 @@ pub trait Dir: Clone {
 pub trait ReadAt {
     /// Reads at most `most` bytes at the offset `at`; fewer where the system gives fewer, and none only at the end of the
     /// file.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it.
     fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>>;
     /// The size in bytes.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it.
     fn size(&self) -> io::Result<u64>;
 }
 
 /// A file that can be made durable.
 pub trait Sync: Write {
-    /// Makes the file's contents durable.
-    ///
-    /// # Errors
-    ///
-    /// As the system reports it; nothing may be taken for durable then.
+    /// Makes the file's contents durable. If it fails, nothing may be taken for durable.
     fn sync(&mut self) -> io::Result<()>;
 }
 

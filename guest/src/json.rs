@@ -4,15 +4,19 @@
 //! only the white space between them is laid out anew, as serde_json pretty-prints. The memory used is
 //! one buffer, whatever the size of the state.
 
-use std::fmt;
-use std::io::{self, Write};
-
 mod bytes;
+mod ends;
+mod error;
+mod state;
 mod token;
 mod whole;
 
 pub use bytes::Bytes;
+pub use error::{Error, Invalid};
+use state::{Containers, State};
 use token::{Problem, Step, Token, plain_run};
+
+use crate::error::Result as Taken;
 
 /// The deepest nesting of arrays and objects that is accepted.
 ///
@@ -35,36 +39,25 @@ const LINE: [u8; 288] = {
     line
 };
 
-/// Why a text was not taken.
-#[derive(Debug)]
-pub enum Error {
-    /// It is not one JSON value.
-    Invalid(Invalid),
-    /// The formatted text could not be handed on.
-    Write(io::Error),
+/// What takes formatted text.
+pub trait Sink {
+    /// Takes what comes next, all of it.
+    fn take(&mut self, bytes: &[u8]) -> Taken<()>;
 }
 
-/// Where a text stops being JSON, and why.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Invalid {
-    /// The line, from 1.
-    pub line: u64,
-    /// The byte in that line, from 1.
-    pub column: u64,
-    /// What is wrong there.
-    pub problem: String,
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Invalid { line, column, problem } = self;
-        write!(f, "line {line} column {column}: {problem}")
+impl Sink for Vec<u8> {
+    fn take(&mut self, bytes: &[u8]) -> Taken<()> {
+        self.extend_from_slice(bytes);
+        Ok(())
     }
 }
 
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Error::Write(error)
+/// Of which only the errors count.
+pub struct Nowhere;
+
+impl Sink for Nowhere {
+    fn take(&mut self, _: &[u8]) -> Taken<()> {
+        Ok(())
     }
 }
 
@@ -106,55 +99,7 @@ struct Core {
     line_start: u64,
 }
 
-/// What the next byte may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// A value.
-    Value,
-    /// A value or `]`, just after `[`.
-    FirstElement,
-    /// A name or `}`, just after `{`.
-    FirstName,
-    /// A name, after a comma in an object.
-    Name,
-    /// `:`, after a name.
-    Colon,
-    /// `,` or the closing bracket, or nothing more after the outermost value.
-    AfterValue,
-    /// Inside a token; everything is copied until it ends.
-    Token(Token),
-}
-
-/// The open arrays and objects, outermost first. Its size is fixed, so no input can make it grow.
-struct Containers {
-    /// Whether the container at each depth is an object; depth 0 is outside of all.
-    objects: [bool; MAX_DEPTH + 1],
-    depth: usize,
-}
-
-/// A depth masked by `MAX_DEPTH` stays the same, and spares a check of bounds.
-const _: () = assert!((MAX_DEPTH + 1).is_power_of_two());
-
-impl Containers {
-    fn push(&mut self, object: bool) {
-        self.depth += 1;
-        self.objects[self.depth & MAX_DEPTH] = object;
-    }
-
-    fn pop(&mut self) {
-        self.depth -= 1;
-    }
-
-    fn in_object(&self) -> bool {
-        self.objects[self.depth & MAX_DEPTH]
-    }
-
-    fn in_array(&self) -> bool {
-        self.depth > 0 && !self.in_object()
-    }
-}
-
-impl<W: Write> Formatter<W> {
+impl<W: Sink> Formatter<W> {
     /// A formatter at the start of a text, which writes to `out` in large pieces.
     pub fn new(out: W) -> Self {
         let core = Core {
@@ -189,21 +134,13 @@ impl<W: Write> Formatter<W> {
         self
     }
 
-    /// Takes the next piece of the text; a token may go on in the next one.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] as soon as the text cannot become one JSON value any more, and
-    /// [`Error::Write`] as the writer reports it. After an error the formatter is of no more use.
+    /// Takes the next piece of the text; a token may go on in the next one. It is refused as soon as the text cannot become
+    /// one JSON value any more; after an error, the formatter is of no more use.
     pub fn push(&mut self, piece: &str) -> Result<(), Error> {
         self.core.push(&mut self.out, piece.as_bytes())
     }
 
     /// Takes the end of the text, and returns the writer once it has everything.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] if the value is not complete, [`Error::Write`] as the writer reports it.
     pub fn finish(mut self) -> Result<W, Error> {
         self.core.finish(&mut self.out)?;
         Ok(self.out)
@@ -216,7 +153,7 @@ impl<W: Write> Formatter<W> {
 }
 
 impl Core {
-    fn push(&mut self, out: &mut dyn Write, text: &[u8]) -> Result<(), Error> {
+    fn push(&mut self, out: &mut dyn Sink, text: &[u8]) -> Result<(), Error> {
         let mut at = 0;
         while at < text.len() {
             // What lies whole in the piece goes fast; what is left here is one token, or what is wrong.
@@ -233,7 +170,7 @@ impl Core {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut dyn Write) -> Result<(), Error> {
+    fn finish(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
         if let Some(expected) = self.expected() {
             return Err(self.invalid(0, format!("the text ends where {expected} is expected")));
         }
@@ -272,7 +209,7 @@ impl Core {
     }
 
     /// Takes the byte at `at`, which starts a token or is a token of its own.
-    fn structure(&mut self, out: &mut dyn Write, text: &[u8], at: usize) -> Result<usize, Error> {
+    fn structure(&mut self, out: &mut dyn Sink, text: &[u8], at: usize) -> Result<usize, Error> {
         let byte = text[at];
         match (self.state, byte) {
             (State::FirstElement, b']') | (State::FirstName, b'}') => {
@@ -306,7 +243,7 @@ impl Core {
     }
 
     /// Takes the first byte of a value.
-    fn value(&mut self, out: &mut dyn Write, text: &[u8], at: usize) -> Result<usize, Error> {
+    fn value(&mut self, out: &mut dyn Sink, text: &[u8], at: usize) -> Result<usize, Error> {
         let byte = text[at];
         if let Some(token) = Token::start(byte) {
             self.first_element(out)?;
@@ -329,24 +266,24 @@ impl Core {
     }
 
     /// Starts the line of the first element of an array.
-    fn first_element(&mut self, out: &mut dyn Write) -> Result<(), Error> {
+    fn first_element(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
         if self.state == State::FirstElement { self.line_break(out) } else { Ok(()) }
     }
 
-    fn close(&mut self, out: &mut dyn Write, bracket: u8) -> Result<(), Error> {
+    fn close(&mut self, out: &mut dyn Sink, bracket: u8) -> Result<(), Error> {
         self.open.pop();
         self.line_break(out)?;
         self.emit(out, &[bracket])
     }
 
-    fn line_break(&mut self, out: &mut dyn Write) -> Result<(), Error> {
+    fn line_break(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
         self.emit(out, &LINE[1..][..1 + 2 * (self.outer + self.open.depth)])
     }
 
     /// Goes on with `token` at `at`, until it or the piece ends, and hands on what lies from `start`.
     fn copy(
         &mut self,
-        out: &mut dyn Write,
+        out: &mut dyn Sink,
         mut token: Token,
         text: &[u8],
         start: usize,
@@ -383,12 +320,12 @@ impl Core {
         Ok(at)
     }
 
-    fn emit(&mut self, out: &mut dyn Write, mut bytes: &[u8]) -> Result<(), Error> {
+    fn emit(&mut self, out: &mut dyn Sink, mut bytes: &[u8]) -> Result<(), Error> {
         while self.filled + bytes.len() > BUFFER {
             if self.filled == 0 {
                 // What is longer than the buffer goes around it.
                 let (pieces, rest) = bytes.split_at(bytes.len() / PIECE * PIECE);
-                out.write_all(pieces)?;
+                out.take(pieces)?;
                 bytes = rest;
             } else {
                 let (first, rest) = bytes.split_at(PIECE.saturating_sub(self.filled));
@@ -407,15 +344,15 @@ impl Core {
     }
 
     /// Hands the piece on that is full.
-    fn hand_on(&mut self, out: &mut dyn Write) -> Result<(), Error> {
-        out.write_all(&self.buffer[..PIECE])?;
+    fn hand_on(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
+        out.take(&self.buffer[..PIECE])?;
         self.buffer.copy_within(PIECE..self.filled, 0);
         self.filled -= PIECE;
         Ok(())
     }
 
-    fn flush(&mut self, out: &mut dyn Write) -> Result<(), Error> {
-        out.write_all(&self.buffer[..self.filled])?;
+    fn flush(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
+        out.take(&self.buffer[..self.filled])?;
         self.filled = 0;
         Ok(())
     }

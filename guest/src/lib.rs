@@ -18,22 +18,25 @@
 //! ```
 //!
 //! `DESIGN.md` beside the manifest gives the layout on the disk, the order of the commit, and the reason
-//! of each step. A `create` passes each module once: [`store`], [`pair`] or [`numbered`] with [`json`] and [`sum`] as
-//! the state goes by, [`dir`]. Nothing below knows anything above.
+//! of each step. A `create` goes through [`store`], which has [`settle`] finish what a crash left; [`json`], which lays the
+//! state out; [`commit`], which makes it durable; and [`retain`], which removes what is too old. No module knows one above it.
 
 #![deny(missing_docs)]
 
 mod block;
 pub mod body;
+pub mod catalog;
+pub mod commit;
 pub mod damage;
 pub mod dir;
 pub mod error;
 pub mod files;
 pub mod json;
-pub mod layout;
-pub mod limits;
 pub mod numbered;
 pub mod pair;
+pub mod retain;
+pub mod settle;
+pub mod snapshot;
 pub mod store;
 pub mod sum;
 

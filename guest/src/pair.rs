@@ -1,187 +1,353 @@
-//! The pair layout: its commit and its settle rule. `DESIGN.md` argues both, crash by crash.
+//! The pair layout: which snapshot is stored, read without a lock and without changing anything.
 //!
-//! The sums are the record of the commit: the three files are made under new names and synced, and the rename of the
-//! sums is the commit. The other two renames only move files to where native minisnap looks for them.
+//! What a crash left is read as `settle` would settle it. A snapshot whose sums
+//! match is right whatever happened meanwhile, since one file holds both sums. Anything else is only
+//! believed when nothing changed while it was read.
 
-use std::io::{self, Write};
+use std::io;
+use std::time::SystemTime;
 
-pub mod read;
+mod stamp;
 
-use crate::dir::{Dir, Sync};
+use crate::body::{Body, Extent, Failure, Scanned, State};
+use crate::catalog::{self, ATTEMPTS, Contents, NATIVE_SEQ_TMP, NEW_SEQ, NEW_STATE, SEQ, STATE, SUMS};
+use crate::damage;
+use crate::dir::{Dir, Entry, ReadAt};
 use crate::error::{Error, Result};
-use crate::files::{
-    self, NATIVE_SEQ_TMP, NATIVE_STATE_TMP, NEW, NEW_SEQ, NEW_STATE, NEW_SUMS, Place, SEQ, SUMS, remove_file,
-    remove_temporary, sync_dir,
-};
-use crate::layout::Contents;
-use crate::limits::Allowance;
-use crate::sum::{Sum, Summing, Sums};
+use crate::files::Place;
+use crate::json;
+use crate::sum::{Sum, Sums, Verdict};
+use stamp::{Small, Stamp, are_newer};
 
-/// A snapshot that is being made: [`Write`] takes its state, [`commit`](Self::commit) finishes it, and
-/// dropping it undoes everything.
-pub struct Draft<D: Dir> {
-    dir: D,
-    state: Summing<D::Writer>,
-    allowance: Allowance,
-    /// Whether the new names are still this draft's to remove.
-    undo: Undo<D>,
+/// A stored snapshot, as far as it was asked for.
+#[derive(Debug)]
+pub struct Found<R> {
+    /// The sequence number.
+    pub seq: u64,
+    /// Whether the sums vouch for it; otherwise another program wrote it.
+    pub verified: bool,
+    /// When the state was written, where the file system has that.
+    pub modified: Option<SystemTime>,
+    /// The state as it was read.
+    pub state: Scanned,
+    /// The same state, to be read again.
+    pub body: Body<R>,
 }
 
-impl<D: Dir> Draft<D> {
-    /// The most bytes that the files beside the state take.
-    pub const BESIDE_STATE: u64 = 256;
+/// Reads the stored snapshot and checks all of it.
+pub fn snapshot<D: Dir>(dir: &D, wanted: State) -> Result<Found<D::Reader>> {
+    examine(dir, wanted)?.map_err(|damage| Error::Corrupt(damage.problem))
+}
 
-    /// Starts a snapshot, in a directory that is [settled](settle).
-    ///
-    /// # Errors
-    ///
-    /// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
-    pub fn begin(dir: &D, allowance: Allowance) -> Result<Self> {
-        let allowance = allowance.without(Self::BESIDE_STATE)?;
-        let state = Summing::new(files::make(dir, NEW_STATE)?);
-        Ok(Draft { dir: dir.clone(), state, allowance, undo: Undo { dir: dir.clone(), armed: true } })
-    }
+/// What is wrong with a snapshot.
+#[derive(Debug)]
+pub struct Damage {
+    /// What it is, with the name of the file.
+    pub problem: String,
+    /// The number, if the sums vouch for it.
+    pub seq: Option<u64>,
+    /// The file of the state, if there is one.
+    pub entry: Option<Entry>,
+}
 
-    /// Makes the snapshot the stored one, with the number `seq`; it is durable when this returns `Ok`.
-    ///
-    /// # Errors
-    ///
-    /// [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io). Until
-    /// the commit point, everything is undone then. After it, the new snapshot stays in place, and is
-    /// not claimed to be durable.
-    pub fn commit(mut self, seq: u64) -> Result<()> {
-        let seq = seq.to_string();
-        let sums = Sums { state: self.state.sum(), seq: Sum::of(seq.as_bytes()) };
-
-        // Without the syncs of the three files, a committed file may be empty after a power cut.
-        self.state.inner_mut().sync().map_err(|e| Error::io("sync", NEW_STATE, &e))?;
-        write_synced(&self.dir, NEW_SEQ, seq.as_bytes())?;
-        write_synced(&self.dir, NEW_SUMS, sums.to_text().as_bytes())?;
-        // Without this one, a power cut may keep a rename and lose the new name of another file.
-        sync_dir(&self.dir)?;
-
-        // The commit point. It cannot be undone safely from here on: of the steps back, a power cut may keep some.
-        let committed = files::commit(&self.dir, NEW_SUMS, SUMS);
-        self.undo.armed = false;
-        if let Err((error, may_be_done)) = committed {
-            // What was not committed is undone: the record of it first, or nothing.
-            self.undo.armed =
-                !may_be_done && remove_file(&self.dir, NEW_SUMS).is_ok() && sync_dir(&self.dir).is_ok();
-            return Err(if self.undo.armed { error } else { error.in_doubt() });
+/// The same, for whoever wants to know more of a snapshot that is damaged.
+pub fn examine<D: Dir>(dir: &D, wanted: State) -> Result<std::result::Result<Found<D::Reader>, Damage>> {
+    for _ in 0..ATTEMPTS {
+        if let Some(found) = in_place(dir, wanted)? {
+            return Ok(Ok(found));
         }
-        move_into_place(&self.dir, &[NEW_STATE, NEW_SEQ]).map_err(Error::after_commit)?;
-        // Without this sync, a power cut may take the new snapshot back.
-        sync_dir(&self.dir).map_err(Error::after_commit)
-    }
-}
-
-impl<D: Dir> Write for Draft<D> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.allowance.check(self.state.size() + bytes.len() as u64).map_err(io::Error::other)?;
-        self.state.write(bytes).map_err(|error| files::write_error(NEW_STATE, error))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.state.flush()
-    }
-}
-
-/// Removes what a draft made when it ends before its commit point.
-struct Undo<D: Dir> {
-    dir: D,
-    armed: bool,
-}
-
-impl<D: Dir> Drop for Undo<D> {
-    fn drop(&mut self) {
-        if self.armed {
-            // What cannot be removed now is removed by the next settling.
-            let _ = remove_new(&self.dir);
+        let before = Stamp::take(dir)?;
+        let found = find(dir, &before, wanted);
+        if before == Stamp::take(dir)? {
+            return match found {
+                _ if !before.anything() => Err(Error::NotFound),
+                Err(Error::Corrupt(problem)) => {
+                    let problem = damage::explain(dir, problem);
+                    let seq = before.vouched_seq().and_then(|seq| seq.parse().ok());
+                    Ok(Err(Damage { problem, seq, entry: before.state.entry }))
+                }
+                found => found.map(Ok),
+            };
         }
     }
+    Err(Error::rewritten())
 }
 
-/// Finishes or removes what an earlier crash left, ours or native minisnap's, in a directory that was synced since.
+/// The number of the stored snapshot, sound or not, beside any writer. Syncs nothing: whoever relies on the answer does.
 ///
-/// # Errors
-///
-/// [`Corrupt`](Error::Corrupt), [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied) or
-/// [`Io`](Error::Io); another attempt goes on where this one stopped.
-pub fn settle<D: Dir>(dir: &D, contents: &Contents) -> Result<()> {
-    // First, since native minisnap's number in place of ours would look as if ours had been renamed.
-    if contents.pair_temporary {
-        move_into_place(dir, &read::waiting(dir)?)?;
-        remove_new(dir)?;
-        // So that what follows builds on what is durable.
-        sync_dir(dir)?;
+/// Does not read the state, unless a crash left something that may be the stored one, or nothing vouches for the number.
+pub fn newest_seq<D: Dir>(dir: &D, contents: &Contents) -> Result<u64> {
+    // Until there are new sums, no file of a create is in place.
+    if !contents.new_sums
+        && !contents.native_temporary
+        && let Some((_, seq)) = vouched_in_place(dir)?
+    {
+        return seq.parse();
     }
-    if contents.native_temporary { settle_native(dir) } else { Ok(()) }
+    match examine(dir, State::Sum)? {
+        Ok(Found { seq, .. }) | Err(Damage { seq: Some(seq), .. }) => Ok(seq),
+        // As a create judges it.
+        Err(_) => newest(dir)?.map(|newest| newest.seq).ok_or(Error::NotFound),
+    }
 }
 
-/// Native 0.1.2 renames its two temporaries one after the other. Where the first rename happened and
-/// the second did not, the number still waiting belongs to the state in place; where neither did, both
-/// are of a snapshot that was never committed.
-fn settle_native<D: Dir>(dir: &D) -> Result<()> {
-    let state = Place::look(dir, NATIVE_STATE_TMP)?;
-    let seq = Place::look(dir, NATIVE_SEQ_TMP)?;
-    match (state.is_empty(), seq.is_empty()) {
-        (true, true) => return Ok(()),
-        (true, false) => {
-            if read::native_number_belongs(dir)? {
-                dir.rename(NATIVE_SEQ_TMP, SEQ).map_err(|e| Error::io("rename", NATIVE_SEQ_TMP, &e))?;
-            } else {
-                remove_temporary(dir, NATIVE_SEQ_TMP)?;
+/// What a create must know of the snapshot that it replaces.
+#[derive(Debug)]
+pub struct Newest {
+    /// Its number.
+    pub seq: u64,
+    /// Whether native minisnap wrote it over a snapshot of this store, the sums of which are still there.
+    pub is_over_ours: bool,
+}
+
+/// The stored snapshot of a directory that is settled and that nobody else writes, or `None` if there is none. One whose number
+/// cannot be trusted is [`Corrupt`](Error::Corrupt).
+///
+/// Does not read the state, unless times say that it is newer than the sums.
+pub fn newest<D: Dir>(dir: &D) -> Result<Option<Newest>> {
+    let sums = Small::look(dir, SUMS)?;
+    let seq = Small::look(dir, SEQ)?;
+    match trusted(&Place::look(dir, STATE)?, seq.as_ref(), sums.as_ref()) {
+        Err(Error::Corrupt(problem)) => Err(Error::Corrupt(damage::explain(dir, problem))),
+        // Many a copy makes new times, and keeps what the sums vouch for.
+        Ok(Some(Newest { seq, is_over_ours: true })) => {
+            Ok(Some(Newest { seq, is_over_ours: in_place(dir, State::Sum)?.is_none() }))
+        }
+        newest => newest,
+    }
+}
+
+fn trusted(state: &Place, seq: Option<&Small>, sums: Option<&Small>) -> Result<Option<Newest>> {
+    if state.is_empty() && seq.is_none() && sums.is_none() {
+        return Ok(None);
+    }
+    // What is not a file could not be replaced either.
+    state.check_file()?;
+    let Some(seq) = seq else { return Err(missing(SEQ)) };
+    let mut is_over_ours = false;
+    if let Some(sums) = sums {
+        let Some(written) = Sums::parse(&sums.text) else { return Err(unreadable_sums()) };
+        is_over_ours = are_newer(&[state, &seq.place], &sums.place);
+        if written.seq != Sum::of(&seq.text) && !is_over_ours {
+            return Err(differs(SEQ, STATE));
+        }
+    }
+    Ok(Some(Newest { seq: seq.parse()?, is_over_ours }))
+}
+
+/// Whether the number that native minisnap left waiting belongs to the state in place: it does unless there is no
+/// state, or the sums vouch for a pair without it.
+pub fn native_number_belongs<D: Dir>(dir: &D) -> Result<bool> {
+    let stamp = Stamp::take(dir)?;
+    match &stamp.native_seq {
+        Some(native) if !stamp.state.is_empty() => match verified(dir, &stamp, State::Sum)? {
+            Some((_, _, seq)) if seq.place.name != NATIVE_SEQ_TMP => Ok(false),
+            _ => native.parse().map(|_| true),
+        },
+        _ => Ok(false),
+    }
+}
+
+/// Which of the [new names](catalog::NEW) are those of files of the stored snapshot, in a directory that nobody else
+/// writes. That a file of a snapshot that was committed is damaged is [`Corrupt`](Error::Corrupt).
+pub fn waiting<D: Dir>(dir: &D) -> Result<Vec<&'static str>> {
+    let stamp = Stamp::take(dir)?;
+    let is_in_place = |seq: &Small| seq.place.name == SEQ;
+    match verified(dir, &stamp, State::Sum) {
+        Ok(Some((found, sums, seq))) => {
+            let names = [&found.place.name, &sums.place.name, &seq.place.name];
+            Ok(catalog::NEW
+                .map(|(name, _)| name)
+                .into_iter()
+                .filter(|name| names.iter().any(|of| *of == name))
+                .collect())
+        }
+        // The number in place is the stored one, and its state is damaged or cannot be read: it may be replaced. But a new
+        // one that could not be read, and may now, may be the stored one.
+        Ok(None) if stamp.vouched_seq().is_some_and(is_in_place) => Ok(Vec::new()),
+        Err(error) if stamp.vouched_seq().is_some_and(is_in_place) => {
+            let sums = stamp.sums.as_ref().and_then(|sums| Sums::parse(&sums.text));
+            match Text::read(dir, &stamp.new_state, State::Sum, false)? {
+                Some(new) if sums.is_some_and(|sums| sums.state == new.scanned.sum) => Err(error),
+                _ => Ok(Vec::new()),
             }
         }
-        (false, no_seq) => {
-            // The number goes first and durably: alone, it would be taken for that of the state in place.
-            if !no_seq {
-                remove_temporary(dir, NATIVE_SEQ_TMP)?;
-                sync_dir(dir)?;
+        Ok(None) => match check_commit(dir, &stamp) {
+            Err(Error::Corrupt(problem)) => Err(Error::Corrupt(damage::explain(dir, problem))),
+            checked => checked.map(|()| Vec::new()),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// A state that was read.
+struct Text<'p, R> {
+    place: &'p Place,
+    scanned: Scanned,
+    body: Body<R>,
+}
+
+impl<'p, R: ReadAt> Text<'p, R> {
+    /// Reads a state, or `None` if there is none; checks that it is JSON if nothing else shows what it is.
+    fn read<D: Dir<Reader = R>>(
+        dir: &D,
+        place: &'p Place,
+        wanted: State,
+        check_json: bool,
+    ) -> Result<Option<Self>> {
+        let Some(file) = place.open(dir)? else { return Ok(None) };
+        let failed = |error: &io::Error| match Error::io("read", &place.name, error) {
+            Error::Io(problem) => {
+                Error::Io(format!("{problem}; try again, or take all of it from one backup"))
             }
-            remove_temporary(dir, NATIVE_STATE_TMP)?;
+            other => other,
+        };
+        let mut body = Body::new(file, Extent::WHOLE, Vec::new());
+        let expected = place.entry.map_or(0, |entry| entry.size);
+        match body.scan(wanted, expected, check_json) {
+            Ok(scanned) => Ok(Some(Text { place, scanned, body })),
+            Err(Failure::Read(error)) => Err(failed(&error)),
+            Err(Failure::Refused(error)) => Err(error),
         }
     }
-    // So that what follows builds on what is durable.
-    sync_dir(dir)
-}
 
-/// Gives those files that are waiting under their new names the names under which native minisnap looks for them.
-fn move_into_place<D: Dir>(dir: &D, waiting: &[&str]) -> Result<()> {
-    for (from, to) in NEW {
-        if waiting.contains(&from) {
-            dir.rename(from, to).map_err(|e| Error::io("rename", from, &e))?;
-        }
+    fn found(self, seq: u64, verified: bool) -> Found<R> {
+        let modified = self.place.entry.and_then(|entry| entry.modified);
+        Found { seq, verified, modified, state: self.scanned, body: self.body }
     }
-    Ok(())
 }
 
-/// Removes sums that native minisnap has written over, durably: they could vouch for a new snapshot before its commit.
-///
-/// # Errors
-///
-/// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
-pub fn remove_stale_sums<D: Dir>(dir: &D) -> Result<()> {
-    remove_file(dir, SUMS)?;
-    sync_dir(dir)
+/// The sums in place, and the number, if they vouch for it.
+fn vouched_in_place<D: Dir>(dir: &D) -> Result<Option<(Sums, Small)>> {
+    let Some(sums) = Small::look(dir, SUMS)? else { return Ok(None) };
+    let Some(seq) = Small::look(dir, SEQ)? else { return Ok(None) };
+    let sums = Sums::parse(&sums.text).filter(|sums| sums.seq == Sum::of(&seq.text));
+    Ok(sums.map(|sums| (sums, seq)))
 }
 
-/// Removes what lies under the new names.
-fn remove_new<D: Dir>(dir: &D) -> Result<()> {
-    for (name, _) in NEW {
-        if !Place::look(dir, name)?.is_empty() {
-            remove_temporary(dir, name)?;
-            if name == NEW_SUMS {
-                // Without this sync, a power cut may leave the sums and take a file: as if that had been moved.
-                sync_dir(dir)?;
+/// The snapshot in place, if its sums vouch for it: then nothing else matters.
+fn in_place<D: Dir>(dir: &D, wanted: State) -> Result<Option<Found<D::Reader>>> {
+    let Some((written, seq)) = vouched_in_place(dir)? else { return Ok(None) };
+    let state = Place::look(dir, STATE)?;
+    match Text::read(dir, &state, wanted, false) {
+        Ok(Some(text)) if text.scanned.sum == written.state => Ok(Some(text.found(seq.parse()?, true))),
+        // Where it cannot be read, the one that is to replace it may be the stored one.
+        _ => Ok(None),
+    }
+}
+
+/// A state, and the sums and the number that go with it.
+type Verified<'s, R> = (Text<'s, R>, &'s Small, &'s Small);
+
+/// The snapshot for which sums vouch: those in place, or the new ones, where a power cut lost their rename and kept a
+/// later one.
+fn verified<'s, D: Dir>(dir: &D, stamp: &'s Stamp, wanted: State) -> Result<Option<Verified<'s, D::Reader>>> {
+    let mut unread = Ok(None);
+    for sums in [&stamp.sums, &stamp.new_sums].into_iter().flatten() {
+        let Some(written) = Sums::parse(&sums.text) else { continue };
+        let Some(seq) = stamp.seq_of(&written) else { continue };
+        for state in [&stamp.state, &stamp.new_state] {
+            if sums.place.name == SUMS || stamp.shows_a_rename(dir, state, seq)? {
+                match Text::read(dir, state, wanted, false) {
+                    Ok(Some(text)) if text.scanned.sum == written.state => {
+                        return Ok(Some((text, sums, seq)));
+                    }
+                    Ok(_) => {}
+                    // The other one may be the stored one.
+                    Err(error) => unread = Err(error),
+                }
             }
         }
     }
-    Ok(())
+    unread
 }
 
-fn write_synced<D: Dir>(dir: &D, name: &str, bytes: &[u8]) -> Result<()> {
-    let mut file = files::make(dir, name)?;
-    file.write_all(bytes).map_err(|e| Error::io("write", name, &e))?;
-    file.sync().map_err(|e| Error::io("sync", name, &e))
+/// Reads what is stored, and judges it.
+fn find<D: Dir>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Found<D::Reader>> {
+    if let Some((text, _, seq)) = verified(dir, stamp, wanted)? {
+        return Ok(text.found(seq.parse()?, true));
+    }
+    check_commit(dir, stamp)?;
+    let Some(text) = Text::read(dir, &stamp.state, wanted, true)? else { return Err(missing(STATE)) };
+    let Some(seq) = stamp.in_place() else { return Err(missing(SEQ)) };
+    let sums = stamp.sums.as_ref().map(|sums| &sums.text[..]);
+    let found = Sums { state: text.scanned.sum, seq: Sum::of(&seq.text) };
+    let verified = match Verdict::of(sums, stamp.is_newer_than_sums(seq), found) {
+        Verdict::Verified => true,
+        Verdict::Unverified => false,
+        Verdict::StateDiffers => return Err(differs(STATE, &seq.place.name)),
+        Verdict::SeqDiffers => return Err(differs(&seq.place.name, STATE)),
+        Verdict::BothDiffer => return Err(torn(&seq.place.name)),
+        Verdict::Unreadable => return Err(unreadable_sums()),
+    };
+    let seq = seq.parse()?;
+    // Without sums, that it can be read at all is all that shows damage.
+    match &text.scanned.json {
+        Err(json::Error::Invalid(invalid)) if !verified => Err(Error::Corrupt(format!(
+            "`{STATE}` is not valid JSON: {invalid}; take it and `{SEQ}` from one backup"
+        ))),
+        _ => Ok(text.found(seq, verified)),
+    }
+}
+
+/// What is damaged of a snapshot that was committed and not yet moved into place, and beside what it was written.
+fn damaged_commit<D: Dir>(dir: &D, stamp: &Stamp) -> Result<Option<(&'static str, &'static str)>> {
+    let Some(sums) = &stamp.sums else { return Ok(None) };
+    let Some(written) = Sums::parse(&sums.text) else { return Ok(None) };
+    // Before its commit, a create's sums have their new name or are not made yet. Those in place match the pair in place
+    // then, unless another program wrote over it.
+    let is_renamed = stamp.new_sums.as_ref().is_none_or(|new| new.text == sums.text);
+    if !is_renamed || stamp.in_place().is_some_and(|seq| stamp.is_newer_than_sums(seq)) {
+        return Ok(None);
+    }
+    if stamp.seq_of(&written).is_some_and(|seq| seq.place.name == NEW_SEQ) {
+        return Ok(Some((if stamp.new_state.is_empty() { STATE } else { NEW_STATE }, NEW_SEQ)));
+    }
+    let is_of_the_sums = |state| -> Result<bool> {
+        Ok(Text::read(dir, state, State::Sum, false)?.is_some_and(|text| text.scanned.sum == written.state))
+    };
+    let seq = if stamp.new_seq.is_some() { NEW_SEQ } else { SEQ };
+    if is_of_the_sums(&stamp.new_state)? {
+        return Ok(Some((seq, NEW_STATE)));
+    }
+    Ok((seq == NEW_SEQ && is_of_the_sums(&stamp.state)?).then_some((seq, STATE)))
+}
+
+/// Refuses a snapshot that was committed, is not moved into place yet, and is damaged. Whatever is done then could cost
+/// what is left of it.
+fn check_commit<D: Dir>(dir: &D, stamp: &Stamp) -> Result<()> {
+    match damaged_commit(dir, stamp)? {
+        None => Ok(()),
+        Some((damaged, other)) => Err(Error::Corrupt(format!(
+            "`{damaged}` is not what was written with `{other}`: take `{STATE}`, `{SEQ}` and `{SUMS}` from one backup, and \
+             remove those with `.new` behind their names"
+        ))),
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::Corrupt(format!(
+        "`{name}` is missing, and other files of the snapshot are there: \
+         take all of them from one backup, or move them away to start with none"
+    ))
+}
+
+fn differs(damaged: &str, other: &str) -> Error {
+    Error::Corrupt(format!(
+        "`{damaged}` is not what was written with `{other}`: take both from one backup, or, if another program wrote \
+         `{STATE}` and `{SEQ}`, remove `{SUMS}` to accept the two as they are"
+    ))
+}
+
+fn torn(seq: &str) -> Error {
+    Error::Corrupt(format!(
+        "`{STATE}` and `{seq}` are not what was written with `{SUMS}`: take all from one backup, or, if another program \
+         wrote them, remove `{SUMS}` to accept the two as they are"
+    ))
+}
+
+fn unreadable_sums() -> Error {
+    Error::Corrupt(format!(
+        "`{SUMS}` does not hold two sums: remove it to accept `{STATE}` and `{SEQ}` unverified"
+    ))
 }

@@ -4,11 +4,10 @@
 //! `xxh128sum -c snapshot.sum` checks a snapshot without this program.
 
 use std::fmt;
-use std::io::{self, Write};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::files::{SEQ, STATE};
+use crate::catalog::{SEQ, STATE};
 
 /// An XXH128 sum. It finds damage; it is no signature, since whoever can write in the directory can make another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,49 +116,6 @@ impl Verdict {
             (false, true) => Verdict::StateDiffers,
             (true, false) => Verdict::SeqDiffers,
         }
-    }
-}
-
-/// A writer that sums and counts what passes through it.
-#[derive(Debug)]
-pub struct Summing<W> {
-    inner: W,
-    hasher: Hasher,
-    size: u64,
-}
-
-impl<W> Summing<W> {
-    /// Passes everything on to `inner`.
-    pub fn new(inner: W) -> Self {
-        Summing { inner, hasher: Hasher::default(), size: 0 }
-    }
-
-    /// How many bytes have passed.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The sum of what has passed.
-    pub fn sum(&self) -> Sum {
-        self.hasher.sum()
-    }
-
-    /// The writer below.
-    pub fn inner_mut(&mut self) -> &mut W {
-        &mut self.inner
-    }
-}
-
-impl<W: Write> Write for Summing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.size += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 

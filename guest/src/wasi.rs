@@ -13,9 +13,9 @@ use wasip2::filesystem::types::{
     Advice, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
 
+use crate::catalog::ATTEMPTS;
 use crate::dir::{Dir, Entry, Kind, Listing, ReadAt, Sync};
 use crate::error::{Error, Result};
-use crate::layout::ATTEMPTS;
 
 /// The most bytes that one call hands to the host, which copies them.
 const PIECE: usize = 1 << 20;
@@ -32,10 +32,6 @@ pub struct Preopen(Rc<Descriptor>);
 
 impl Preopen {
     /// The preopened directory of this name.
-    ///
-    /// # Errors
-    ///
-    /// [`Io`](Error::Io) if the host has granted none of this name.
     pub fn open(name: &str) -> Result<Self> {
         let preopens = get_directories();
         let names: Vec<String> = preopens.iter().map(|(_, name)| format!("`{name}`")).collect();

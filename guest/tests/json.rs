@@ -1,6 +1,6 @@
 //! The formatter: what it accepts, what it refuses and where, and that it changes no token.
 
-use minisnap_component::json::{self, Error, Formatter, MAX_DEPTH};
+use minisnap_component::json::{self, Error, Formatter, MAX_DEPTH, Sink};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ fn format_pieces(pieces: &[&str]) -> Result<String, String> {
     match formatted() {
         Ok(bytes) => Ok(String::from_utf8(bytes).expect("UTF-8 stays UTF-8")),
         Err(Error::Invalid(invalid)) => Err(invalid.to_string()),
-        Err(Error::Write(error)) => panic!("a Vec takes everything: {error}"),
+        Err(Error::Refused(error)) => panic!("a Vec takes everything: {error}"),
     }
 }
 
@@ -32,7 +32,7 @@ fn format_bytes<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> Result<String, St
     match pushed.and_then(|()| formatter.finish()) {
         Ok(bytes) => Ok(String::from_utf8(bytes).expect("UTF-8 stays UTF-8")),
         Err(Error::Invalid(invalid)) => Err(invalid.to_string()),
-        Err(Error::Write(error)) => panic!("a Vec takes everything: {error}"),
+        Err(Error::Refused(error)) => panic!("a Vec takes everything: {error}"),
     }
 }
 
@@ -205,12 +205,9 @@ fn what_is_no_utf_8_is_refused_by_its_name() {
 #[test]
 fn text_goes_out_in_large_pieces() {
     struct Pieces(Vec<usize>);
-    impl std::io::Write for Pieces {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+    impl Sink for Pieces {
+        fn take(&mut self, bytes: &[u8]) -> minisnap_component::error::Result<()> {
             self.0.push(bytes.len());
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
     }

@@ -127,7 +127,7 @@ fn a_read_after_a_commit_whose_last_sync_failed_syncs_what_it_returns() {
 fn where_no_directory_can_be_synced_a_read_is_answered_and_a_create_refused() {
     let tmp = dir_with([1]);
     let sync_of = |act: &dyn Fn(&Store<FaultyDir>)| {
-        let dir = FaultyDir::new(tmp.path(), Fault::None);
+        let dir = FaultyDir::new(tmp.path(), Fault::Once(usize::MAX, ErrorKind::Other));
         act(&Store::new(dir.clone()));
         dir.log().iter().position(|operation| operation == "sync /").unwrap()
     };
@@ -478,7 +478,7 @@ fn a_newest_generation_that_cannot_be_read_now_is_neither_replaced_nor_set_aside
         }
         assert_eq!(names(tmp.path()), generations([1, 2]));
     }
-    assert!(met > 0, "{met}");
+    assert!(met > 2);
 }
 
 #[test]

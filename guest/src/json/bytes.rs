@@ -1,8 +1,6 @@
 //! Text that arrives as bytes.
 
-use std::io::Write;
-
-use super::{Error, Formatter};
+use super::{Error, Formatter, Sink};
 
 /// A [`Formatter`] that takes bytes, and checks that they are UTF-8, wherever the pieces are cut.
 pub struct Bytes<W> {
@@ -11,26 +9,18 @@ pub struct Bytes<W> {
     begun: Vec<u8>,
 }
 
-impl<W: Write> Bytes<W> {
+impl<W: Sink> Bytes<W> {
     /// As [`Formatter::new`].
     pub fn new(out: W) -> Self {
         Formatter::new(out).into()
     }
 
     /// Takes the next piece of the text, which is known to be UTF-8.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push).
     pub fn push_text(&mut self, piece: &str) -> Result<(), Error> {
         if self.begun.is_empty() { self.formatter.push(piece) } else { self.push(piece.as_bytes()) }
     }
 
     /// Takes the next piece of the text.
-    ///
-    /// # Errors
-    ///
-    /// As [`Formatter::push`], and [`Error::Invalid`] for bytes that are not UTF-8.
     pub fn push(&mut self, mut piece: &[u8]) -> Result<(), Error> {
         while !self.begun.is_empty()
             && let Some((&byte, rest)) = piece.split_first()
@@ -67,10 +57,6 @@ impl<W: Write> Bytes<W> {
     }
 
     /// Takes the end of the text.
-    ///
-    /// # Errors
-    ///
-    /// As [`Formatter::finish`], and [`Error::Invalid`] if the text ends within a character.
     pub fn finish(self) -> Result<W, Error> {
         if self.begun.is_empty() { self.formatter.finish() } else { Err(self.not_utf8()) }
     }

@@ -16,8 +16,9 @@
 use std::io;
 
 use crate::body::Extent;
+use crate::catalog;
 use crate::dir::ReadAt;
-use crate::files::{self, read_whole};
+use crate::files::read_whole;
 use crate::sum::Sum;
 
 /// What stands between the state and the line of the sum; the sum is of it, too.
@@ -58,12 +59,8 @@ pub struct Outline {
 }
 
 /// Reads what stands before and after the state of the generation `seq`, or what is wrong with it.
-///
-/// # Errors
-///
-/// As the file is read.
 pub fn outline<R: ReadAt>(file: &R, seq: u64) -> io::Result<Result<Outline, String>> {
-    let name = files::generation(seq);
+    let name = catalog::generation(seq);
     let size = file.size()?;
     let start = read_whole(file, 0, size.min(START) as usize)?;
     let head = head(seq);

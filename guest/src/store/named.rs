@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 
-use super::{Settings, Shared, Store};
+use super::Store;
+use super::held::Shared;
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::files::{self, Place, sync_dir};
+use crate::snapshot::Settings;
 
 /// A component's stores.
 ///
@@ -40,10 +42,6 @@ impl<D: Dir> Stores<D> {
     }
 
     /// Refuses a name that no store can have, and one that the grant does not allow.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidName`](Error::InvalidName) or [`AccessDenied`](Error::AccessDenied).
     pub fn check(&self, name: &str) -> Result<()> {
         if name.is_empty() || is_valid(name) && self.most > 0 {
             Ok(())
@@ -60,10 +58,6 @@ impl<D: Dir> Stores<D> {
     }
 
     /// The store of a name that was checked, to read from it.
-    ///
-    /// # Errors
-    ///
-    /// [`NotFound`](Error::NotFound) if it was never made, [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
     pub fn existing(&self, name: &str) -> Result<Store<D>> {
         if name.is_empty() {
             return Ok(self.own.clone());
@@ -78,11 +72,6 @@ impl<D: Dir> Stores<D> {
     }
 
     /// The same, to write to it: it is made if it was not.
-    ///
-    /// # Errors
-    ///
-    /// [`AccessDenied`](Error::AccessDenied) also if there are as many as may be, [`NoSpace`](Error::NoSpace) or
-    /// [`Io`](Error::Io).
     pub fn made(&self, name: &str) -> Result<Store<D>> {
         if name.is_empty() {
             return Ok(self.own.clone());
@@ -102,10 +91,6 @@ impl<D: Dir> Stores<D> {
     }
 
     /// The names of the others, those included whose first create failed.
-    ///
-    /// # Errors
-    ///
-    /// [`AccessDenied`](Error::AccessDenied), [`Busy`](Error::Busy) or [`Io`](Error::Io).
     pub fn names(&self) -> Result<Vec<String>> {
         if self.most == 0 {
             return Ok(Vec::new());
@@ -128,7 +113,7 @@ impl<D: Dir> Stores<D> {
             Ok(at) => others[at].1.clone(),
             Err(at) => {
                 let streams = self.own.shared.streams.clone();
-                let shared = Rc::new(Shared { streams, ..Shared::default() });
+                let shared = Rc::new(Shared::beside(streams));
                 others.insert(at, (name.to_owned(), shared.clone()));
                 shared
             }

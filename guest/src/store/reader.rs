@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use super::{Found, Info, Shared, Skipped, Store};
+use super::held::Shared;
+use super::{Found, Store};
 use crate::body::{Body, State};
+use crate::catalog::{self, Layout, STATE};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
-use crate::files::{self, STATE};
-use crate::layout::Layout;
+use crate::snapshot::{Info, Skipped};
 use crate::sum::Sum;
 
 /// How many readers may be open at a time: each has a file open and a few pieces of it in memory.
@@ -49,17 +50,6 @@ pub struct Reader<D: Dir> {
 }
 
 impl<D: Dir> Reader<D> {
-    pub(super) fn open(store: &Store<D>, seq: Option<u64>) -> Result<Self> {
-        if store.shared.reading.borrow().len() >= MAX_READERS {
-            return Err(Error::Busy("16 readers of this store are open: drop one first".to_owned()));
-        }
-        let stream = Stream::new(&store.shared)?;
-        let Found { info, skipped, state, body } = store.find(seq, State::Sum)?;
-        let open = Open::new(stream, info.seq);
-        let (body, ahead, sum) = (body.rewind(), Vec::new(), state.sum);
-        Ok(Reader { info, skipped, body, sum, ahead, returned: 0, at_end: false, failed: None, _open: open })
-    }
-
     /// What is known of the snapshot.
     pub fn info(&self) -> &Info {
         &self.info
@@ -71,11 +61,6 @@ impl<D: Dir> Reader<D> {
     }
 
     /// Returns the next piece of the state, of at most `max` bytes, and nothing at its end.
-    ///
-    /// # Errors
-    ///
-    /// [`Corrupt`](Error::Corrupt) if the file was changed since it was opened,
-    /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io).
     pub fn read(&mut self, max: u64) -> Result<Vec<u8>> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
@@ -107,10 +92,24 @@ impl<D: Dir> Reader<D> {
     }
 }
 
+impl<D: Dir> Store<D> {
+    /// Opens the newest sound snapshot, or the generation with the number `seq`, to read it piece by piece.
+    pub fn open_reader(&self, seq: Option<u64>) -> Result<Reader<D>> {
+        if self.shared.reading.borrow().len() >= MAX_READERS {
+            return Err(Error::Busy("16 readers of this store are open: drop one first".to_owned()));
+        }
+        let stream = Stream::new(&self.shared)?;
+        let Found { info, skipped, state, body } = self.find(seq, State::Sum)?;
+        let open = Open::new(stream, info.seq);
+        let (body, ahead, sum) = (body.rewind(), Vec::new(), state.sum);
+        Ok(Reader { info, skipped, body, sum, ahead, returned: 0, at_end: false, failed: None, _open: open })
+    }
+}
+
 fn name(info: &Info) -> String {
     match info.layout {
         Layout::Pair => STATE.to_owned(),
-        Layout::Numbered => files::generation(info.seq),
+        Layout::Numbered => catalog::generation(info.seq),
     }
 }
 

@@ -1,18 +1,20 @@
 //! A snapshot that is written piece by piece.
 
-use std::io::{self, Write};
 use std::rc::Rc;
 
+use super::Store;
+use super::held::Shared;
 use super::reader::Stream;
-use super::{Settings, Shared, Store};
+use crate::catalog::{self, Contents, Layout, Numbered, STATE};
+use crate::commit::Draft;
 use crate::dir::Dir;
 use crate::error::{Error, Result};
-use crate::files::{self, Numbered, Place, STATE, sync_dir};
+use crate::files::{self, Place, sync_dir};
 use crate::json::{self, Formatter};
-use crate::layout::{Contents, Layout};
-use crate::limits::Allowance;
-use crate::numbered::{self, Condition, Retention, envelope};
-use crate::pair;
+use crate::numbered::{Condition, envelope};
+use crate::retain::{self, Allowance, Retention};
+use crate::snapshot::Settings;
+use crate::{pair, settle};
 
 /// A snapshot that is being made. Dropping it undoes everything.
 ///
@@ -43,59 +45,14 @@ pub struct Writer<D: Dir> {
     _alone: Alone,
 }
 
-/// A snapshot in either layout.
-enum Draft<D: Dir> {
-    Pair(pair::Draft<D>),
-    Numbered(numbered::Draft<D>),
-}
-
 impl<D: Dir> Writer<D> {
-    pub(super) fn open(store: &Store<D>, seq: u64) -> Result<Self> {
-        let alone = Alone::new(&store.shared)?;
-        let contents = store.settle()?;
-        let Settings { max_state, max_total, .. } = store.settings;
-        let allowance = Allowance { max_state, max_total, room: store.room(&contents)? };
-        let (formatter, damaged) = match contents.layout()?.unwrap_or(store.settings.layout) {
-            Layout::Pair => {
-                let newest = pair::read::newest(&store.dir)?;
-                match newest {
-                    Some(newest) if seq < newest.seq => return Err(Error::Stale(newest.seq)),
-                    _ => store.shared.durable.set(false),
-                }
-                if newest.is_some_and(|newest| newest.is_over_ours) {
-                    pair::remove_stale_sums(&store.dir)?;
-                }
-                let draft = Draft::Pair(pair::Draft::begin(&store.dir, allowance)?);
-                (Formatter::new(draft), Vec::new())
-            }
-            Layout::Numbered => {
-                let damaged = store.check_not_stale(&contents, seq)?;
-                store.shared.durable.set(false);
-                let draft = numbered::Draft::begin(&store.dir, seq, allowance)?;
-                let formatter = Formatter::new(Draft::Numbered(draft));
-                (formatter.after(envelope::head(seq).as_bytes()).nested(1), damaged)
-            }
-        };
-        let formatter = json::Bytes::from(formatter);
-        Ok(Writer { formatter, given: 0, seq, contents, damaged, store: store.clone(), _alone: alone })
-    }
-
     /// Takes the next piece of the state, cut anywhere.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidState`](Error::InvalidState), [`TooLarge`](Error::TooLarge), [`NoSpace`](Error::NoSpace),
-    /// [`AccessDenied`](Error::AccessDenied) or [`Io`](Error::Io). The writer is of no more use then.
     pub fn write(&mut self, piece: &[u8]) -> Result<()> {
         self.take(piece.len())?;
         Ok(self.formatter.push(piece)?)
     }
 
     /// The same for a piece that is known to be UTF-8.
-    ///
-    /// # Errors
-    ///
-    /// As [`write`](Self::write).
     pub fn write_text(&mut self, piece: &str) -> Result<()> {
         self.take(piece.len())?;
         Ok(self.formatter.push_text(piece)?)
@@ -108,10 +65,6 @@ impl<D: Dir> Writer<D> {
     }
 
     /// Makes the snapshot the newest one, durably.
-    ///
-    /// # Errors
-    ///
-    /// As [`write`](Self::write).
     pub fn commit(self) -> Result<()> {
         // While it was open, something may have come or gone by hand.
         self.store.shared.known.retain(&self.contents);
@@ -122,16 +75,10 @@ impl<D: Dir> Writer<D> {
     pub(super) fn commit_at_once(self) -> Result<Option<Contents>> {
         let Writer { formatter, seq, mut contents, damaged, store, _alone, .. } = self;
         let mut is_known = damaged.is_empty();
-        match formatter.finish()? {
-            Draft::Pair(draft) => {
-                draft.commit(seq)?;
-                contents.pair = Some(STATE);
-            }
-            Draft::Numbered(draft) => {
-                draft.commit(&damaged)?;
-                // It is durable, whether or not others can be removed.
-                is_known &= store.prune(seq, &mut contents);
-            }
+        match formatter.finish()?.commit(seq, &damaged)? {
+            Layout::Pair => contents.pair = Some(STATE),
+            // It is durable, whether or not others can be removed.
+            Layout::Numbered => is_known &= store.prune(seq, &mut contents),
         }
         store.shared.durable.set(true);
         Ok(is_known.then_some(contents))
@@ -139,34 +86,71 @@ impl<D: Dir> Writer<D> {
 }
 
 impl<D: Dir> Store<D> {
+    /// Makes `state` with `seq` the newest snapshot, durably.
+    pub fn create(&self, state: &str, seq: u64) -> Result<()> {
+        if state.len() as u64 > self.settings.max_state {
+            return Err(Error::TooLarge(self.settings.max_state));
+        }
+        let mut writer = self.open_writer(seq)?;
+        writer.write_text(state)?;
+        if let Some(contents) = writer.commit_at_once()? {
+            self.remember(Rc::new(contents), self.time());
+        }
+        Ok(())
+    }
+
+    /// Starts a snapshot that is written piece by piece.
+    pub fn open_writer(&self, seq: u64) -> Result<Writer<D>> {
+        let alone = Alone::new(&self.shared)?;
+        let contents = self.settle()?;
+        let Settings { max_state, max_total, .. } = self.settings;
+        let allowance = Allowance { max_state, max_total, room: self.room(&contents)? };
+        let (formatter, damaged) = match contents.layout()?.unwrap_or(self.settings.layout) {
+            Layout::Pair => {
+                let newest = pair::newest(&self.dir)?;
+                match newest {
+                    Some(newest) if seq < newest.seq => return Err(Error::Stale(newest.seq)),
+                    _ => self.shared.durable.set(false),
+                }
+                if newest.is_some_and(|newest| newest.is_over_ours) {
+                    settle::remove_stale_sums(&self.dir)?;
+                }
+                (Formatter::new(Draft::pair(&self.dir, allowance)?), Vec::new())
+            }
+            Layout::Numbered => {
+                let damaged = self.check_not_stale(&contents, seq)?;
+                self.shared.durable.set(false);
+                let formatter = Formatter::new(Draft::generation(&self.dir, seq, allowance)?);
+                (formatter.after(envelope::head(seq).as_bytes()).nested(1), damaged)
+            }
+        };
+        let formatter = json::Bytes::from(formatter);
+        Ok(Writer { formatter, given: 0, seq, contents, damaged, store: self.clone(), _alone: alone })
+    }
+
     /// Finishes or removes what an earlier crash left, as every create does first, and returns how many names
     /// showed it.
-    ///
-    /// # Errors
-    ///
-    /// [`Corrupt`](Error::Corrupt), [`NoSpace`](Error::NoSpace), [`AccessDenied`](Error::AccessDenied),
-    /// [`Busy`](Error::Busy) while there is a [`Writer`], or [`Io`](Error::Io).
     pub fn settle_leftovers(&self) -> Result<u64> {
         let _alone = Alone::new(&self.shared)?;
         let leftovers = self.count_leftovers()?;
         if leftovers == 0 {
             return Ok(0);
         }
-        self.shared.held.take();
+        self.forget();
         self.settle()?;
         Ok(leftovers.saturating_sub(self.count_leftovers()?))
     }
 
     fn count_leftovers(&self) -> Result<u64> {
         let names = self.in_dir(files::list(&self.dir))?.names;
-        Ok(names.iter().filter(|name| files::is_leftover(name)).count() as u64)
+        Ok(names.iter().filter(|name| catalog::is_leftover(name)).count() as u64)
     }
 
     /// Finishes or removes what an earlier crash left, and says what the directory holds then, durably.
     fn settle(&self) -> Result<Contents> {
         let was_durable = self.shared.durable.replace(false);
         let remembered = self.remembered();
-        self.shared.held.take();
+        self.forget();
         if let Some(contents) = remembered.and_then(Rc::into_inner) {
             self.shared.durable.set(was_durable);
             return Ok(contents);
@@ -178,8 +162,7 @@ impl<D: Dir> Store<D> {
         let contents = self.in_dir(Contents::look_alone(&self.dir))?;
         self.listed(&contents);
         contents.layout()?;
-        numbered::settle(&self.dir, &contents)?;
-        pair::settle(&self.dir, &contents)?;
+        settle::settle(&self.dir, &contents)?;
         // Only a commit makes it true: whoever may not write has no right to rely on that nobody else does.
         self.shared.durable.set(was_durable);
         Ok(contents)
@@ -228,7 +211,7 @@ impl<D: Dir> Store<D> {
                 Condition::Damaged | Condition::Gone => {}
             }
         }
-        let held = numbered::held(&self.dir, &|file| match file {
+        let held = retain::held(&self.dir, &|file| match file {
             Some(Numbered::Generation(seq)) => stays.contains(&seq),
             // Beside a pair, nothing makes room.
             Some(Numbered::SetAside(..)) => contents.pair.is_some(),
@@ -242,7 +225,7 @@ impl<D: Dir> Store<D> {
     fn prune(&self, seq: u64, contents: &mut Contents) -> bool {
         contents.generations.retain(|&generation| generation < seq);
         contents.generations.insert(0, seq);
-        match Place::look(&self.dir, files::generation(seq)) {
+        match Place::look(&self.dir, catalog::generation(seq)) {
             Ok(Place { entry: Some(entry), .. }) => self.shared.known.insert(seq, entry, true),
             _ => self.shared.known.remove(seq),
         }
@@ -251,23 +234,7 @@ impl<D: Dir> Store<D> {
         let keep = usize::try_from(keep.unwrap_or(Settings::KEEP).get()).unwrap_or(usize::MAX);
         let retention = Retention { keep, others, max_total };
         let open = self.shared.reading.borrow();
-        numbered::prune(&self.dir, contents, retention, &self.shared.known, &open)
-    }
-}
-
-impl<D: Dir> Write for Draft<D> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Draft::Pair(draft) => draft.write(bytes),
-            Draft::Numbered(draft) => draft.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Draft::Pair(draft) => draft.flush(),
-            Draft::Numbered(draft) => draft.flush(),
-        }
+        retain::prune(&self.dir, contents, retention, &self.shared.known, &open)
     }
 }
 

@@ -57,7 +57,7 @@ fn format(pieces: &[&[u8]]) -> Result<String, String> {
     match formatted() {
         Ok(bytes) => Ok(String::from_utf8(bytes).expect("UTF-8 stays UTF-8")),
         Err(Error::Invalid(invalid)) => Err(invalid.to_string()),
-        Err(Error::Write(error)) => panic!("a Vec takes everything: {error}"),
+        Err(Error::Refused(error)) => panic!("a Vec takes everything: {error}"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Instant;
 
-use minisnap_component::json::{Bytes, Error, Formatter};
+use minisnap_component::json::{Bytes, Error, Formatter, Sink};
 
 wit_bindgen::generate!({ path: ["../../../wit", "wit"], world: "minisnap:bench/bench", generate_all });
 
@@ -53,7 +53,7 @@ impl Guest for Bench {
     fn format_pieces(start: Vec<u8>, levels: u32, pieces: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
         formatted(&start, levels, &pieces).map_err(|error| match error {
             Error::Invalid(invalid) => invalid.to_string(),
-            Error::Write(error) => error.to_string(),
+            Error::Refused(error) => error.to_string(),
         })
     }
 }
@@ -77,13 +77,9 @@ fn timed(work: impl FnOnce(&str)) -> u64 {
 /// Takes whatever is written, and has it used by nobody.
 struct Dropped;
 
-impl Write for Dropped {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+impl Sink for Dropped {
+    fn take(&mut self, bytes: &[u8]) -> minisnap_component::error::Result<()> {
         std::hint::black_box(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }

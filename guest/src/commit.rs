@@ -1,0 +1,216 @@
+//! The commit of both layouts: a snapshot is made under other names, synced, and renamed. `DESIGN.md` argues it, crash by
+//! crash.
+//!
+//! Of a pair, the sums are the record of the commit: the three files are made under new names and synced, and the rename of
+//! the sums is the commit. The other two renames only move files to where native minisnap looks for them.
+//!
+//! A generation is one file, made under another name, synced, and renamed: that rename is the commit.
+
+use std::io::{BufWriter, Write};
+
+use crate::catalog::{self, Layout, NEW, NEW_SEQ, NEW_STATE, NEW_SUMS, SUMS};
+use crate::dir::{Dir, Sync};
+use crate::error::{Error, Result};
+use crate::files::{self, Place, remove_file, remove_temporary, sync_dir};
+use crate::json::Sink;
+use crate::numbered::envelope;
+use crate::retain::{Allowance, set_aside};
+use crate::sum::{Hasher, Sum, Sums};
+
+/// What stands around a small state is written together with it; larger pieces go around this buffer.
+const BUFFER: usize = 4 * 1024;
+
+/// The most bytes that the files of a pair take beside the state.
+const BESIDE_STATE: u64 = 256;
+
+/// A snapshot that is being made: it takes its state as a [`Sink`], [`commit`](Self::commit) finishes it, and dropping it
+/// undoes everything.
+pub struct Draft<D: Dir> {
+    dir: D,
+    /// The name under which the state is made.
+    name: String,
+    /// The number of a generation.
+    generation: Option<u64>,
+    file: BufWriter<D::Writer>,
+    sum: Hasher,
+    /// How many bytes were written, and how many of them stand before the state.
+    size: u64,
+    head: u64,
+    allowance: Allowance,
+    /// Whether the new names are still this draft's to remove.
+    undo: Undo<D>,
+}
+
+impl<D: Dir> Draft<D> {
+    /// Starts a pair, in a directory that is settled.
+    pub fn pair(dir: &D, allowance: Allowance) -> Result<Self> {
+        Self::begin(dir, NEW_STATE.to_owned(), None, 0, allowance.without(BESIDE_STATE)?)
+    }
+
+    /// Starts the generation `seq`, in a directory that is settled. It is to begin with its
+    /// [head](envelope::head).
+    pub fn generation(dir: &D, seq: u64, allowance: Allowance) -> Result<Self> {
+        let head = envelope::head(seq).len() as u64;
+        Self::begin(dir, catalog::temporary(seq), Some(seq), head, allowance.without(envelope::BESIDE_STATE)?)
+    }
+
+    fn begin(
+        dir: &D,
+        name: String,
+        generation: Option<u64>,
+        head: u64,
+        allowance: Allowance,
+    ) -> Result<Self> {
+        let file = BufWriter::with_capacity(BUFFER, files::make(dir, &name)?);
+        let undo = Undo { dir: dir.clone(), generation, armed: true };
+        Ok(Draft {
+            dir: dir.clone(),
+            name,
+            generation,
+            file,
+            sum: Hasher::default(),
+            size: 0,
+            head,
+            allowance,
+            undo,
+        })
+    }
+
+    /// Makes the snapshot with the number `seq` a stored one; it is durable when this returns `Ok`. Until the commit point,
+    /// an error undoes everything. After it, the new snapshot stays in place, and is not claimed to be durable.
+    ///
+    /// The `damaged` generations are set aside: they must not stand beside it as newer ones, nor be replaced by it.
+    pub fn commit(self, seq: u64, damaged: &[u64]) -> Result<Layout> {
+        match self.generation {
+            None => self.commit_pair(seq).map(|()| Layout::Pair),
+            Some(seq) => self.commit_generation(seq, damaged).map(|()| Layout::Numbered),
+        }
+    }
+
+    fn commit_pair(mut self, seq: u64) -> Result<()> {
+        let seq = seq.to_string();
+        let sums = Sums { state: self.sum.sum(), seq: Sum::of(seq.as_bytes()) };
+
+        // Without the syncs of the three files, a committed file may be empty after a power cut.
+        self.finish_file()?;
+        write_synced(&self.dir, NEW_SEQ, seq.as_bytes())?;
+        write_synced(&self.dir, NEW_SUMS, sums.to_text().as_bytes())?;
+        // Without this one, a power cut may keep a rename and lose the new name of another file.
+        sync_dir(&self.dir)?;
+
+        // The commit point. It cannot be undone safely from here on: of the steps back, a power cut may keep some.
+        let committed = rename(&self.dir, NEW_SUMS, SUMS);
+        self.undo.armed = false;
+        if let Err((error, may_be_done)) = committed {
+            // What was not committed is undone: the record of it first, or nothing.
+            self.undo.armed =
+                !may_be_done && remove_file(&self.dir, NEW_SUMS).is_ok() && sync_dir(&self.dir).is_ok();
+            return Err(if self.undo.armed { error } else { error.in_doubt() });
+        }
+        move_into_place(&self.dir, &[NEW_STATE, NEW_SEQ]).map_err(Error::after_commit)?;
+        // Without this sync, a power cut may take the new snapshot back.
+        sync_dir(&self.dir).map_err(Error::after_commit)
+    }
+
+    fn commit_generation(mut self, seq: u64, damaged: &[u64]) -> Result<()> {
+        self.write(envelope::BEFORE_SUM)?;
+        let tail = envelope::tail(self.sum.sum());
+        self.write(tail.as_bytes())?;
+        // Without this sync, a committed file may be empty after a power cut.
+        self.finish_file()?;
+        for &seq in damaged {
+            set_aside(&self.dir, seq)?;
+        }
+        if damaged.contains(&seq) {
+            // Without this sync, a power cut may keep the rename below and lose the one that set the old file aside.
+            sync_dir(&self.dir)?;
+        }
+        // The commit point. It cannot be undone safely from here on: a generation of this number that was there before
+        // is gone.
+        let committed = rename(&self.dir, &self.name, &catalog::generation(seq));
+        self.undo.armed = matches!(committed, Err((_, false)));
+        committed.map_err(|(error, _)| error)?;
+        // Without this sync, a power cut may take the new generation back.
+        sync_dir(&self.dir).map_err(Error::after_commit)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| Error::io("write", &self.name, &e))?;
+        self.sum.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn finish_file(&mut self) -> Result<()> {
+        self.file.flush().map_err(|e| Error::io("write", &self.name, &e))?;
+        self.file.get_mut().sync().map_err(|e| Error::io("sync", &self.name, &e))
+    }
+}
+
+impl<D: Dir> Sink for Draft<D> {
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        let size = self.size + bytes.len() as u64;
+        self.allowance.check(size.saturating_sub(self.head))?;
+        self.write(bytes)
+    }
+}
+
+/// Removes what a draft made when it ends before its commit point. What cannot be removed now, the next settling removes.
+struct Undo<D: Dir> {
+    dir: D,
+    generation: Option<u64>,
+    armed: bool,
+}
+
+impl<D: Dir> Drop for Undo<D> {
+    fn drop(&mut self) {
+        if self.armed {
+            let _ = match self.generation {
+                None => remove_new(&self.dir),
+                Some(seq) => remove_file(&self.dir, &catalog::temporary(seq)),
+            };
+        }
+    }
+}
+
+/// Gives a file the name that makes its snapshot the stored one. With an error comes whether that may have happened: a
+/// network file system may report a rename that it did as failed, and then the old name is gone.
+fn rename<D: Dir>(dir: &D, from: &str, to: &str) -> std::result::Result<(), (Error, bool)> {
+    dir.rename(from, to).map_err(|error| {
+        let error = Error::io("rename", from, &error);
+        match Place::look(dir, from) {
+            Ok(place) if !place.is_empty() => (error, false),
+            _ => (error.in_doubt(), true),
+        }
+    })
+}
+
+fn write_synced<D: Dir>(dir: &D, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut file = files::make(dir, name)?;
+    file.write_all(bytes).map_err(|e| Error::io("write", name, &e))?;
+    file.sync().map_err(|e| Error::io("sync", name, &e))
+}
+
+/// Gives those files of a pair that are waiting under their new names the names under which native minisnap looks for them.
+pub fn move_into_place<D: Dir>(dir: &D, waiting: &[&str]) -> Result<()> {
+    for (from, to) in NEW {
+        if waiting.contains(&from) {
+            dir.rename(from, to).map_err(|e| Error::io("rename", from, &e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what lies under the new names of a pair.
+pub fn remove_new<D: Dir>(dir: &D) -> Result<()> {
+    for (name, _) in NEW {
+        if !Place::look(dir, name)?.is_empty() {
+            remove_temporary(dir, name)?;
+            if name == NEW_SUMS {
+                // Without this sync, a power cut may leave the sums and take a file: as if that had been moved.
+                sync_dir(dir)?;
+            }
+        }
+    }
+    Ok(())
+}
