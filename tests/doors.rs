@@ -316,7 +316,7 @@ fn a_bind_mount_of_the_snapshots_is_not_given_to_a_component() {
     for folder in ["outer/inner", "alias", "disk/c"] {
         fs::create_dir_all(place.path(folder)).unwrap();
     }
-    let thief = "\"$1\" run thief@1.0.0.wasm --grants minisnap.toml --dir";
+    let thief = "\"$1\" run thief@1.0.0.wasm --grants-file minisnap.toml --dir";
     for script in [
         // The directory of another, and a folder that holds all of them, under other names.
         format!("mount --bind state/victim alias; {thief} alias::/x -- read /x"),
@@ -350,7 +350,7 @@ fn two_components_on_one_directory_by_a_bind_mount_are_a_mistake() {
         ),
         (format!("mount --bind s/a/below s/b; {check}"), "lies inside the directory"),
         (
-            "mount --bind s/a s/c; \"$1\" run c@1.0.0.wasm --grants minisnap.toml -- exists".to_owned(),
+            "mount --bind s/a s/c; \"$1\" run c@1.0.0.wasm --grants-file minisnap.toml -- exists".to_owned(),
             "have one directory",
         ),
     ] {

@@ -21,12 +21,10 @@ fn an_unknown_key_is_a_mistake_with_its_line() {
     assert_mistake("root = \"s\"\nrot = 1\n", 2, "unknown field `rot`", "`root`, `defaults`, `components`");
     assert_mistake("root = \"s\"\n[defaults]\nkep = 1\n", 3, "unknown field `kep`", "`keep`");
     // Each component has its own.
-    assert_mistake(
-        "root = \"s\"\n[defaults]\ndirectory = \"d\"\n",
-        3,
-        "unknown field `directory`",
-        "`access`",
-    );
+    for key in ["directory = \"d\"", &format!("digest = \"sha256:{}\"", "0".repeat(64))] {
+        let grants = format!("root = \"s\"\n[defaults]\n{key}\n");
+        assert_mistake(&grants, 3, "is of one component", "`[components.NAME]`");
+    }
     let of_a_component = "root = \"s\"\n\n[components.a]\nkeep = 1\n\n[components.b]\nmax_state = 1\n";
     assert_mistake(of_a_component, 7, "unknown field `max_state`", "`max-state`");
 }
@@ -40,7 +38,10 @@ fn a_bad_value_is_a_mistake_with_its_line() {
         ("max-state = \"64 apples\"", "\"64 apples\"", "\"64KiB\""),
         ("max-state = true", "boolean `true`", "a number of bytes"),
         ("max-total = -1", "integer `-1`", "a number of bytes"),
+        ("max-memory = [1]", "sequence", "a number of bytes"),
         ("stores = -1", "integer `-1`", "a number of stores from 0"),
+        ("deadline = 30", "integer `30`", "a duration such as \"30s\""),
+        ("deadline = \"soon\"", "\"soon\"", "a duration such as \"30s\""),
         ("layout = \"pairs\"", "`pairs`", "`pair` or `numbered`"),
         ("access = \"write\"", "`write`", "`read-write`, `read-only`, `none`"),
         ("directory = 7", "integer `7`", "a string"),

@@ -204,7 +204,7 @@ fn a_component_whose_manifest_cannot_be_named_does_not_run() {
         let path = |name: &[u8]| place.folder().join(OsStr::from_bytes(name));
         fs::copy(VERBS, path(component)).unwrap();
         fs::write(path(&[stem, b".component.toml"].concat()), manifest("app", "1.0.0", needs)).unwrap();
-        for source in ["--grant", "--grants"] {
+        for source in ["--grant", "--grants-file"] {
             let from = if source == "--grant" { place.path("state") } else { place.grants() };
             let mut command = cli();
             command.arg("run").arg(path(component)).arg(source).arg(from).args(["--", "exists"]);
@@ -279,10 +279,10 @@ fn a_component_cannot_replace_the_links_that_lead_to_the_snapshots_or_to_who_it_
     fs::create_dir_all(place.path("given/sub")).unwrap();
     let around = place.path("given/sub/../../minisnap.toml").display().to_string();
     for (component, source) in [
-        ("counter@1.0.0.wasm", ["--grants", around.as_str()]),
+        ("counter@1.0.0.wasm", ["--grants-file", around.as_str()]),
         ("counter@1.0.0.wasm", ["--grant", granted.as_str()]),
         ("given/counter@1.0.0.wasm", ["--grant", &place.path("own").display().to_string()]),
-        ("given/counter@1.0.0.wasm", ["--grants", &grants]),
+        ("given/counter@1.0.0.wasm", ["--grants-file", &grants]),
     ] {
         assert_refused(&run_from(component, &source, &["--dir", &dir]), 2, "would give the component");
         assert_prints(&run_from(component, &source, &[]), &["ok"]);
@@ -456,7 +456,11 @@ fn a_grants_file_and_a_directory_exclude_each_other() {
     }
     let neither = run(cli().arg("run").arg(place.path("counter@1.0.0.wasm")), "");
     assert_eq!(neither.code, Some(2));
-    assert!(neither.stderr.contains("--grant") && neither.stderr.contains("--grants"), "{}", neither.stderr);
+    assert!(
+        neither.stderr.contains("--grant") && neither.stderr.contains("--grants-file"),
+        "{}",
+        neither.stderr
+    );
     // What cannot be loaded gets no directory.
     fs::write(place.path("counter@1.0.0.wasm"), "no WebAssembly").unwrap();
     assert_refused(&place.run("counter@1.0.0.wasm", &[]), 11, "counter@1.0.0.wasm");

@@ -311,7 +311,7 @@ const REFUSED: [(i32, Case); 9] = [
     (
         2,
         case(
-            "$1 run verbs.wasm --grants right.toml",
+            "$1 run verbs.wasm --grants-file right.toml",
             "`verbs.wasm`",
             "has no name",
             "name the file NAME@X.Y.Z.wasm",
@@ -339,7 +339,7 @@ const REFUSED: [(i32, Case); 9] = [
     (
         8,
         case(
-            "$1 run verbs@1.0.0.wasm --grants pinned.toml",
+            "$1 run verbs@1.0.0.wasm --grants-file pinned.toml",
             "pinned.toml:3:",
             "is pinned to sha256:0000",
             "",

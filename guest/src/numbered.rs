@@ -99,7 +99,7 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
     }
 }
 
-/// Whether the file of the generation `seq` ends as this store ends its files; what lies before is not read.
+/// Whether the file of the generation `seq` ends as this store ends its files; of what lies before, only the start is read.
 pub fn is_ours<D: Dir>(dir: &D, seq: u64) -> bool {
     let name = catalog::generation(seq);
     let Ok(Some(Entry { kind: Kind::File, .. })) = retry(|| dir.entry(&name)) else { return false };

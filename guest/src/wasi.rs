@@ -144,7 +144,14 @@ pub struct Reader(Descriptor);
 
 impl ReadAt for Reader {
     fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
-        let (bytes, _) = self.0.read(most as u64, at).map_err(to_io)?;
+        let (bytes, is_end) = self.0.read(most as u64, at).map_err(to_io)?;
+        // It would be taken for the end, and what is there for damaged.
+        if bytes.is_empty() && !is_end && most > 0 {
+            return Err(io::Error::new(
+                ErrorKind::UnexpectedEof,
+                Said("the host gave nothing before the end"),
+            ));
+        }
         Ok(bytes)
     }
 

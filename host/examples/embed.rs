@@ -39,7 +39,7 @@ fn main() -> Result<()> {
         let Some(manifest) = Manifest::of(file)? else { bail!("{file}: name it NAME@X.Y.Z.wasm") };
         let grant = Grant::new(Path::new(root).join(manifest.name())).max_state(16 << 20).max_total(64 << 20);
         // The component gets as much of it as its manifest allows, or does not run.
-        let Admitted { grant, memory } = manifest.admit(Offer::new(grant).max_memory(256 << 20))?;
+        let Admitted { grant, memory } = manifest.admit(Offer::new(grant).component_memory(256 << 20))?;
 
         let wasi = WasiCtx::builder().inherit_stdio().build();
         let snapshots = SnapshotCtx::new(minisnap.open(grant)?);

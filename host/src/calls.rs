@@ -139,7 +139,7 @@ impl Calls {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the directory hangs, or no turn came before the deadline.
+    /// [`Error::DeadlineExceeded`] if the directory hangs, or no turn came before the deadline.
     pub(crate) fn turn(self: &Arc<Self>, target: &Arc<Target>, until: Option<Instant>) -> Result<Turn> {
         let mut state = self.lock();
         let call = state.call(target, until);

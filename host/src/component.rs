@@ -114,7 +114,7 @@ impl MinisnapBuilder {
         let component = self.compile(&engine)?;
         let idle = Arc::new(Idle::new(self.max_idle));
         let waiting = idle.clone();
-        let budget = Budget::new(self.max_memory, move || waiting.drop_all());
+        let budget = Budget::new(self.max_memory, move || waiting.drop_oldest());
         let calls = Arc::new(Calls::new(self.max_calls));
         Ok(Shared { engine: crate::engine::Engine::new(&engine, &component, budget)?, idle, calls })
     }
@@ -172,7 +172,8 @@ impl Minisnap {
     /// # Errors
     ///
     /// With write access, [`Error::Busy`] if the directory is held already, and what making it may meet:
-    /// [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`], also if its file system does not answer in time.
+    /// [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`], or [`Error::DeadlineExceeded`] if its file system does not
+    /// answer in time.
     pub fn open(&self, grant: Grant) -> Result<SnapshotStore> {
         let (opening, deadline) = (Opening::of(&grant), grant.deadline);
         // Only with write access is the directory touched here.

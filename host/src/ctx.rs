@@ -161,7 +161,7 @@ impl SnapshotCtx {
     ///
     /// # Errors
     ///
-    /// As [`store`](Self::store), and [`Error::Io`] if the file system does not answer.
+    /// As [`store`](Self::store), and [`Error::DeadlineExceeded`] if the file system does not answer.
     pub async fn into_store_async(mut self) -> Result<SnapshotStore> {
         self.call(|store| {
             store.end_streams();
@@ -211,7 +211,7 @@ impl SnapshotCtx {
     ///
     /// # Errors
     ///
-    /// As `call`; [`Error::Io`] if it does not begin before the [deadline](crate::Grant::deadline), and [`Error::InDoubt`] if
+    /// As `call`; [`Error::DeadlineExceeded`] if it does not begin before the [deadline](crate::Grant::deadline), and [`Error::InDoubt`] if
     /// it does not end.
     pub async fn call<R: Send + 'static>(
         &mut self,
@@ -322,7 +322,7 @@ impl Place {
 }
 
 fn panicked() -> Error {
-    Error::other("a call of the snapshot store panicked: open the store again".to_owned())
+    Error::other("a call of the snapshot store panicked: open the store again")
 }
 
 impl fmt::Debug for SnapshotCtx {

@@ -13,26 +13,24 @@ use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 use wasmtime_wasi::{FsPerms, WasiView};
 
-use crate::engine::Guest;
-
 /// The entries that are still to be returned.
 struct Entries(IntoIter<DirectoryEntry>);
 
 /// Puts these in the place of wasmtime-wasi's, which are linked already.
-pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(crate) fn link<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
     types.resource(
         "directory-entry-stream",
         ResourceType::host::<Entries>(),
-        |mut store: StoreContextMut<'_, Guest>, entries| {
+        |mut store: StoreContextMut<'_, T>, entries| {
             store.data_mut().ctx().table.delete(Resource::<Entries>::new_own(entries))?;
             Ok(())
         },
     )?;
     types.func_wrap(
         "[method]descriptor.read-directory",
-        |mut store: StoreContextMut<'_, Guest>, (directory,): (Resource<Descriptor>,)| {
+        |mut store: StoreContextMut<'_, T>, (directory,): (Resource<Descriptor>,)| {
             let table = store.data_mut().ctx().table;
             let entries = match table.get(&directory)? {
                 Descriptor::Dir(dir) => list(&dir.dir).map_err(ErrorCode::from),
@@ -46,7 +44,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     )?;
     types.func_wrap(
         "[method]descriptor.create-directory-at",
-        |mut store: StoreContextMut<'_, Guest>, (directory, name): (Resource<Descriptor>, String)| {
+        |mut store: StoreContextMut<'_, T>, (directory, name): (Resource<Descriptor>, String)| {
             let made = match store.data_mut().ctx().table.get(&directory)? {
                 Descriptor::Dir(dir) if matches!(dir.perms, FsPerms::ReadWrite) => make(&dir.dir, &name),
                 Descriptor::Dir(_) => Err(ErrorCode::NotPermitted),
@@ -57,7 +55,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     )?;
     types.func_wrap(
         "[method]directory-entry-stream.read-directory-entry",
-        |mut store: StoreContextMut<'_, Guest>, (entries,): (Resource<Entries>,)| {
+        |mut store: StoreContextMut<'_, T>, (entries,): (Resource<Entries>,)| {
             let entry = store.data_mut().ctx().table.get_mut(&entries)?.0.next();
             Ok((Ok::<_, ErrorCode>(entry),))
         },

@@ -1,17 +1,17 @@
 //! The taxonomy as a host sees it: the cases of the WIT, and what only a host can meet.
 
-use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::iter;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::bindings::{export, import};
 
 /// Why a call failed; `snapshot-store.wit` says what its cases promise.
 ///
-/// What the system said is the [`source`](std::error::Error::source), an [`io::Error`], wherever this process has asked it
-/// itself.
+/// What the system said is the [`source`](std::error::Error::source), an [`io::Error`], wherever the host has asked it
+/// itself: print that, too, or [`to_line`](Self::to_line).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -46,7 +46,7 @@ pub enum Error {
     /// Anything else that the system said; names the operation and the file.
     #[error(transparent)]
     Io(Problem),
-    /// The call has not ended, or not begun, before its [deadline](crate::Grant::deadline); nothing was changed by it.
+    /// The call has not ended, or not begun, before its [deadline](crate::Grant::deadline); no new snapshot is in place.
     #[error("{0}")]
     DeadlineExceeded(String),
     /// The directory was removed, or replaced by another, since the store was opened.
@@ -75,14 +75,14 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The kind of what the system said, if this process has asked it itself.
+    /// The kind of what the system said, if the host has asked it itself.
     pub fn kind(&self) -> Option<io::ErrorKind> {
         self.source.as_ref().map(io::Error::kind)
     }
 
-    /// The same, which explains another problem.
-    pub(crate) fn explaining(self, what: &Problem) -> Self {
-        Problem { what: format!("{what}; {self}"), ..self }
+    /// The same, which came after an earlier one.
+    pub(crate) fn after(self, earlier: &Problem) -> Self {
+        Problem { what: format!("{}; {self}", to_line(earlier)), ..self }
     }
 }
 
@@ -131,10 +131,17 @@ impl Error {
         Error::AccessDenied(what.into().into())
     }
 
-    /// The error and its sources, in one line.
-    pub(crate) fn to_line(&self) -> String {
-        let sources = iter::successors(self.source(), |&error| error.source());
-        sources.fold(self.to_string(), |line, source| format!("{line}: {source}"))
+    /// That a call was interrupted.
+    pub(crate) fn interrupted(call: &str, deadline: Duration) -> Error {
+        Error::DeadlineExceeded(format!(
+            "`{call}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state too \
+             large for this deadline; what the grant allows is a matter of the host"
+        ))
+    }
+
+    /// The error and its sources, in one line. [`Display`](fmt::Display) leaves the sources to who prints the chain.
+    pub fn to_line(&self) -> String {
+        to_line(self)
     }
 }
 
@@ -182,6 +189,11 @@ impl From<Error> for import::Error {
             }
         }
     }
+}
+
+fn to_line(error: &dyn std::error::Error) -> String {
+    let sources = iter::successors(error.source(), |&error| error.source());
+    sources.fold(error.to_string(), |line, source| format!("{line}: {source}"))
 }
 
 /// A message without the path of the host that it names, if it does: where the directory is, a component need not know.

@@ -31,7 +31,7 @@ pub struct Folder {
 #[non_exhaustive]
 pub enum FolderError {
     /// It cannot be opened or looked at.
-    #[error("cannot open `{}`: {error}", path.display())]
+    #[error("cannot open `{}`", path.display())]
     Open {
         /// The folder, or what it was compared with.
         path: PathBuf,

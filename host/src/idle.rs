@@ -39,26 +39,24 @@ impl<T> Idle<T> {
         Slot { content: Arc::new(Mutex::new(Content { value: None, number: None })), idle: self.clone() }
     }
 
-    /// Drops all that waits.
-    pub(crate) fn drop_all(&self) {
-        self.drop_until(0);
+    /// Drops what has waited longest, or says that nothing waits.
+    pub(crate) fn drop_oldest(&self) -> bool {
+        self.drop_beyond(0)
     }
 
-    /// Drops what has waited longest, until `most` are left.
-    fn drop_until(&self, most: usize) {
-        loop {
-            let mut waiting = lock(&self.waiting);
-            let oldest = if waiting.slots.len() > most { waiting.slots.pop_first() } else { None };
-            drop(waiting);
-            let Some((number, slot)) = oldest else { return };
-            // It may have been taken just now.
-            let value = slot.upgrade().and_then(|slot| {
-                let mut content = lock(&slot);
-                let is_that = content.number == Some(number);
-                if is_that { content.value.take() } else { None }
-            });
-            drop(value);
-        }
+    /// Drops what has waited longest, if more than `most` wait.
+    fn drop_beyond(&self, most: usize) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let oldest = if waiting.slots.len() > most { waiting.slots.pop_first() } else { None };
+        drop(waiting);
+        let Some((number, slot)) = oldest else { return false };
+        // It may have been taken just now.
+        let value = slot.upgrade().and_then(|slot| {
+            let mut content = lock(&slot);
+            if content.number == Some(number) { content.value.take() } else { None }
+        });
+        drop(value);
+        true
     }
 }
 
@@ -87,7 +85,8 @@ impl<T> Slot<T> {
         *lock(&self.content) = Content { value: Some(value), number: Some(number) };
         waiting.slots.insert(number, Arc::downgrade(&self.content));
         drop(waiting);
-        self.idle.drop_until(self.idle.most);
+        // One more waits than before.
+        self.idle.drop_beyond(self.idle.most);
     }
 
     /// Looks at what is in the slot.
@@ -130,7 +129,8 @@ mod tests {
         slots[1].put(1);
         assert_eq!(slots[0].take(), Some(0));
         slots[0].put(0);
-        idle.drop_all();
-        assert!(slots.iter().all(|slot| slot.take().is_none()));
+        assert!(idle.drop_oldest() && slots[1].take().is_none());
+        assert!(idle.drop_oldest() && slots[0].take().is_none());
+        assert!(!idle.drop_oldest());
     }
 }

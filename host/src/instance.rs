@@ -4,15 +4,17 @@ use std::fs::File;
 use std::time::Duration;
 
 use tracing::Span;
+use wasmtime::Trap;
 use wasmtime::component::{ResourceAny, ResourceTable};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtx};
 
 use crate::bindings::{component as bindings, export as wit};
 use crate::clock::Clock;
+use crate::directory::{Held, Identity};
 use crate::engine::{Engine, Guest};
 use crate::error::{Error, Result};
-use crate::grant::{Access, Grant, Held, Identity};
+use crate::grant::{Access, Grant};
 use crate::memory::Memory;
 
 /// Where the component finds its directory.
@@ -61,14 +63,15 @@ pub(crate) struct Handle {
 }
 
 impl Instance {
-    /// Makes the instance of this `number` on the directory of a grant: the one that is `held`, if one is, and else the
-    /// one under its path, which is `dir`.
+    /// Makes the instance of this `number`, in this time, on the directory of a grant: the one that is `held`, if one is, and
+    /// else the one under its path, which is `dir`.
     pub(crate) fn new(
         engine: &Engine,
         grant: &Grant,
         held: Option<&Held>,
         dir: Identity,
         number: u64,
+        time: Duration,
     ) -> Result<Self> {
         let perms = match grant.access {
             Access::ReadWrite => FsPerms::ReadWrite,
@@ -98,15 +101,12 @@ impl Instance {
         store.limiter(|guest| &mut guest.memory);
         // What one call may bring back: its default would refuse a state above 128 MiB.
         store.set_hostcall_fuel(limit);
-        store.set_epoch_deadline(Clock::epochs(grant.deadline));
+        store.set_epoch_deadline(Clock::epochs(time));
         let _calling = engine.calling();
         let bindings = engine.pre.instantiate(&mut store);
-        let bindings =
-            bindings.map_err(|error| store.data_mut().memory.problem().unwrap_or(Error::Component(error)))?;
+        let bindings = bindings.map_err(|error| not_made(error, &mut store, grant))?;
         let opened = bindings.arcella_minisnap_snapshot_store().call_open(&mut store, "");
-        let opened =
-            opened.map_err(|error| store.data_mut().memory.problem().unwrap_or(Error::Component(error)))?;
-        let this = opened?;
+        let this = opened.map_err(|error| not_made(error, &mut store, grant))??;
         Ok(Instance { number, streams: Vec::new(), dir, store, bindings, this, output })
     }
 
@@ -170,5 +170,14 @@ impl Instance {
                 return;
             }
         }
+    }
+}
+
+/// Why an instance could not be made.
+fn not_made(error: wasmtime::Error, store: &mut wasmtime::Store<Guest>, grant: &Grant) -> Error {
+    match (store.data_mut().memory.problem(), error.downcast_ref::<Trap>()) {
+        (Some(problem), _) => problem,
+        (None, Some(Trap::Interrupt)) => Error::interrupted("open", grant.deadline),
+        (None, _) => Error::Component(error),
     }
 }

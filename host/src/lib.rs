@@ -63,6 +63,7 @@ mod ctx;
 mod descriptor;
 #[cfg(feature = "arcella")]
 mod diagnostic;
+mod directory;
 mod engine;
 mod error;
 mod folder;

@@ -337,7 +337,7 @@ impl Consumer<'_> {
             Ok(())
         });
         if let Err(error) = ended.await {
-            tracing::debug!(%error, "a stream was not ended");
+            tracing::debug!(error = error.to_line(), "a stream was not ended");
         }
     }
 }

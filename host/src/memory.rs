@@ -17,8 +17,8 @@ pub(crate) struct Budget {
     used: AtomicUsize,
     /// Held by whoever makes room, so that nobody is refused what another one is about to free.
     making_room: Mutex<()>,
-    /// Frees what can be made again.
-    make_room: Box<dyn Fn() + Send + Sync>,
+    /// Frees something that can be made again, or says that there is nothing.
+    make_room: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// The memory of one instance in bytes.
@@ -34,8 +34,8 @@ pub(crate) struct Memory {
 }
 
 impl Budget {
-    /// At most `most` bytes; where more is wanted, `make_room` frees what it can.
-    pub(crate) fn new(most: usize, make_room: impl Fn() + Send + Sync + 'static) -> Self {
+    /// At most `most` bytes; where more is wanted, `make_room` frees something, or says that there is nothing.
+    pub(crate) fn new(most: usize, make_room: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Budget {
             most,
             used: AtomicUsize::new(0),
@@ -53,9 +53,13 @@ impl Budget {
             return true;
         }
         let _alone = self.making_room.lock().unwrap_or_else(PoisonError::into_inner);
-        is_allowed() || {
-            (self.make_room)();
-            is_allowed()
+        loop {
+            if is_allowed() {
+                return true;
+            }
+            if !(self.make_room)() {
+                return false;
+            }
         }
     }
 

@@ -1,33 +1,27 @@
 //! One running store component and its calls.
 
+mod call;
 mod streams;
 mod typed;
 
 use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::runtime;
-use tracing::{Span, debug, debug_span, field, warn, warn_span};
-use wasmtime::Trap;
-use wasmtime::component::ResourceAny;
+use tracing::{Span, debug_span, field, warn, warn_span};
 
-use crate::bindings::export as wit;
 use crate::calls::{Calls, Target};
-use crate::engine::{Engine, Guest};
+use crate::directory::{Held, lock_named};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::grant::{Access, Grant, Held, Identity, leads_to, lock_named};
+use crate::grant::Grant;
 use crate::idle::{Idle, Slot};
-use crate::instance::{Answer, Handle, Instance, Stream};
+use crate::instance::{Handle, Instance, Stream};
 use crate::snapshot::{Info, Layout, Skipped, Snapshot};
-
-/// An instance that has grown beyond this many bytes does not outlive its call, unless a stream is open: its memory goes
-/// back to the system, and what is left between its allocations cannot keep the next large state from fitting.
-const KEPT_MEMORY: usize = 8 << 20;
 
 /// What one call hands over of a stream, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -45,6 +39,9 @@ pub(crate) struct Shared {
 /// The component's instance is made on first use and serves every call. After a trap, or a call that returned a large
 /// state, it is thrown away, and the next call makes another. Dropping the store undoes what is being written, and lets
 /// go of the directory.
+///
+/// Beside the errors that they name, calls have [`Error::DeadlineExceeded`], and [`Error::DirectoryReplaced`] where the
+/// directory is not there any more.
 ///
 /// Its calls block, and wait for the file system in a way that panics in a task of tokio: such a host gives the store to
 /// [`SnapshotCtx`](crate::SnapshotCtx), and makes its own calls by [`SnapshotCtx::call`](crate::SnapshotCtx::call).
@@ -357,58 +354,6 @@ impl SnapshotStore {
         debug_span!("restore", dir = %self.dir_of(name).display(), seq = field::Empty, bytes = field::Empty)
     }
 
-    /// The calls of all stores, of which this one's are on its target.
-    pub(crate) fn calls(&self) -> (&Arc<Calls>, &Arc<Target>) {
-        (&self.shared.calls, &self.target)
-    }
-
-    /// Makes one call, of one or several calls of the component, in its turn and before its deadline.
-    fn in_one_turn<R>(&mut self, call: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
-        if self.has_turn {
-            return call(self);
-        }
-        let until = Instant::now().checked_add(self.grant.deadline);
-        let _turn = self.shared.calls.turn(&self.target, until)?;
-        self.in_turn(until, call)
-    }
-
-    /// Makes a call whose turn it is, and which must have ended at this time.
-    pub(crate) fn in_turn<R>(
-        &mut self,
-        until: Option<Instant>,
-        call: impl FnOnce(&mut Self) -> Result<R>,
-    ) -> Result<R> {
-        /// Ends the turn, also where the call panics.
-        struct InTurn<'s>(&'s mut SnapshotStore);
-        impl Drop for InTurn<'_> {
-            fn drop(&mut self) {
-                (self.0.until, self.0.has_turn) = (None, false);
-            }
-        }
-        (self.until, self.has_turn) = (until, true);
-        let InTurn(store) = &mut InTurn(self);
-        store.end_ownerless();
-        call(store)
-    }
-
-    /// Ends the streams that have no owner any more.
-    pub(crate) fn end_ownerless(&mut self) {
-        for handle in std::mem::take(&mut self.ownerless) {
-            self.end(handle);
-        }
-    }
-
-    /// Whether there are open streams that have no owner any more.
-    pub(crate) fn has_ownerless(&self) -> bool {
-        !self.ownerless.is_empty()
-    }
-
-    /// How much time is left for the next call of the component.
-    fn time_left(&self) -> Duration {
-        let until = |until: Instant| until.saturating_duration_since(Instant::now());
-        self.until.map_or(self.grant.deadline, until)
-    }
-
     /// What was granted.
     pub fn grant(&self) -> &Grant {
         &self.grant
@@ -426,16 +371,6 @@ impl SnapshotStore {
         }
     }
 
-    /// Ends an instance, and what is open in it.
-    fn close(&self, instance: Instance) {
-        // Where a thread is ending, no runtime can be entered any more: what was being written, the next settling removes.
-        let is_ending = runtime::Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed());
-        if !instance.streams.is_empty() && !is_ending {
-            let _calling = self.shared.engine.calling();
-            instance.close(self.grant.deadline);
-        }
-    }
-
     /// Whether a reader or writer is open.
     pub(crate) fn has_streams(&self) -> bool {
         self.instance.look(|instance| !instance.streams.is_empty()).unwrap_or_default()
@@ -445,169 +380,6 @@ impl SnapshotStore {
     pub(crate) fn abandon_streams(&mut self) {
         drop(self.instance.take());
     }
-
-    fn check_access(&self) -> Result<()> {
-        match self.grant.access {
-            Access::ReadWrite => Ok(()),
-            Access::ReadOnly => {
-                Err(Error::denied(format!("the grant of `{}` is for reading only", self.grant.dir.display())))
-            }
-            Access::None => Err(self.grant.denial()),
-        }
-    }
-
-    /// Says what the component cannot tell apart: a file system that has become read-only since.
-    fn explain<R>(&self, result: Result<R>) -> Result<R> {
-        match result {
-            Err(Error::Io(problem)) => match self.grant.check_writable() {
-                Err(Error::AccessDenied(denied)) => Err(Error::AccessDenied(denied.explaining(&problem))),
-                _ => Err(Error::Io(problem)),
-            },
-            result => result,
-        }
-    }
-
-    /// Calls a function of the store of this name.
-    fn call<R>(
-        &mut self,
-        name: &str,
-        function: &'static str,
-        call: impl FnOnce(&wit::GuestStore<'_>, &mut wasmtime::Store<Guest>, ResourceAny) -> Answer<R>,
-    ) -> Result<R> {
-        self.with_instance(function, |instance| instance.call(name, call))
-    }
-
-    fn with_instance<R>(
-        &mut self,
-        name: &'static str,
-        call: impl FnOnce(&mut Instance) -> Answer<R>,
-    ) -> Result<R> {
-        self.in_one_turn(|store| {
-            let instance = store.instance()?;
-            store.call_on(instance, name, call)
-        })
-    }
-
-    /// Calls an instance, and keeps it if it can serve other calls.
-    fn call_on<R>(
-        &mut self,
-        mut instance: Instance,
-        name: &'static str,
-        call: impl FnOnce(&mut Instance) -> Answer<R>,
-    ) -> Result<R> {
-        instance.set_deadline(self.time_left());
-        let started = Instant::now();
-        let answer = {
-            let _calling = self.shared.engine.calling();
-            call(&mut instance)
-        };
-        debug!(call = name, elapsed = ?started.elapsed(), "called");
-        let peak = instance.peak_memory();
-        self.peak_memory = self.peak_memory.max(peak);
-        let problem = instance.memory_problem();
-        let trap = match answer {
-            Ok(answer) => {
-                if !instance.streams.is_empty() {
-                    self.instance.keep(instance);
-                } else if peak <= KEPT_MEMORY {
-                    self.instance.put(instance);
-                }
-                return match (answer, problem) {
-                    (Err(wit::Error::Io(_)), Some(problem)) => Err(problem),
-                    (answer, _) => Ok(answer?),
-                };
-            }
-            Err(trap) => trap,
-        };
-        // The instance is not put back: after a trap, its memory means nothing. What it was committing may be committed.
-        let in_doubt = |error| match error {
-            error if matches!(name, "create" | "commit") => {
-                Error::InDoubt(format!("{error}; the new snapshot may be in place: restore it to see"))
-            }
-            error => error,
-        };
-        if let Some(problem) = problem {
-            return Err(in_doubt(problem));
-        }
-        if let Some(Trap::Interrupt) = trap.downcast_ref::<Trap>() {
-            let deadline = self.grant.deadline;
-            return Err(in_doubt(Error::DeadlineExceeded(format!(
-                "`{name}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state \
-                 too large for this deadline; what the grant allows is a matter of the host"
-            ))));
-        }
-        // What it has printed may hold a piece of a state, which no log gets.
-        debug!(call = name, "the store component trapped");
-        if let doubt @ Error::InDoubt(_) = in_doubt(Error::other("the snapshot store failed".to_owned())) {
-            debug!(error = format_args!("{trap:#}"), "its create is in doubt");
-            return Err(doubt);
-        }
-        let printed = instance.printed();
-        Err(Error::Component(if printed.is_empty() { trap } else { trap.context(printed) }))
-    }
-
-    /// An instance on the directory that lies under the grant's path now: one that is open still, or another one.
-    fn instance(&mut self) -> Result<Instance> {
-        let dir = self.dir()?;
-        if !self.target.is_on_device(dir.device) {
-            self.target = Arc::new(self.target.on_device(dir.device));
-        }
-        let instance = match self.instance.take() {
-            Some(instance) if instance.dir == dir => return Ok(instance),
-            other => {
-                if let Some(instance) = other {
-                    self.close(instance);
-                }
-                self.instances += 1;
-                Instance::new(&self.shared.engine, &self.grant, self.held.as_ref(), dir, self.instances)?
-            }
-        };
-        // A reader's path was opened once more for a new instance, and that of a writer must still lead to what it holds.
-        match self.dir() {
-            Ok(now) if now == instance.dir => Ok(instance),
-            now => {
-                self.close(instance);
-                Err(now.err().unwrap_or_else(|| self.replaced()))
-            }
-        }
-    }
-
-    /// The directory that lies under the grant's path; for a writer, only if it is the one that it holds.
-    fn dir(&self) -> Result<Identity> {
-        if self.grant.access == Access::None {
-            return Err(self.grant.denial());
-        }
-        match (self.grant.identity()?, &self.held) {
-            (Some(found), Some(held)) if found != held.identity => Err(self.replaced()),
-            (Some(found), _) => Ok(found),
-            (None, None) => Err(Error::NotFound),
-            // Going on as with an empty one would hide the loss.
-            (None, Some(_)) => {
-                let dir = self.grant.dir.display();
-                Err(Error::DirectoryReplaced(format!("the directory `{dir}` is gone: put it back")))
-            }
-        }
-    }
-
-    fn replaced(&self) -> Error {
-        replaced(&self.grant.dir)
-    }
-
-    /// Checks that the directory of a named store, which a writer has locked, still has its name.
-    pub(super) fn check_named(&self, name: &str, locked: Option<&File>) -> Result<()> {
-        let dir = self.dir_of(name);
-        match locked {
-            Some(locked) if !leads_to(&dir, locked) => Err(replaced(&dir)),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn replaced(dir: &Path) -> Error {
-    Error::DirectoryReplaced(format!(
-        "the directory `{}` was replaced by another: open it again",
-        dir.display()
-    ))
 }
 
 impl Drop for SnapshotStore {

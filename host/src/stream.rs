@@ -51,6 +51,8 @@ impl SnapshotStore {
 }
 
 /// A snapshot that is being made, chunk by chunk. [`commit`](Self::commit) finishes it; dropping it undoes everything.
+///
+/// Where its directory was replaced, or a call has trapped or was interrupted, calls are [`Error::StreamEnded`].
 pub struct Writer<'s> {
     store: &'s mut SnapshotStore,
     handle: Handle,
@@ -117,7 +119,7 @@ impl fmt::Debug for Writer<'_> {
     }
 }
 
-/// A sound snapshot that is being read, chunk by chunk.
+/// A sound snapshot that is being read, chunk by chunk. Calls are [`Error::StreamEnded`] as those of a [`Writer`].
 pub struct Reader<'s> {
     store: &'s mut SnapshotStore,
     handle: Handle,

@@ -79,7 +79,7 @@ impl Place {
     /// The same, with options before the component's arguments.
     pub fn run_with(&self, component: &str, options: &[&str], args: &[&str]) -> Done {
         let mut command = cli();
-        command.arg("run").arg(self.path(component)).arg("--grants").arg(self.grants());
+        command.arg("run").arg(self.path(component)).arg("--grants-file").arg(self.grants());
         run(command.args(options).arg("--").args(args), "")
     }
 

@@ -18,7 +18,7 @@ use std::io;
 use crate::body::Extent;
 use crate::catalog;
 use crate::dir::ReadAt;
-use crate::files::read_whole;
+use crate::files::{read_whole, retry};
 use crate::sum::Sum;
 
 /// What stands between the state and the line of the sum; the sum is of it, too.
@@ -61,7 +61,7 @@ pub struct Outline {
 /// Reads what stands before and after the state of the generation `seq`, or what is wrong with it.
 pub fn outline<R: ReadAt>(file: &R, seq: u64) -> io::Result<Result<Outline, String>> {
     let name = catalog::generation(seq);
-    let size = file.size()?;
+    let size = retry(|| file.size())?;
     let start = read_whole(file, 0, size.min(START) as usize)?;
     let head = head(seq);
     if !start.starts_with(head.as_bytes()) {
@@ -102,6 +102,6 @@ fn parse_after_state(after: &[u8]) -> Option<Sum> {
 
 /// The number of another generation at the start of what should be one's head.
 fn other_number(found: &[u8]) -> Option<u64> {
-    let rest = str::from_utf8(found).ok()?.strip_prefix("{\n  \"seq\": ")?;
-    rest.split(',').next()?.parse().ok()
+    let rest = found.strip_prefix(b"{\n  \"seq\": ")?;
+    str::from_utf8(rest.split(|&byte| byte == b',').next()?).ok()?.parse().ok()
 }

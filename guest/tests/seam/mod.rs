@@ -168,6 +168,7 @@ impl ReadAt for FaultyFile {
     }
 
     fn size(&self) -> io::Result<u64> {
+        self.dir.step(format!("read {}", self.name))?;
         self.file.size()
     }
 }

@@ -1,7 +1,6 @@
 //! Failures of verbs: message, help and exit code.
 
 use std::borrow::Cow;
-use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -207,14 +206,8 @@ impl Failure {
             (Error::OtherType(_), _) => "restore it as the type that it has, or as text".to_owned(),
             _ => "fix the cause and retry; a stored snapshot is unharmed".to_owned(),
         };
-        Diagnosis { what: with_sources(error), help }
+        Diagnosis { what: error.to_line(), help }
     }
-}
-
-/// An error and its sources, in one line.
-fn with_sources(error: &Error) -> String {
-    let sources = std::iter::successors(error.source(), |&error| error.source());
-    sources.fold(error.to_string(), |line, source| format!("{line}: {source}"))
 }
 
 /// Help on a file that could not be read or written.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
-use toml::Spanned;
+use toml::{Spanned, Value};
 
-use super::Digest;
+use super::digest::Digest;
 use crate::grant::{Access, Grant};
 use crate::snapshot::Layout;
 
@@ -26,18 +26,28 @@ pub(super) struct File {
 
 /// What `[components.NAME]` may say, and `[defaults]`, but for what is of one component alone.
 #[derive(Default, serde::Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields, expecting = "a table")]
+#[serde(
+    default,
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    expecting = "a table `[components.NAME]` or `[defaults]`"
+)]
 pub(super) struct Table {
     pub(super) directory: Option<Spanned<String>>,
     pub(super) digest: Option<Spanned<Digest>>,
     access: Option<Access>,
     layout: Option<Layout>,
+    #[serde(deserialize_with = "keep")]
     keep: Option<NonZeroU32>,
     must_exist: Option<bool>,
-    max_state: Option<ByteSize>,
-    max_total: Option<ByteSize>,
+    #[serde(deserialize_with = "size")]
+    max_state: Option<u64>,
+    #[serde(deserialize_with = "size")]
+    max_total: Option<u64>,
+    #[serde(deserialize_with = "stores")]
     stores: Option<u32>,
-    max_memory: Option<ByteSize>,
+    #[serde(deserialize_with = "size")]
+    max_memory: Option<u64>,
     #[serde(deserialize_with = "duration")]
     deadline: Option<Duration>,
 }
@@ -51,25 +61,62 @@ impl Table {
 
     /// The grant, but for what the table says.
     pub(super) fn apply(&self, grant: Grant) -> Grant {
-        let bytes = |size: ByteSize| size.as_u64();
         Grant {
             access: self.access.unwrap_or(grant.access),
             layout: self.layout.unwrap_or(grant.layout),
             keep: self.keep.or(grant.keep),
             must_exist: self.must_exist.unwrap_or(grant.must_exist),
-            max_state: self.max_state.map_or(grant.max_state, bytes),
-            max_total: self.max_total.map(bytes).or(grant.max_total),
+            max_state: self.max_state.unwrap_or(grant.max_state),
+            max_total: self.max_total.or(grant.max_total),
             stores: self.stores.unwrap_or(grant.stores),
-            max_memory: self.max_memory.map(bytes).or(grant.max_memory),
+            max_memory: self.max_memory.or(grant.max_memory),
             deadline: self.deadline.unwrap_or(grant.deadline),
             dir: grant.dir,
         }
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let expected = &"a duration such as \"30s\" or \"5min\"";
-    let duration = humantime::parse_duration(&text);
-    duration.map(Some).map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), expected))
+fn keep<'de, D: Deserializer<'de>>(value: D) -> Result<Option<NonZeroU32>, D::Error> {
+    read(value, &format!("a number of generations from 1 to {}", u32::MAX), |value| {
+        NonZeroU32::new(value.as_integer()?.try_into().ok()?)
+    })
+}
+
+fn stores<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
+    read(value, &format!("a number of stores from 0 to {}", u32::MAX), |value| {
+        value.as_integer()?.try_into().ok()
+    })
+}
+
+fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+    read(value, "a number of bytes, or a text such as \"64KiB\" or \"1GiB\"", |value| match value {
+        Value::Integer(bytes) => (*bytes).try_into().ok(),
+        Value::String(text) => text.parse().ok().map(|size: ByteSize| size.as_u64()),
+        _ => None,
+    })
+}
+
+fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+    read(value, "a duration such as \"30s\" or \"5min\"", |value| {
+        humantime::parse_duration(value.as_str()?).ok()
+    })
+}
+
+/// Reads a value that is to be what is `expected`, in words that an administrator knows.
+fn read<'de, D: Deserializer<'de>, T>(
+    value: D,
+    expected: &str,
+    read: impl FnOnce(&Value) -> Option<T>,
+) -> Result<Option<T>, D::Error> {
+    let value = Value::deserialize(value)?;
+    let found = match &value {
+        Value::String(text) => Unexpected::Str(text),
+        Value::Integer(number) => Unexpected::Signed(*number),
+        Value::Float(number) => Unexpected::Float(*number),
+        Value::Boolean(value) => Unexpected::Bool(*value),
+        Value::Datetime(_) => Unexpected::Other("a date"),
+        Value::Array(_) => Unexpected::Seq,
+        Value::Table(_) => Unexpected::Map,
+    };
+    read(&value).map(Some).ok_or_else(|| D::Error::invalid_value(found, &expected))
 }

@@ -9,7 +9,7 @@ use crate::grant::Grant;
 #[derive(Debug, Clone)]
 pub struct Offer {
     grant: Grant,
-    max_memory: u64,
+    component_memory: u64,
     folders: Vec<String>,
     is_trusted: bool,
 }
@@ -35,12 +35,12 @@ pub struct Refused {
 impl Offer {
     /// Offers this grant, any amount of memory, no folders, and an ordinary process.
     pub fn new(grant: Grant) -> Self {
-        Offer { grant, max_memory: u64::MAX, folders: Vec::new(), is_trusted: false }
+        Offer { grant, component_memory: u64::MAX, folders: Vec::new(), is_trusted: false }
     }
 
     /// Offers so much memory, in bytes; the manifest may say less.
-    pub fn max_memory(self, bytes: u64) -> Self {
-        Offer { max_memory: bytes, ..self }
+    pub fn component_memory(self, bytes: u64) -> Self {
+        Offer { component_memory: bytes, ..self }
     }
 
     /// Offers one more folder, as the component names it.
@@ -56,7 +56,7 @@ impl Offer {
 
     /// What a component without a manifest gets: all of it.
     pub fn accept(self) -> Admitted {
-        Admitted { grant: self.grant, memory: MemoryLimit::new(self.max_memory) }
+        Admitted { grant: self.grant, memory: MemoryLimit::new(self.component_memory) }
     }
 }
 
@@ -76,7 +76,7 @@ impl Manifest {
             );
             return Err(self.refused(what, "run it in one, with a host of its own"));
         }
-        let bytes = self.memory_max().unwrap_or(u64::MAX).min(offer.max_memory);
+        let bytes = self.memory_max().unwrap_or(u64::MAX).min(offer.component_memory);
         let grant = if self.wants_snapshots() { offer.grant } else { Grant::none() };
         Ok(Admitted { grant, memory: MemoryLimit::new(bytes) })
     }

@@ -159,14 +159,23 @@ impl SnapshotStore {
         seq: u64,
         write: impl FnOnce(&mut Self, Handle) -> Result<bool>,
     ) -> Result<bool> {
-        let handle = self.stream_to(name, seq)?;
-        match write(self, handle) {
-            Ok(true) => self.commit(handle).map(|()| true),
-            written => {
-                self.end(handle);
-                written
+        /// Ends the stream unless it is committed, also where the call panics.
+        struct Open<'s>(&'s mut SnapshotStore, Option<Handle>);
+        impl Drop for Open<'_> {
+            fn drop(&mut self) {
+                if let Some(handle) = self.1.take() {
+                    self.0.end(handle);
+                }
             }
         }
+        let handle = self.stream_to(name, seq)?;
+        let mut open = Open(self, Some(handle));
+        let is_whole = write(open.0, handle)?;
+        if is_whole {
+            open.1 = None;
+            open.0.commit(handle)?;
+        }
+        Ok(is_whole)
     }
 
     fn with_stream<R>(&self, handle: Handle, look: impl FnOnce(&mut Stream) -> R) -> Option<R> {
@@ -198,7 +207,7 @@ impl SnapshotStore {
         });
         (self.until, self.has_turn) = (until, has_turn);
         if let Err(error) = ended {
-            tracing::debug!(%error, "a stream ended after its instance");
+            tracing::debug!(error = error.to_line(), "a stream ended after its instance");
         }
     }
 
@@ -218,7 +227,7 @@ impl SnapshotStore {
             }
             other => {
                 if let Some(instance) = other {
-                    store.instance.keep(instance);
+                    store.put_back(instance);
                 }
                 Err(Error::StreamEnded(
                     "the stream has ended: its directory was replaced, or the store's component trapped; \

@@ -104,7 +104,7 @@ impl<'env> Pieces<'_, 'env> {
         if serialised.is_ok() {
             let _ = self.hand_on();
         }
-        let not_whole = Error::other("the state was not written to its end: create it again".to_owned());
+        let not_whole = Error::other("the state was not written to its end: create it again");
         let Some(Thread { pieces, committed, has_failed }) = self.thread else { return Err(not_whole) };
         if serialised.is_ok() && !has_failed {
             let _ = pieces.send(None);

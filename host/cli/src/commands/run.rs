@@ -24,7 +24,7 @@ use crate::stores::{cache_folder, minisnap};
 
 const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
-  minisnap run counter@1.1.0.wasm --grants minisnap.toml -- increment
+  minisnap run counter@1.1.0.wasm --grants-file minisnap.toml -- increment
 
 Exits with 0 or 1, as the component ends (WASI 0.2 has no other codes), or, if it could not run or trapped, as every
 verb does.";
@@ -75,7 +75,7 @@ struct Granted {
     grant: Option<PathBuf>,
     /// The grants file, which says by the component's name what it gets
     #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "stores", "read_only", "deadline"])]
-    grants: Option<PathBuf>,
+    grants_file: Option<PathBuf>,
 }
 
 /// What belongs to the running component.
@@ -110,7 +110,7 @@ impl Run {
 
     /// What the command line or the grants file says that the component gets, and the folders beside it.
     fn grant(&self, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<(Grant, Vec<Folder>), Failure> {
-        match (&self.granted.grant, &self.granted.grants) {
+        match (&self.granted.grant, &self.granted.grants_file) {
             (Some(dir), _) => {
                 let folders = self.open_folders(manifest, &[dir])?;
                 let grant = self.settings.apply(Grant::new(dir)).stores(self.stores);
@@ -133,7 +133,7 @@ impl Run {
 
     /// What the component gets of that, as far as its manifest lets it.
     fn admit(&self, manifest: Option<&Manifest>, grant: Grant) -> Result<Admitted, Failure> {
-        let offer = Offer::new(grant).max_memory(self.component_memory);
+        let offer = Offer::new(grant).component_memory(self.component_memory);
         let offer = self.dir.iter().fold(offer, |offer, dir| offer.folder(&dir.guest));
         let Some(manifest) = manifest else { return Ok(offer.accept()) };
         let refused = |refused: Refused| Failure::refused(8, refused.to_string(), refused.help());
@@ -189,7 +189,7 @@ impl Run {
         wasi.arg(&name).args(&self.args);
         for (folder, Preopen { guest, .. }) in folders.iter().zip(&self.dir) {
             let opened = folder.preopen(&mut wasi, guest, FsPerms::ReadWrite);
-            opened.map_err(|error| Error::Io(error.to_string().into()))?;
+            opened.map_err(|error| Error::Io(format!("{:#}", wasmtime::Error::new(error)).into()))?;
         }
         let consumer = Consumer {
             wasi: wasi.build(),

@@ -1,0 +1,301 @@
+//! The directory of a grant, as it lies on this machine: made, opened, and held for writing.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::grant::{Access, Grant};
+
+impl Grant {
+    /// Makes the directory if need be, and takes it for writing, or not, as the access asks for.
+    pub(crate) fn hold(&self) -> Result<Option<Held>> {
+        match self.access {
+            Access::ReadOnly | Access::None => Ok(None),
+            Access::ReadWrite => {
+                // Which refuses one that is missing and must exist.
+                self.identity()?;
+                #[cfg(target_os = "linux")]
+                crate::replaceable::check_umask()?;
+                make_durably(&self.dir)?;
+                let held = Held::new(&self.dir)?;
+                if self.stores > 0 && is_readable_for_others(&held.dir, &self.dir)? {
+                    return Err(Error::other(format!(
+                        "other users may read the directory `{0}`, and so could lock the stores in it: `chmod go-r {0}`",
+                        self.dir.display()
+                    )));
+                }
+                self.check_writable()?;
+                Ok(Some(held))
+            }
+        }
+    }
+
+    /// The directory, open: the one that is held, whatever its path leads to, or else the one under its path.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn open<'h>(&self, held: Option<&'h Held>) -> Result<Opened<'h>> {
+        use rustix::fs::{Mode, OFlags};
+        if let Some(held) = held {
+            return Ok(Opened::Held(held));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&self.dir, flags, Mode::empty()) {
+            Ok(dir) => Ok(Opened::Own(dir.into())),
+            Err(error) => Err(Error::io("open", &self.dir, error.into())),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unnecessary_wraps, reason = "on Linux, it is opened")]
+    pub(crate) fn open<'h>(&self, _: Option<&'h Held>) -> Result<Opened<'h>> {
+        Ok(Opened(std::marker::PhantomData))
+    }
+
+    /// Whether the system lets this process write in the directory.
+    ///
+    /// A component is only told of an input/output error where its directory is on a read-only file system.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        use rustix::fs::{AtFlags, CWD, accessat};
+        let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        match accessat(CWD, &self.dir, wanted, AtFlags::EACCESS) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Error::io("write in", &self.dir, error.into())),
+        }
+    }
+
+    /// Which directory there is now under the grant's path, or `None` if there is none; anything else is an error.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>> {
+        match fs::metadata(&self.dir) {
+            Ok(metadata) if metadata.is_dir() => Ok(Some(Identity::of(&metadata))),
+            Ok(_) => Err(not_a_directory(&self.dir)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.must_exist => {
+                Err(Error::other(format!(
+                    "the directory `{}` is not there, and must exist: mount it, or make it",
+                    self.dir.display()
+                )))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(not_a_directory(&self.dir)),
+            Err(error) => Err(Error::io("look at", &self.dir, error)),
+        }
+    }
+}
+
+/// Which directory it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(metadata: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Identity { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// A directory that nobody else writes, until this is dropped: locked, and shared with others the one that it is in, whose
+/// stores are locked by who locks it.
+///
+/// The lock is on the directory itself, so it leaves no file behind, whatever happens to the process.
+#[derive(Debug)]
+pub(crate) struct Held {
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "it is locked while it is open"))]
+    dir: File,
+    /// The directory that is held, which may get another name, or none.
+    pub(crate) identity: Identity,
+    _parent: Option<File>,
+}
+
+/// A directory that is open while an instance opens it once more.
+#[cfg(target_os = "linux")]
+pub(crate) enum Opened<'h> {
+    Held(&'h Held),
+    Own(File),
+}
+
+#[cfg(target_os = "linux")]
+impl Opened<'_> {
+    /// A path that leads to this very directory, or `None` where `/proc` is not mounted.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        let (Opened::Held(Held { dir, .. }) | Opened::Own(dir)) = self;
+        Some(crate::location::path_of(dir)).filter(|path| path.is_dir())
+    }
+
+    /// Which directory it is, or `None` if the system does not tell.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self {
+            Opened::Held(held) => Some(held.identity),
+            Opened::Own(dir) => dir.metadata().ok().as_ref().map(Identity::of),
+        }
+    }
+}
+
+/// Where no path leads to an open directory, it is not opened.
+#[cfg(not(target_os = "linux"))]
+pub(crate) struct Opened<'h>(std::marker::PhantomData<&'h Held>);
+
+#[cfg(not(target_os = "linux"))]
+impl Opened<'_> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        None
+    }
+
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        None
+    }
+}
+
+impl Held {
+    fn new(path: &Path) -> Result<Self> {
+        let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        match dir.try_lock() {
+            Ok(()) => {
+                let metadata = dir.metadata().map_err(|e| Error::io("look at", path, e))?;
+                let parent = share_parent(&dir, path)?;
+                Ok(Held { dir, identity: Identity::of(&metadata), _parent: parent })
+            }
+            Err(TryLockError::WouldBlock) => Err(in_use(&dir, path)),
+            Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
+        }
+    }
+}
+
+/// Keeps whoever would write in the directory that this one is in, as a store of a name, from locking it. Who holds it
+/// keeps this one out, unless other users may read it: then it has no stores inside, and may be held by any of them.
+fn share_parent(dir: &File, path: &Path) -> Result<Option<File>> {
+    use rustix::fs::{Mode, OFlags, openat};
+    use rustix::io::Errno;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Not by its path, which may be a link's.
+    let parent = match openat(dir, "..", flags, Mode::empty()) {
+        Ok(parent) => File::from(parent),
+        // Nor can this user hold it.
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(None),
+        Err(error) => return Err(Error::io("open the folder around", path, error.into())),
+    };
+    match parent.try_lock_shared() {
+        Ok(()) => Ok(Some(parent)),
+        Err(TryLockError::WouldBlock) if is_readable_for_others(&parent, path)? => Ok(None),
+        Err(TryLockError::WouldBlock) => Err(in_use(&parent, path.parent().unwrap_or(path))),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock the parent of", path, error)),
+    }
+}
+
+fn is_readable_for_others(dir: &File, path: &Path) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = dir.metadata().map_err(|error| Error::io("look at", path, error))?;
+    Ok(metadata.mode() & 0o044 != 0)
+}
+
+fn in_use(dir: &File, path: &Path) -> Error {
+    Error::Busy(match holder(dir) {
+        Some(pid) => format!("the directory `{}` is in use by process {pid}", path.display()),
+        None => format!("the directory `{}` is in use", path.display()),
+    })
+}
+
+/// Makes `dir`, an absolute path, and what lies above it, so that a power cut does not lose it with the first snapshot
+/// in it.
+///
+/// The entry of a directory that is there already is synced too, because nobody else may have done so. Such a directory
+/// keeps its mode.
+fn make_durably(dir: &Path) -> Result<()> {
+    let mut made = make_private(dir);
+    if let (Err(error), Some(parent)) = (&made, dir.parent())
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        make_durably(parent)?;
+        made = make_private(dir);
+    }
+    match made {
+        Ok(()) => {}
+        // Making may not be allowed, or not be possible, and what is there serves.
+        Err(_) if dir.is_dir() => {}
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+            return Err(not_a_directory(dir));
+        }
+        Err(error) => return Err(Error::io("make the directory", dir, error)),
+    }
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    match File::open(parent).and_then(|parent| parent.sync_all()) {
+        // Where the parent may not be read, all of its file system is synced in its place.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sync_file_system(dir),
+        result => result.map_err(|e| Error::io("sync", parent, e)),
+    }
+}
+
+/// Makes a directory for this user alone: others could read the states in it, and lock its writer out.
+fn make_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+#[cfg(target_os = "linux")]
+fn sync_file_system(dir: &Path) -> Result<()> {
+    let synced = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
+    synced.map_err(|e| Error::io("sync the file system of", dir, e))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(dir: &Path) -> Result<()> {
+    Err(Error::denied(format!("cannot sync the folder that `{}` is in: it may not be read", dir.display())))
+}
+
+fn not_a_directory(dir: &Path) -> Error {
+    Error::other(format!(
+        "`{}` is not a directory: name the directory that holds the snapshot",
+        dir.display()
+    ))
+}
+
+/// Locks the directory of a named store, unless it was not made yet, so that nobody writes there by another path; while
+/// this is open. The one that it is in is held.
+pub(crate) fn lock_named(path: &Path) -> Result<Option<File>> {
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::io::Errno;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match open(path, flags, Mode::empty()) {
+        Ok(dir) => File::from(dir),
+        // What is no directory, the store's component refuses.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        Err(error) => return Err(Error::io("open", path, error.into())),
+    };
+    match dir.try_lock() {
+        Ok(()) => Ok(Some(dir)),
+        Err(TryLockError::WouldBlock) => Err(in_use(&dir, path)),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
+    }
+}
+
+/// Whether a path still leads to this directory.
+pub(crate) fn leads_to(path: &Path, dir: &File) -> bool {
+    let identity = |metadata: io::Result<fs::Metadata>| metadata.ok().as_ref().map(Identity::of);
+    identity(fs::metadata(path)) == identity(dir.metadata())
+}
+
+/// The process that holds the lock on `dir`, as Linux lists it: one line a lock, with the process and, as
+/// major:minor:inode, the file.
+#[cfg(target_os = "linux")]
+fn holder(dir: &File) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = dir.metadata().ok()?;
+    let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        match fields[..] {
+            [_, "FLOCK", _, _, pid, found, ..] if found == file => pid.parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn holder(_: &File) -> Option<u32> {
+    None
+}
