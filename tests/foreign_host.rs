@@ -39,6 +39,20 @@ fn instance(settings: impl FnOnce(&mut WasiCtxBuilder)) -> (WasmStore<Ctx>, Stor
     (store, instance)
 }
 
+/// The same with what this linker has.
+fn instance_of(
+    engine: &Engine,
+    linker: &Linker<Ctx>,
+    settings: impl FnOnce(&mut WasiCtxBuilder),
+) -> (WasmStore<Ctx>, Store) {
+    let component = Component::new(engine, minisnap_host::COMPONENT).unwrap();
+    let mut wasi = WasiCtx::builder();
+    settings(&mut wasi);
+    let mut store = WasmStore::new(engine, Ctx(wasi.build(), ResourceTable::new()));
+    let instance = Store::instantiate(&mut store, &component, linker).unwrap();
+    (store, instance)
+}
+
 /// The store of the empty name.
 fn open(store: &mut WasmStore<Ctx>, instance: &Store) -> Result<ResourceAny, Error> {
     instance.arcella_minisnap_snapshot_store().call_open(store, "").expect("no trap")
@@ -79,11 +93,7 @@ fn where_no_directory_can_be_synced_a_snapshot_is_restored_and_a_create_refused(
     let invalid =
         |_: StoreContextMut<'_, Ctx>, _: (Resource<Descriptor>,)| Ok((Err::<(), _>(ErrorCode::Invalid),));
     types.func_wrap("[method]descriptor.sync", invalid).unwrap();
-    let component = Component::new(&engine, minisnap_host::COMPONENT).unwrap();
-    let mut wasi = WasiCtx::builder();
-    settings(&mut wasi);
-    let mut store = WasmStore::new(&engine, Ctx(wasi.build(), ResourceTable::new()));
-    let instance = Store::instantiate(&mut store, &component, &linker).unwrap();
+    let (mut store, instance) = instance_of(&engine, &linker, settings);
     let opened = open(&mut store, &instance).unwrap();
     let stores = instance.arcella_minisnap_snapshot_store().store();
     let restored = stores.call_restore(&mut store, opened).expect("no trap").unwrap().unwrap();
@@ -93,6 +103,38 @@ fn where_no_directory_can_be_synced_a_snapshot_is_restored_and_a_create_refused(
         matches!(&created, Err(Error::Io(problem)) if problem.contains("cannot sync `.`")),
         "{created:?}"
     );
+    assert_eq!(restore(settings).unwrap().1, 7);
+}
+
+/// WASI lets a host return nothing before the end of a file.
+#[test]
+fn what_a_host_does_not_return_is_not_taken_for_damage() {
+    let dir = tempdir().unwrap();
+    let settings = |wasi: &mut WasiCtxBuilder| {
+        preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadWrite);
+        wasi.env("MINISNAP_LAYOUT", "numbered");
+    };
+    create(settings, "1", 7).unwrap();
+
+    let engine = Engine::default();
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync::<Ctx>(&mut linker).unwrap();
+    linker.allow_shadowing(true);
+    let mut types = linker.instance("wasi:filesystem/types@0.2.12").unwrap();
+    let nothing = |_: StoreContextMut<'_, Ctx>, _: (Resource<Descriptor>, u64, u64)| {
+        Ok((Ok::<_, ErrorCode>((Vec::<u8>::new(), false)),))
+    };
+    types.func_wrap("[method]descriptor.read", nothing).unwrap();
+    let (mut store, instance) = instance_of(&engine, &linker, settings);
+    let opened = open(&mut store, &instance).unwrap();
+    let stores = instance.arcella_minisnap_snapshot_store().store();
+    for result in [
+        stores.call_restore(&mut store, opened).expect("no trap").map(drop),
+        stores.call_create(&mut store, opened, "2", 7).expect("no trap"),
+    ] {
+        let Err(Error::Io(problem)) = &result else { panic!("{result:?}") };
+        assert!(problem.contains("the host gave nothing before the end"), "{problem}");
+    }
     assert_eq!(restore(settings).unwrap().1, 7);
 }
 

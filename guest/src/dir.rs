@@ -4,7 +4,7 @@
 //! know the difference.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -176,12 +176,18 @@ impl Dir for OsDir {
 }
 
 impl ReadAt for File {
+    #[cfg(unix)]
     fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
-        let (mut file, mut bytes) = (self, vec![0; most]);
-        file.seek(SeekFrom::Start(at))?;
-        let read = file.read(&mut bytes)?;
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0; most];
+        let read = FileExt::read_at(self, &mut bytes, at)?;
         bytes.truncate(read);
         Ok(bytes)
+    }
+
+    #[cfg(not(unix))]
+    fn read_at(&self, _: u64, _: usize) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -460,9 +460,12 @@ fn a_damaged_generation_that_is_replaced_is_set_aside_durably_first() {
 
 #[test]
 fn a_newest_generation_that_cannot_be_read_now_is_neither_replaced_nor_set_aside() {
-    let tmp = dir_with([1, 2]);
+    let tmp = dir_with([1]);
+    // Its start, its end, and what lies between are read one after the other.
+    let large = format!("\"{}\"", "x".repeat(20_000));
+    Store::new(OsDir::new(tmp.path())).with_settings(settings(3)).create(&large, 2).unwrap();
     let mut met = 0;
-    for at in 0..40 {
+    for at in 0..100 {
         let dir = FaultyDir::new(tmp.path(), Fault::Once(at, ErrorKind::Other));
         let store = Store::new(dir.clone());
         if dir.log().len() > at {
@@ -478,7 +481,20 @@ fn a_newest_generation_that_cannot_be_read_now_is_neither_replaced_nor_set_aside
         }
         assert_eq!(names(tmp.path()), generations([1, 2]));
     }
-    assert!(met > 2);
+    assert!(met > 20);
+}
+
+#[test]
+fn a_generation_that_has_the_name_of_another_number_is_told_from_one_that_is_damaged() {
+    for start in ["", "x"] {
+        let dir = tempdir().unwrap();
+        let store = Store::new(OsDir::new(dir.path())).with_settings(settings(3));
+        // A character lies across the end of what is read of the start.
+        store.create(&format!("\"{start}{}\"", "ж".repeat(10_000)), 7).unwrap();
+        fs::rename(dir.path().join(name(7)), dir.path().join(name(8))).unwrap();
+        let Err(Error::Corrupt(problem)) = store.restore() else { panic!() };
+        assert!(problem.contains("holds the sequence number 7, and its name another"), "{problem}");
+    }
 }
 
 #[test]

@@ -270,8 +270,8 @@ impl SnapshotCtx {
             Err(_) if submitted.withdraw() => answered.await,
             Err(_) => {
                 return Ok(Err(Error::InDoubt(format!(
-                    "the call has not ended after {deadline:?}, nor could it be interrupted; it may end yet: restore \
-                     the snapshot to see, and open readers and writers again"
+                    "the call has not ended after {deadline:?}, and may still complete: restore the snapshot to find out, \
+                     and open readers and writers again"
                 ))));
             }
         };

@@ -134,8 +134,8 @@ impl Error {
     /// That a call was interrupted.
     pub(crate) fn interrupted(call: &str, deadline: Duration) -> Error {
         Error::DeadlineExceeded(format!(
-            "`{call}` was interrupted, as it had not ended after {deadline:?}: the disk is too slow or the state too \
-             large for this deadline; what the grant allows is a matter of the host"
+            "`{call}` exceeded its deadline of {deadline:?}: the disk is too slow or the state too large; the host can \
+             raise the deadline"
         ))
     }
 

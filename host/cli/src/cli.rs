@@ -20,11 +20,11 @@ Exit codes:
    4  the sequence number is too low        10  anything else that the system said
    5  the state is larger than the limit    11  a component could not be loaded, or trapped";
 
-/// Snapshots of an application's state, each with the number of the last log record it contains
+/// Store snapshots of an application's state, each with the sequence number of the last log record it contains
 #[derive(Parser)]
 #[command(name = "minisnap", version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Tell on standard error what happens
+    /// Log progress to standard error
     #[arg(short, long, global = true)]
     verbose: bool,
     #[command(subcommand)]
@@ -44,7 +44,7 @@ enum Verb {
 }
 
 impl Cli {
-    /// With `--verbose`, prints this program's own events, and not those of what it is made of.
+    /// Logs this program's own events with `--verbose`, and none of its libraries'.
     pub fn start_logging(&self) {
         use tracing_subscriber::filter::{LevelFilter, Targets};
         use tracing_subscriber::prelude::*;
@@ -57,7 +57,7 @@ impl Cli {
         }
     }
 
-    /// Does what the verb says.
+    /// Runs the verb.
     pub fn run(self) -> Result<ExitCode, Failure> {
         match self.verb {
             Verb::Create(verb) => verb.run(),

@@ -7,22 +7,22 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use minisnap_host::{Grant, Layout};
 
-/// What the verbs that write say of the directory.
+/// Options of the verbs that write to a directory.
 #[derive(Args)]
 pub struct Settings {
-    /// The layout of a directory that holds no snapshot yet; another keeps the one it has
+    /// Layout for a new directory; an existing one keeps its own
     #[arg(long, value_parser = layout(), default_value_t = Layout::Pair)]
     pub layout: Layout,
-    /// How many generations to keep in the layout `numbered`; without it, 5, and all that another program wrote
+    /// Keep this many generations in the layout `numbered` [default: 5, and all that another program wrote]
     #[arg(long, value_name = "N")]
     pub keep: Option<NonZeroU32>,
-    /// Fail if the directory is missing, instead of making it: for a volume that may not be mounted
+    /// Fail if the directory does not exist, for instance because its volume is not mounted
     #[arg(long)]
     pub must_exist: bool,
-    /// The largest state to accept, as given and as stored; without it, 256MiB
+    /// Size limit of the state, both as given and as stored [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_state: Option<u64>,
-    /// The most that the directory may hold; older generations make room, the newest does not
+    /// Size limit of the directory; old generations are pruned to fit, the newest never
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_total: Option<u64>,
 }
@@ -47,7 +47,7 @@ fn layout() -> impl TypedValueParser<Value = Layout> {
     PossibleValuesParser::new(layouts).try_map(|name| name.parse())
 }
 
-/// Bytes, as people write them.
+/// Parses a size in bytes, such as `64KiB`.
 pub fn size(text: &str) -> Result<u64, String> {
     let size = text
         .parse::<ByteSize>()

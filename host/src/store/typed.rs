@@ -145,21 +145,20 @@ impl SnapshotStore {
     /// came.
     fn create_from(&mut self, pieces: &Receiver<Piece>, seq: u64) -> Result<bool> {
         self.in_one_turn(|store| {
-            let late = Error::DeadlineExceeded(format!(
-                "`create` was interrupted, as the value was not serialised and written after {:?}: the disk is too slow or \
-                 the value takes too long for this deadline; what the grant allows is a matter of the host",
-                store.grant.deadline
-            ));
+            let late = Error::interrupted("create", store.grant.deadline);
             let until = store.until;
-            store.create_by("", seq, |store, handle| loop {
-                let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-                match pieces.recv_timeout(left) {
-                    // What comes late is not taken, even if there is enough of it.
-                    Err(RecvTimeoutError::Timeout) => return Err(late),
-                    Ok(_) if until.is_some_and(|until| Instant::now() >= until) => return Err(late),
-                    Ok(Some(piece)) => store.write(handle, &piece)?,
-                    Ok(None) => return Ok(true),
-                    Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            store.create_by("", seq, |store, handle| {
+                loop {
+                    let left =
+                        until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+                    match pieces.recv_timeout(left) {
+                        // What comes late is not taken, even if there is enough of it.
+                        Err(RecvTimeoutError::Timeout) => return Err(late),
+                        Ok(_) if until.is_some_and(|until| Instant::now() >= until) => return Err(late),
+                        Ok(Some(piece)) => store.write(handle, &piece)?,
+                        Ok(None) => return Ok(true),
+                        Err(RecvTimeoutError::Disconnected) => return Ok(false),
+                    }
                 }
             })
         })

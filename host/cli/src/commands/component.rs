@@ -13,11 +13,11 @@ use crate::output::{Output, Unwritten};
 const EXAMPLE: &str = "Example:
   minisnap component --output minisnap.wasm";
 
-/// Write the store component, to compose it with others or to run it in another host
+/// Print the store component, to compose it with others or to run it in another host
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Component {
-    /// Write to this file, all of it or nothing, instead of standard output
+    /// Write to this file atomically, instead of to standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

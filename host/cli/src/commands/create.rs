@@ -24,18 +24,18 @@ const EXAMPLE: &str = "Examples:
 /// The state is read and stored in chunks of this many bytes.
 const CHUNK: usize = 256 << 10;
 
-/// Make a state the newest snapshot, durably
+/// Store a state durably as the newest snapshot
 ///
-/// It is streamed, so that it may be larger than the memory. What is interrupted is removed by the next create.
+/// The state is streamed, so it may be larger than memory. The next create cleans up after an interrupted one.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Create {
-    /// The directory of the snapshots; it is made if it does not exist
+    /// Directory of the snapshots; created if it does not exist
     dir: PathBuf,
-    /// The number of the last log record that the state contains
+    /// Sequence number of the last log record that the state contains
     #[arg(long, value_name = "N")]
     seq: u64,
-    /// The file that holds the state, as JSON; `-` is standard input
+    /// File with the state as JSON; `-` is standard input
     #[arg(default_value = "-")]
     file: PathBuf,
     #[command(flatten)]

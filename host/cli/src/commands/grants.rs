@@ -15,7 +15,7 @@ use crate::table;
 const EXAMPLE: &str = "Example:
   minisnap grants check minisnap.toml --json | jq '.components[].directory'";
 
-/// Look at a grants file, which says which component gets which directory
+/// Check a grants file, which maps components to directories
 #[derive(Args)]
 pub struct Grants {
     #[command(subcommand)]
@@ -27,9 +27,9 @@ enum Verb {
     Check(Check),
 }
 
-/// Find what is wrong in a grants file, or print what each component gets
+/// Report mistakes in a grants file, or print what each component gets
 ///
-/// The last line, `*`, is of the components that the file does not name.
+/// The last line, `*`, applies to components that the file does not name.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 struct Check {

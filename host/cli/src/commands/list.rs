@@ -19,7 +19,7 @@ const EXAMPLE: &str = "Examples:
 
 /// List the generations, newest first, with size, time and soundness
 ///
-/// Every byte of each is read. On a terminal, `*` marks the one that restore would print.
+/// Reads every byte of each. On a terminal, `*` marks the one that restore would print.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct List {

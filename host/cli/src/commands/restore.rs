@@ -20,25 +20,25 @@ const EXAMPLE: &str = "Examples:
 /// The state is read and written in chunks of this many bytes.
 const CHUNK: u64 = 64 << 10;
 
-/// Print the newest sound state, and its sequence number on standard error
+/// Print the newest sound state, and its sequence number to standard error
 ///
-/// Every byte is checked before the first one is printed. Damaged generations that are newer are named on standard
-/// error, and so is a snapshot that another program wrote, which no sum verifies.
+/// Every byte is checked before the first one is printed. Warnings on standard error name newer generations that are
+/// damaged, and a snapshot that cannot be verified because another program wrote it.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Restore {
     /// The directory of the snapshots
     dir: PathBuf,
-    /// The generation to restore, instead of the newest sound one
+    /// Restore this generation instead of the newest sound one
     #[arg(long, value_name = "N")]
     seq: Option<u64>,
-    /// Write to this file, all of it or nothing, instead of standard output
+    /// Write to this file atomically, instead of to standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Print {"seq":N,"state":...} instead, and the number not on standard error
+    /// Print {"seq":N,"state":...}, and nothing to standard error
     #[arg(long)]
     json: bool,
-    /// Refuse a state that is larger than this
+    /// Size limit of the state
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_state: Option<u64>,
 }

@@ -41,22 +41,22 @@ pub struct Run {
     component: PathBuf,
     #[command(flatten)]
     granted: Granted,
-    /// Allow the component to restore, and not to create
+    /// Let the component restore, but not create
     #[arg(long)]
     read_only: bool,
-    /// How many stores of other names the component may have besides its own, each in a directory inside of that
+    /// Let the component have this many named stores besides its own, each in a subdirectory
     #[arg(long, value_name = "N", default_value_t = 0)]
     stores: u32,
-    /// A folder that the component may read and write, to which no link leads, and what it calls it; repeat it for more
+    /// Give the component read and write access to a folder, under the name GUEST; its path must have no symlink; repeatable
     #[arg(long, value_name = "HOST::GUEST")]
     dir: Vec<Preopen>,
-    /// The most memory that the component may have, beside what the store needs; its manifest may say less
+    /// Memory limit of the component itself; its manifest may lower it
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
     component_memory: u64,
-    /// The longest that one call of the store may take; without it, 30s
+    /// Deadline of each call of the store [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
-    /// The longest that the component may run, unless it may run for ever; then it is ended, with exit code 11
+    /// End the component after this time, with exit code 11 [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
     #[command(flatten)]
@@ -70,10 +70,10 @@ pub struct Run {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Granted {
-    /// The directory for its snapshots; it is made if it does not exist
+    /// Directory for its snapshots; created if it does not exist
     #[arg(long, value_name = "DIR")]
     grant: Option<PathBuf>,
-    /// The grants file, which says by the component's name what it gets
+    /// Grants file that says, by the component's name, which directory it gets
     #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "stores", "read_only", "deadline"])]
     grants_file: Option<PathBuf>,
 }

@@ -14,9 +14,9 @@ use crate::table;
 const EXAMPLE: &str = "Example:
   minisnap verify ./snapshots && echo sound";
 
-/// Read every byte of every generation, compare the sums, and fail if any is damaged or cannot be read
+/// Read and check every generation; fail if any is damaged or unreadable
 ///
-/// A snapshot that another program wrote has no sum: its number and its JSON are checked, and it is unverified.
+/// A snapshot of another program has no sum: only its number and its JSON are checked, and it counts as unverified.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Verify {
