@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tracing::Span;
 
+use crate::clock::Deadline;
 use crate::error::{Error, Result};
 
 /// How many calls run at once, unless the host says otherwise.
@@ -74,8 +75,7 @@ struct State {
 struct Call {
     number: u64,
     target: Arc<Target>,
-    /// Its deadline.
-    until: Option<Instant>,
+    deadline: Deadline,
 }
 
 /// How a call begins.
@@ -140,9 +140,9 @@ impl Calls {
     /// # Errors
     ///
     /// [`Error::DeadlineExceeded`] if the directory hangs, or no turn came before the deadline.
-    pub(crate) fn turn(self: &Arc<Self>, target: &Arc<Target>, until: Option<Instant>) -> Result<Turn> {
+    pub(crate) fn turn(self: &Arc<Self>, target: &Arc<Target>, deadline: Deadline) -> Result<Turn> {
         let mut state = self.lock();
-        let call = state.call(target, until);
+        let call = state.call(target, deadline);
         state.check_answers(&call)?;
         let turn = Turn { calls: self.clone(), number: call.number };
         if state.has_room(self.most, &call) {
@@ -152,10 +152,7 @@ impl Calls {
         let (begin, begun) = sync_channel(1);
         state.waiting.push_back((call, Start::Here(begin)));
         drop(state);
-        let has_begun = match until {
-            Some(until) => begun.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok(),
-            None => begun.recv().is_ok(),
-        };
+        let has_begun = begun.recv_timeout(deadline.left()).is_ok();
         if !has_begun && self.lock().withdraw(turn.number).is_some() {
             return Err(not_begun());
         }
@@ -166,19 +163,21 @@ impl Calls {
     pub(crate) fn submit(
         self: &Arc<Self>,
         target: &Arc<Target>,
-        until: Option<Instant>,
+        deadline: Deadline,
         job: impl FnOnce(Result<()>) + Send + 'static,
     ) -> Submitted {
         let (span, runtime) = (Span::current(), Handle::try_current().ok());
         let mut state = self.lock();
-        let call = state.call(target, until);
+        let call = state.call(target, deadline);
         let submitted = Submitted { calls: self.clone(), number: call.number };
         let job: Job = Box::new(move |turn| {
             // For what the host does in its call.
             let _runtime = runtime.as_ref().filter(|_| turn.is_ok()).map(Handle::enter);
             span.in_scope(|| job(turn));
         });
-        if let (Err(error), Some(_)) = (state.check_answers(&call), until) {
+        if let Err(error) = state.check_answers(&call)
+            && !deadline.is_never()
+        {
             drop(state);
             job(Err(error));
             return submitted;
@@ -267,9 +266,9 @@ impl Calls {
 }
 
 impl State {
-    fn call(&mut self, target: &Arc<Target>, until: Option<Instant>) -> Call {
+    fn call(&mut self, target: &Arc<Target>, deadline: Deadline) -> Call {
         self.next += 1;
-        Call { number: self.next, target: target.clone(), until }
+        Call { number: self.next, target: target.clone(), deadline }
     }
 
     /// Whether a call can begin.
@@ -286,9 +285,8 @@ impl State {
 
     /// The waiting call whose turn it is.
     fn next(&self, most: usize) -> Option<usize> {
-        let now = Instant::now();
         // One whose time is over is left to its caller, who takes it back.
-        let is_in_time = |call: &Call| call.until.is_none_or(|until| now < until);
+        let is_in_time = |call: &Call| call.deadline.late().is_none();
         self.waiting.iter().position(|(call, _)| is_in_time(call) && self.has_room(most, call))
     }
 
@@ -320,14 +318,10 @@ impl State {
 
     /// Checks that no call on this directory has been running for longer than it may.
     fn check_answers(&self, next: &Call) -> Result<()> {
-        let now = Instant::now();
-        let overdue = |call: &&Call| {
-            call.target.key == next.target.key
-                && call.target.dir == next.target.dir
-                && call.until.is_some_and(|until| now > until + GRACE)
-        };
-        let Some(call) = self.running.iter().find(overdue) else { return Ok(()) };
-        let late = call.until.map_or(Duration::ZERO, |until| now.saturating_duration_since(until));
+        let is_there =
+            |call: &&Call| call.target.key == next.target.key && call.target.dir == next.target.dir;
+        let mut late = self.running.iter().filter(is_there).filter_map(|call| call.deadline.late());
+        let Some(late) = late.find(|late| *late > GRACE) else { return Ok(()) };
         Err(Error::DeadlineExceeded(format!(
             "the directory `{}` does not answer: a call that should have ended {late:.1?} ago still waits for its file \
              system; try again once it answers",

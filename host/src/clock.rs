@@ -1,4 +1,5 @@
-//! The time that calls into the component may take: an engine's epoch, moved on while any call is running.
+//! The time that calls may take: deadlines, and an engine's epoch, which is moved on while any call into the component is
+//! running and ends those that are late.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -88,6 +89,38 @@ impl Shared {
         };
         let state = self.changed.wait_while(self.lock(), waiting).unwrap_or_else(PoisonError::into_inner);
         !state.ended
+    }
+}
+
+/// When something must have ended, if ever.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub(crate) const NEVER: Deadline = Deadline(None);
+
+    /// So much time from now; never, if that is more than a clock can tell.
+    pub(crate) fn after(time: Duration) -> Self {
+        Deadline(Instant::now().checked_add(time))
+    }
+
+    /// The earlier one of two.
+    pub(crate) fn or(self, other: Deadline) -> Self {
+        Deadline(self.0.into_iter().chain(other.0).min())
+    }
+
+    /// How much time is left.
+    pub(crate) fn left(self) -> Duration {
+        self.0.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// How long it has been over, if it is.
+    pub(crate) fn late(self) -> Option<Duration> {
+        Instant::now().checked_duration_since(self.0?)
+    }
+
+    pub(crate) fn is_never(self) -> bool {
+        self.0.is_none()
     }
 }
 

@@ -14,6 +14,7 @@ use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 
 use crate::calls::{Calls, GRACE, MAX_CALLS, Submitted, Target};
+use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant};
 use crate::idle::Idle;
@@ -216,11 +217,11 @@ impl Minisnap {
         answer: impl FnOnce(Result<SnapshotStore>) + Send + 'static,
     ) -> Result<Submitted> {
         let (grant, target) = locate(grant)?;
-        let until = Instant::now().checked_add(grant.deadline);
+        let deadline = Deadline::after(grant.deadline);
         let (shared, opened) = (self.shared.clone(), target.clone());
         let job =
             move |turn: Result<()>| answer(turn.and_then(|()| SnapshotStore::new(shared, grant, opened)));
-        Ok(self.shared.calls.submit(&target, until, job))
+        Ok(self.shared.calls.submit(&target, deadline, job))
     }
 }
 

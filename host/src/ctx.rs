@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::Instant;
 use std::{fmt, mem};
 
 use tokio::runtime;
@@ -11,6 +10,7 @@ use tokio::sync::oneshot;
 use wasmtime::component::ResourceTable;
 
 use crate::calls::{Calls, GRACE, Target};
+use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::instance::Handle;
 use crate::store::SnapshotStore;
@@ -246,7 +246,7 @@ impl SnapshotCtx {
         let deadline = store.grant().deadline;
         // What is ended first has its own time.
         let time = if overdue || store.has_ownerless() { deadline.saturating_mul(2) } else { deadline };
-        let until = Instant::now().checked_add(time);
+        let until = Deadline::after(time);
         // A call may have found out on which file system it is.
         self.target = store.calls().1.clone();
         let (back, returning) = channel();
@@ -258,8 +258,7 @@ impl SnapshotCtx {
                     true => store.end_streams(),
                     false => store.end_ownerless(),
                 }
-                let until = Instant::now().checked_add(deadline).into_iter().chain(until).min();
-                store.in_turn(until, call)
+                store.in_turn(Deadline::after(deadline).or(until), call)
             });
             // Where nobody waits for it any more, it ends here.
             let _ = back.send(store);
@@ -303,7 +302,7 @@ impl Drop for SnapshotCtx {
             Ok(()) => drop(place),
             Err(_) => place.abandon(),
         };
-        self.calls.submit(&self.target, None, end).detach();
+        self.calls.submit(&self.target, Deadline::NEVER, end).detach();
     }
 }
 

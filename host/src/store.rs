@@ -5,22 +5,20 @@ mod streams;
 mod typed;
 
 use std::fmt;
-use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Span, debug_span, field, warn, warn_span};
 
 use crate::calls::{Calls, Target};
-use crate::directory::{Held, lock_named};
+use crate::clock::Deadline;
+use crate::directory::Held;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::idle::{Idle, Slot};
-use crate::instance::{Handle, Instance, Stream};
+use crate::instance::{Handle, Instance};
 use crate::snapshot::{Info, Layout, Skipped, Snapshot};
 
 /// What one call hands over of a stream, in bytes.
@@ -58,7 +56,7 @@ pub struct SnapshotStore {
     /// Whether what an earlier crash left was settled, and told of.
     settled: bool,
     /// When the call that is running must have ended.
-    until: Option<Instant>,
+    deadline: Deadline,
     /// Whether the call that is running need not wait for its turn.
     has_turn: bool,
     /// Open streams that have no owner any more.
@@ -83,7 +81,7 @@ impl SnapshotStore {
             instances: 0,
             peak_memory: 0,
             settled: false,
-            until: None,
+            deadline: Deadline::NEVER,
             has_turn: false,
             ownerless: Vec::new(),
         })
@@ -315,33 +313,6 @@ impl SnapshotStore {
     /// What an earlier crash left is settled by whatever writes; the first time, of the component's own store, it is told of.
     fn settle_first(&mut self, name: &str) -> Result<()> {
         if self.settled || !name.is_empty() { self.check_replaceable(name) } else { self.settle().map(drop) }
-    }
-
-    /// Checks that what is written can take the place of what is there.
-    pub(super) fn check_replaceable(&self, name: &str) -> Result<()> {
-        #[cfg(target_os = "linux")]
-        crate::replaceable::check(&self.dir_of(name))?;
-        Ok(())
-    }
-
-    /// Keeps everybody else from writing to the store of this name. Its own is held all the time.
-    pub(super) fn lock(&self, name: &str) -> Result<Option<File>> {
-        // Another writer of this store finds that one is open.
-        match name.is_empty() || self.has_writer(name) {
-            true => Ok(None),
-            false => lock_named(&self.dir_of(name)),
-        }
-    }
-
-    /// Whether a writer of the store of this name is open.
-    fn has_writer(&self, name: &str) -> bool {
-        let is_writer = |stream: &Stream| stream.locked.is_some() && stream.name == name;
-        self.instance.look(|instance| instance.streams.iter().any(is_writer)).unwrap_or_default()
-    }
-
-    /// The directory of the store of this name.
-    fn dir_of(&self, name: &str) -> PathBuf {
-        if name.is_empty() { self.grant.dir.to_owned() } else { self.grant.dir.join(name) }
     }
 
     /// The span of a create, in which its size in bytes is recorded once it is known.

@@ -1,7 +1,7 @@
 //! One call of the component: its turn, its deadline, and the instance that it is made on.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,12 @@ use wasmtime::component::ResourceAny;
 use super::SnapshotStore;
 use crate::bindings::export as wit;
 use crate::calls::{Calls, Target};
-use crate::directory::{Identity, leads_to};
+use crate::clock::Deadline;
+use crate::directory::{Identity, leads_to, lock_named};
 use crate::engine::Guest;
 use crate::error::{Error, Result};
 use crate::grant::Access;
-use crate::instance::{Answer, Instance};
+use crate::instance::{Answer, Instance, Stream};
 
 /// An instance that has grown beyond this many bytes does not outlive its call, unless a stream is open: its memory goes
 /// back to the system, and what is left between its allocations cannot keep the next large state from fitting.
@@ -34,25 +35,25 @@ impl SnapshotStore {
         if self.has_turn {
             return call(self);
         }
-        let until = Instant::now().checked_add(self.grant.deadline);
-        let _turn = self.shared.calls.turn(&self.target, until)?;
-        self.in_turn(until, call)
+        let deadline = Deadline::after(self.grant.deadline);
+        let _turn = self.shared.calls.turn(&self.target, deadline)?;
+        self.in_turn(deadline, call)
     }
 
-    /// Makes a call whose turn it is, and which must have ended at this time.
+    /// Makes a call whose turn it is.
     pub(crate) fn in_turn<R>(
         &mut self,
-        until: Option<Instant>,
+        deadline: Deadline,
         call: impl FnOnce(&mut Self) -> Result<R>,
     ) -> Result<R> {
         /// Ends the turn, also where the call panics.
         struct InTurn<'s>(&'s mut SnapshotStore);
         impl Drop for InTurn<'_> {
             fn drop(&mut self) {
-                (self.0.until, self.0.has_turn) = (None, false);
+                (self.0.deadline, self.0.has_turn) = (Deadline::NEVER, false);
             }
         }
-        (self.until, self.has_turn) = (until, true);
+        (self.deadline, self.has_turn) = (deadline, true);
         let InTurn(store) = &mut InTurn(self);
         store.end_ownerless();
         call(store)
@@ -72,8 +73,7 @@ impl SnapshotStore {
 
     /// How much time is left for the next call of the component.
     pub(super) fn time_left(&self) -> Duration {
-        let until = |until: Instant| until.saturating_duration_since(Instant::now());
-        self.until.map_or(self.grant.deadline, until)
+        self.deadline.left().min(self.grant.deadline)
     }
 
     /// Ends an instance, and what is open in it.
@@ -243,6 +243,33 @@ impl SnapshotStore {
 
     fn replaced(&self) -> Error {
         replaced(&self.grant.dir)
+    }
+
+    /// Checks that what is written can take the place of what is there.
+    pub(super) fn check_replaceable(&self, name: &str) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        crate::replaceable::check(&self.dir_of(name))?;
+        Ok(())
+    }
+
+    /// Keeps everybody else from writing to the store of this name. Its own is held all the time.
+    pub(super) fn lock(&self, name: &str) -> Result<Option<File>> {
+        // Another writer of this store finds that one is open.
+        match name.is_empty() || self.has_writer(name) {
+            true => Ok(None),
+            false => lock_named(&self.dir_of(name)),
+        }
+    }
+
+    /// Whether a writer of the store of this name is open.
+    fn has_writer(&self, name: &str) -> bool {
+        let is_writer = |stream: &Stream| stream.locked.is_some() && stream.name == name;
+        self.instance.look(|instance| instance.streams.iter().any(is_writer)).unwrap_or_default()
+    }
+
+    /// The directory of the store of this name.
+    pub(super) fn dir_of(&self, name: &str) -> PathBuf {
+        if name.is_empty() { self.grant.dir.to_owned() } else { self.grant.dir.join(name) }
     }
 
     /// Checks that the directory of a named store, which a writer has locked, still has its name.

@@ -5,6 +5,7 @@ use wasmtime::component::ResourceAny;
 
 use super::{CHUNK, SnapshotStore, tell_skipped};
 use crate::bindings::export as wit;
+use crate::clock::Deadline;
 use crate::engine::Guest;
 use crate::error::{Error, Result};
 use crate::instance::{Answer, Handle, Instance, Stream};
@@ -198,14 +199,14 @@ impl SnapshotStore {
     /// Ends a stream: one that was written to is undone.
     pub(crate) fn end(&mut self, handle: Handle) {
         // Undoing has its own time: it follows on what took too long, too.
-        let until = self.until.take();
+        let deadline = std::mem::replace(&mut self.deadline, Deadline::NEVER);
         // It waits for nobody: a stream that stays open is in the way of the next one.
         let has_turn = std::mem::replace(&mut self.has_turn, true);
         let ended = self.call_stream(handle, "end", |instance| {
             instance.streams.retain(|stream| stream.resource != handle.stream);
             handle.stream.resource_drop(&mut instance.store).map(Ok)
         });
-        (self.until, self.has_turn) = (until, has_turn);
+        (self.deadline, self.has_turn) = (deadline, has_turn);
         if let Err(error) = ended {
             tracing::debug!(error = error.to_line(), "a stream ended after its instance");
         }

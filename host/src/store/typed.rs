@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, Builder, Scope, ScopedJoinHandle};
-use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -146,15 +145,13 @@ impl SnapshotStore {
     fn create_from(&mut self, pieces: &Receiver<Piece>, seq: u64) -> Result<bool> {
         self.in_one_turn(|store| {
             let late = Error::interrupted("create", store.grant.deadline);
-            let until = store.until;
+            let deadline = store.deadline;
             store.create_by("", seq, |store, handle| {
                 loop {
-                    let left =
-                        until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-                    match pieces.recv_timeout(left) {
+                    match pieces.recv_timeout(deadline.left()) {
                         // What comes late is not taken, even if there is enough of it.
                         Err(RecvTimeoutError::Timeout) => return Err(late),
-                        Ok(_) if until.is_some_and(|until| Instant::now() >= until) => return Err(late),
+                        Ok(_) if deadline.late().is_some() => return Err(late),
                         Ok(Some(piece)) => store.write(handle, &piece)?,
                         Ok(None) => return Ok(true),
                         Err(RecvTimeoutError::Disconnected) => return Ok(false),
