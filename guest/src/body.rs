@@ -55,7 +55,7 @@ pub struct Scanned {
     /// The state, if it was to be kept.
     pub kept: Vec<u8>,
     /// Whether it is JSON, if that was to be checked.
-    pub json: std::result::Result<(), json::Error>,
+    pub json: std::result::Result<(), json::Invalid>,
 }
 
 /// Why a state was not read to its end.
@@ -148,7 +148,7 @@ impl<R: ReadAt> Body<R> {
             if json.is_ok()
                 && let Some(checker) = &mut checker
             {
-                json = checker.push(new);
+                json = checked(checker.push(new))?;
             }
             match state {
                 State::Sum => kept.clear(),
@@ -161,9 +161,20 @@ impl<R: ReadAt> Body<R> {
         if json.is_ok()
             && let Some(checker) = checker
         {
-            json = checker.finish().map(|_| ());
+            json = checked(checker.finish().map(drop))?;
         }
         Ok(Scanned { sum: self.sum(), size, kept, json })
+    }
+}
+
+/// Tells that a text is no JSON from that it could not be checked.
+fn checked(
+    result: std::result::Result<(), json::Error>,
+) -> std::result::Result<std::result::Result<(), json::Invalid>, Failure> {
+    match result {
+        Ok(()) => Ok(Ok(())),
+        Err(json::Error::Invalid(invalid)) => Ok(Err(invalid)),
+        Err(json::Error::Refused(error)) => Err(Failure::Refused(error)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BinaryHeap;
 
-use crate::dir::Dir;
+use crate::dir::{ATTEMPTS, Dir};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -104,9 +104,6 @@ impl Numbered {
         }
     }
 }
-
-/// How often a directory that changes while it is read is read again.
-pub const ATTEMPTS: usize = 100;
 
 /// How snapshots are laid out on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

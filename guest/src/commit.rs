@@ -14,10 +14,11 @@ use crate::error::{Error, Result};
 use crate::files::{self, Place, remove_file, remove_temporary, sync_dir};
 use crate::json::Sink;
 use crate::numbered::envelope;
+use crate::pair::Sums;
 use crate::retain::{Allowance, set_aside};
-use crate::sum::{Hasher, Sum, Sums};
+use crate::sum::{Hasher, Sum};
 
-/// What stands around a small state is written together with it; larger pieces go around this buffer.
+/// What stands around a small state of a generation is written together with it; larger pieces go around this buffer.
 const BUFFER: usize = 4 * 1024;
 
 /// The most bytes that the files of a pair take beside the state.
@@ -37,31 +38,27 @@ pub struct Draft<D: Dir> {
     size: u64,
     head: u64,
     allowance: Allowance,
-    /// Whether the new names are still this draft's to remove.
+    /// Whether the new names are still this draft's to remove. The last field, so that the file is closed by then.
     undo: Undo<D>,
 }
 
 impl<D: Dir> Draft<D> {
     /// Starts a pair, in a directory that is settled.
     pub fn pair(dir: &D, allowance: Allowance) -> Result<Self> {
-        Self::begin(dir, NEW_STATE.to_owned(), None, 0, allowance.without(BESIDE_STATE)?)
+        Self::begin(dir, NEW_STATE.to_owned(), None, allowance.without(BESIDE_STATE)?)
     }
 
     /// Starts the generation `seq`, in a directory that is settled. It is to begin with its
     /// [head](envelope::head).
     pub fn generation(dir: &D, seq: u64, allowance: Allowance) -> Result<Self> {
-        let head = envelope::head(seq).len() as u64;
-        Self::begin(dir, catalog::temporary(seq), Some(seq), head, allowance.without(envelope::BESIDE_STATE)?)
+        let allowance = allowance.without(envelope::BESIDE_STATE)?;
+        Self::begin(dir, catalog::temporary(seq), Some(seq), allowance)
     }
 
-    fn begin(
-        dir: &D,
-        name: String,
-        generation: Option<u64>,
-        head: u64,
-        allowance: Allowance,
-    ) -> Result<Self> {
-        let file = BufWriter::with_capacity(BUFFER, files::make(dir, &name)?);
+    fn begin(dir: &D, name: String, generation: Option<u64>, allowance: Allowance) -> Result<Self> {
+        // A pair has nothing around its state.
+        let (buffer, head) = generation.map_or((0, 0), |seq| (BUFFER, envelope::head(seq).len() as u64));
+        let file = BufWriter::with_capacity(buffer, files::make(dir, &name)?);
         let undo = Undo { dir: dir.clone(), generation, armed: true };
         Ok(Draft {
             dir: dir.clone(),
@@ -92,7 +89,7 @@ impl<D: Dir> Draft<D> {
         let sums = Sums { state: self.sum.sum(), seq: Sum::of(seq.as_bytes()) };
 
         // Without the syncs of the three files, a committed file may be empty after a power cut.
-        self.finish_file()?;
+        self.file.get_mut().sync().map_err(|e| Error::io("sync", &self.name, &e))?;
         write_synced(&self.dir, NEW_SEQ, seq.as_bytes())?;
         write_synced(&self.dir, NEW_SUMS, sums.to_text().as_bytes())?;
         // Without this one, a power cut may keep a rename and lose the new name of another file.
@@ -116,8 +113,9 @@ impl<D: Dir> Draft<D> {
         self.write(envelope::BEFORE_SUM)?;
         let tail = envelope::tail(self.sum.sum());
         self.write(tail.as_bytes())?;
+        self.file.flush().map_err(|e| Error::io("write", &self.name, &e))?;
         // Without this sync, a committed file may be empty after a power cut.
-        self.finish_file()?;
+        self.file.get_mut().sync().map_err(|e| Error::io("sync", &self.name, &e))?;
         for &seq in damaged {
             set_aside(&self.dir, seq)?;
         }
@@ -139,11 +137,6 @@ impl<D: Dir> Draft<D> {
         self.sum.update(bytes);
         self.size += bytes.len() as u64;
         Ok(())
-    }
-
-    fn finish_file(&mut self) -> Result<()> {
-        self.file.flush().map_err(|e| Error::io("write", &self.name, &e))?;
-        self.file.get_mut().sync().map_err(|e| Error::io("sync", &self.name, &e))
     }
 }
 

@@ -3,10 +3,15 @@
 //! A test's implementation can fail any single operation, or record them; the logic above does not
 //! know the difference.
 
+#[cfg(unix)]
 use std::fs::{self, File};
 use std::io::{self, Write};
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// How often a directory that changes while it is read is read again.
+pub const ATTEMPTS: usize = 100;
 
 /// One directory and what lies in it; a clone is the same directory. Names are relative to it.
 ///
@@ -88,12 +93,14 @@ pub enum Kind {
     Other,
 }
 
-/// A directory of the operating system, for what runs natively; the component has its preopened one.
+/// A directory of Unix, for what runs natively; the component has its preopened one.
+#[cfg(unix)]
 #[derive(Debug, Clone)]
 pub struct OsDir {
     root: PathBuf,
 }
 
+#[cfg(unix)]
 impl OsDir {
     /// The directory at `root`, which need not exist yet; only the operations on it will tell.
     pub fn new(root: impl Into<PathBuf>) -> Self {
@@ -105,6 +112,7 @@ impl OsDir {
     }
 }
 
+#[cfg(unix)]
 impl Dir for OsDir {
     type Reader = File;
     type Writer = File;
@@ -123,16 +131,10 @@ impl Dir for OsDir {
         Ok(Some(Entry { kind, size: metadata.len(), modified: metadata.modified().ok() }))
     }
 
-    #[cfg(unix)]
     fn is_same_file(&self, name: &str, other: &str) -> io::Result<bool> {
         use std::os::unix::fs::MetadataExt;
         let identity = |name| fs::symlink_metadata(self.path(name)).map(|file| (file.dev(), file.ino()));
         Ok(identity(name)? == identity(other)?)
-    }
-
-    #[cfg(not(unix))]
-    fn is_same_file(&self, _: &str, _: &str) -> io::Result<bool> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
@@ -175,8 +177,8 @@ impl Dir for OsDir {
     }
 }
 
+#[cfg(unix)]
 impl ReadAt for File {
-    #[cfg(unix)]
     fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
         use std::os::unix::fs::FileExt;
         let mut bytes = vec![0; most];
@@ -185,16 +187,12 @@ impl ReadAt for File {
         Ok(bytes)
     }
 
-    #[cfg(not(unix))]
-    fn read_at(&self, _: u64, _: usize) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 }
 
+#[cfg(unix)]
 impl Sync for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()

@@ -16,8 +16,6 @@ pub use error::{Error, Invalid};
 use state::{Containers, State};
 use token::{Problem, Step, Token, plain_run};
 
-use crate::error::Result as Taken;
-
 /// The deepest nesting of arrays and objects that is accepted.
 ///
 /// serde_json refuses the 128th level by default, so that nothing deeper could be restored by it, and
@@ -42,11 +40,11 @@ const LINE: [u8; 288] = {
 /// What takes formatted text.
 pub trait Sink {
     /// Takes what comes next, all of it.
-    fn take(&mut self, bytes: &[u8]) -> Taken<()>;
+    fn take(&mut self, bytes: &[u8]) -> crate::error::Result<()>;
 }
 
 impl Sink for Vec<u8> {
-    fn take(&mut self, bytes: &[u8]) -> Taken<()> {
+    fn take(&mut self, bytes: &[u8]) -> crate::error::Result<()> {
         self.extend_from_slice(bytes);
         Ok(())
     }
@@ -56,7 +54,7 @@ impl Sink for Vec<u8> {
 pub struct Nowhere;
 
 impl Sink for Nowhere {
-    fn take(&mut self, _: &[u8]) -> Taken<()> {
+    fn take(&mut self, _: &[u8]) -> crate::error::Result<()> {
         Ok(())
     }
 }
@@ -79,7 +77,7 @@ pub struct Formatter<W> {
     core: Core,
 }
 
-/// The formatter without its writer, so that one program serves for every kind of writer: it is asked to write a few
+/// The formatter without its sink, so that one program serves for every kind of sink: it is asked to write a few
 /// times a megabyte.
 struct Core {
     buffer: Vec<u8>,
@@ -140,7 +138,7 @@ impl<W: Sink> Formatter<W> {
         self.core.push(&mut self.out, piece.as_bytes())
     }
 
-    /// Takes the end of the text, and returns the writer once it has everything.
+    /// Takes the end of the text, and returns the sink once it has everything.
     pub fn finish(mut self) -> Result<W, Error> {
         self.core.finish(&mut self.out)?;
         Ok(self.out)

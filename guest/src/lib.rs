@@ -18,27 +18,27 @@
 //! ```
 //!
 //! `DESIGN.md` beside the manifest gives the layout on the disk, the order of the commit, and the reason
-//! of each step. A `create` goes through [`store`], which has [`settle`] finish what a crash left; [`json`], which lays the
-//! state out; [`commit`], which makes it durable; and [`retain`], which removes what is too old. No module knows one above it.
+//! of each step. A `create` goes through [`store`], which has `settle` finish what a crash left; [`json`], which lays the
+//! state out; `commit`, which makes it durable; and `retain`, which removes what is too old. No module knows one above it.
 
 #![deny(missing_docs)]
 
 mod block;
-pub mod body;
-pub mod catalog;
-pub mod commit;
-pub mod damage;
+mod body;
+mod catalog;
+mod commit;
+mod damage;
 pub mod dir;
 pub mod error;
-pub mod files;
+mod files;
 pub mod json;
-pub mod numbered;
-pub mod pair;
-pub mod retain;
-pub mod settle;
-pub mod snapshot;
+mod numbered;
+mod pair;
+mod retain;
+mod settle;
+mod snapshot;
 pub mod store;
-pub mod sum;
+mod sum;
 
 #[cfg(all(target_family = "wasm", feature = "component"))]
 mod component;

@@ -14,7 +14,6 @@ use crate::damage;
 use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
 use crate::files::{self, Place, retry};
-use crate::json;
 
 /// What became of the name of a generation.
 #[derive(Debug)]
@@ -92,9 +91,7 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
             damaged(format!("`{name}` is not what was written: its sum differs"))
         }
         // Without a sum, that it can be read at all is all that shows damage.
-        (None, Err(json::Error::Invalid(invalid))) => {
-            damaged(format!("the state in `{name}` is not valid JSON: in it, {invalid}"))
-        }
+        (None, Err(invalid)) => damaged(format!("the state in `{name}` is not valid JSON: in it, {invalid}")),
         (sum, _) => Ok(Generation::Sound(Found { seq, verified: sum.is_some(), entry, state, body })),
     }
 }

@@ -8,16 +8,18 @@ use std::io;
 use std::time::SystemTime;
 
 mod stamp;
+mod sums;
 
 use crate::body::{Body, Extent, Failure, Scanned, State};
-use crate::catalog::{self, ATTEMPTS, Contents, NATIVE_SEQ_TMP, NEW_SEQ, NEW_STATE, SEQ, STATE, SUMS};
+use crate::catalog::{self, Contents, NATIVE_SEQ_TMP, NEW_SEQ, NEW_STATE, SEQ, STATE, SUMS};
 use crate::damage;
-use crate::dir::{Dir, Entry, ReadAt};
+use crate::dir::{ATTEMPTS, Dir, Entry, ReadAt};
 use crate::error::{Error, Result};
 use crate::files::Place;
-use crate::json;
-use crate::sum::{Sum, Sums, Verdict};
+use crate::sum::Sum;
 use stamp::{Small, Stamp, are_newer};
+pub use sums::Sums;
+use sums::Verdict;
 
 /// A stored snapshot, as far as it was asked for.
 #[derive(Debug)]
@@ -283,7 +285,7 @@ fn find<D: Dir>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Found<D::Reader
     let seq = seq.parse()?;
     // Without sums, that it can be read at all is all that shows damage.
     match &text.scanned.json {
-        Err(json::Error::Invalid(invalid)) if !verified => Err(Error::Corrupt(format!(
+        Err(invalid) if !verified => Err(Error::Corrupt(format!(
             "`{STATE}` is not valid JSON: {invalid}; take it and `{SEQ}` from one backup"
         ))),
         _ => Ok(text.found(seq, verified)),

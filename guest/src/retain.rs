@@ -18,9 +18,6 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Whatever fits onto the disk.
-    pub const ALL: Allowance = Allowance { max_state: u64::MAX, max_total: u64::MAX, room: u64::MAX };
-
     /// What is left for the state when `bytes` are needed beside it.
     pub fn without(self, bytes: u64) -> Result<Self> {
         match self.room.checked_sub(bytes) {

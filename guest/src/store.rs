@@ -1,4 +1,4 @@
-//! The rules that hold in every layout: what is refused, what is checked, and what a call returns.
+//! A store: the verbs that read, in both layouts.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ mod reader;
 mod writer;
 
 pub use named::Stores;
-pub use reader::{MAX_READERS, Reader};
+pub use reader::Reader;
 pub use writer::Writer;
 
 use crate::body::{Body, Scanned, State};

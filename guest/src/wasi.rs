@@ -13,8 +13,7 @@ use wasip2::filesystem::types::{
     Advice, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
 
-use crate::catalog::ATTEMPTS;
-use crate::dir::{Dir, Entry, Kind, Listing, ReadAt, Sync};
+use crate::dir::{ATTEMPTS, Dir, Entry, Kind, Listing, ReadAt, Sync};
 use crate::error::{Error, Result};
 
 /// The most bytes that one call hands to the host, which copies them.

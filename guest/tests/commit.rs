@@ -9,7 +9,7 @@ use std::path::Path;
 
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
-use minisnap_component::store::{Settings, Snapshot, Soundness, Store};
+use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
 use proptest::prelude::*;
 use seam::{DIR_TIME, Fault, FaultyDir, copy_of};
 
@@ -325,5 +325,21 @@ proptest! {
             newest = restored.as_ref().map(|snapshot| snapshot.seq);
             possible = vec![restored];
         }
+    }
+}
+
+#[test]
+fn after_a_piece_that_was_refused_nothing_is_committed() {
+    for layout in [Layout::Pair, Layout::Numbered] {
+        let tmp = tempfile::tempdir().unwrap();
+        let settings = Settings { layout, ..Settings::default() };
+        let store = Store::new(OsDir::new(tmp.path())).with_settings(settings);
+        let mut writer = store.open_writer(1).unwrap();
+        writer.write(b"1").unwrap();
+        let refused = writer.write(b" x").unwrap_err();
+        assert!(matches!(refused, Error::InvalidState(_)), "{refused}");
+        assert_eq!(writer.write(b" "), Err(refused.clone()));
+        assert_eq!(writer.commit(), Err(refused));
+        assert_eq!(store.restore(), Err(Error::NotFound));
     }
 }

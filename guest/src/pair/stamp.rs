@@ -2,11 +2,12 @@
 
 use std::io;
 
+use super::sums::Sums;
 use crate::catalog::{NATIVE_SEQ_TMP, NATIVE_STATE_TMP, NEW_SEQ, NEW_STATE, NEW_SUMS, SEQ, STATE, SUMS};
 use crate::dir::{Dir, Kind};
 use crate::error::{Error, Result};
 use crate::files::{Place, SMALL};
-use crate::sum::{Sum, Sums};
+use crate::sum::Sum;
 
 /// A short file that was read.
 #[derive(Debug, PartialEq, Eq)]

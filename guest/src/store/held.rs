@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Store;
-use crate::catalog::{ATTEMPTS, Contents, Layout};
-use crate::dir::{Dir, Kind};
+use crate::catalog::{Contents, Layout};
+use crate::dir::{ATTEMPTS, Dir, Kind};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::numbered::Known;
@@ -64,7 +64,7 @@ impl<D: Dir> Store<D> {
             self.shared.unlisted.set(unlisted + 1);
             return Some(contents);
         }
-        self.shared.held.take();
+        self.forget();
         None
     }
 
@@ -86,7 +86,7 @@ impl<D: Dir> Store<D> {
                 Ok(Some(found)) => return Ok(found),
                 // What was listed is not there, and still listed.
                 Ok(None) if is_same => return Err(Error::NotFound),
-                Ok(None) => drop(self.shared.held.take()),
+                Ok(None) => self.forget(),
                 Err(error) => return Err(error),
             }
             before = Some(contents);

@@ -12,7 +12,7 @@ use crate::snapshot::{Info, Skipped};
 use crate::sum::Sum;
 
 /// How many readers may be open at a time: each has a file open and a few pieces of it in memory.
-pub const MAX_READERS: usize = 16;
+const MAX_READERS: usize = 16;
 
 /// How many readers and writers of all stores of a component may be open at a time.
 const MAX_STREAMS: usize = 64;

@@ -1,4 +1,4 @@
-//! A snapshot that is written piece by piece.
+//! What writes: a snapshot as a whole or piece by piece, what is refused before, and what is removed after.
 
 use std::rc::Rc;
 
@@ -34,6 +34,8 @@ pub struct Writer<D: Dir> {
     formatter: json::Bytes<Draft<D>>,
     /// How many bytes were given.
     given: u64,
+    /// Why a piece was not taken.
+    failed: Option<Error>,
     seq: u64,
     /// What the directory held when the writer was opened.
     contents: Contents,
@@ -46,22 +48,34 @@ pub struct Writer<D: Dir> {
 }
 
 impl<D: Dir> Writer<D> {
-    /// Takes the next piece of the state, cut anywhere.
+    /// Takes the next piece of the state, cut anywhere. After an error, nothing is taken or committed any more.
     pub fn write(&mut self, piece: &[u8]) -> Result<()> {
-        self.take(piece.len())?;
-        Ok(self.formatter.push(piece)?)
+        self.take(piece.len(), |formatter| formatter.push(piece))
     }
 
     /// The same for a piece that is known to be UTF-8.
     pub fn write_text(&mut self, piece: &str) -> Result<()> {
-        self.take(piece.len())?;
-        Ok(self.formatter.push_text(piece)?)
+        self.take(piece.len(), |formatter| formatter.push_text(piece))
     }
 
-    fn take(&mut self, size: usize) -> Result<()> {
+    fn take(
+        &mut self,
+        size: usize,
+        push: impl FnOnce(&mut json::Bytes<Draft<D>>) -> std::result::Result<(), json::Error>,
+    ) -> Result<()> {
+        self.check()?;
         let max_state = self.store.settings.max_state;
         self.given = self.given.saturating_add(size as u64);
-        if self.given > max_state { Err(Error::TooLarge(max_state)) } else { Ok(()) }
+        let taken = if self.given > max_state {
+            Err(Error::TooLarge(max_state))
+        } else {
+            push(&mut self.formatter).map_err(Error::from)
+        };
+        taken.inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)
     }
 
     /// Makes the snapshot the newest one, durably.
@@ -73,6 +87,7 @@ impl<D: Dir> Writer<D> {
 
     /// The same, in the call that opened it. Returns what the directory holds then, if that is known.
     pub(super) fn commit_at_once(self) -> Result<Option<Contents>> {
+        self.check()?;
         let Writer { formatter, seq, mut contents, damaged, store, _alone, .. } = self;
         let mut is_known = damaged.is_empty();
         match formatter.finish()?.commit(seq, &damaged)? {
@@ -86,7 +101,7 @@ impl<D: Dir> Writer<D> {
 }
 
 impl<D: Dir> Store<D> {
-    /// Makes `state` with `seq` the newest snapshot, durably.
+    /// Makes `state` with `seq` the newest snapshot, durably. [`Busy`](Error::Busy) while there is a [`Writer`].
     pub fn create(&self, state: &str, seq: u64) -> Result<()> {
         if state.len() as u64 > self.settings.max_state {
             return Err(Error::TooLarge(self.settings.max_state));
@@ -99,7 +114,7 @@ impl<D: Dir> Store<D> {
         Ok(())
     }
 
-    /// Starts a snapshot that is written piece by piece.
+    /// Starts a snapshot that is written piece by piece. [`Busy`](Error::Busy) while there is a [`Writer`].
     pub fn open_writer(&self, seq: u64) -> Result<Writer<D>> {
         let alone = Alone::new(&self.shared)?;
         let contents = self.settle()?;
@@ -125,7 +140,16 @@ impl<D: Dir> Store<D> {
             }
         };
         let formatter = json::Bytes::from(formatter);
-        Ok(Writer { formatter, given: 0, seq, contents, damaged, store: self.clone(), _alone: alone })
+        Ok(Writer {
+            formatter,
+            given: 0,
+            failed: None,
+            seq,
+            contents,
+            damaged,
+            store: self.clone(),
+            _alone: alone,
+        })
     }
 
     /// Finishes or removes what an earlier crash left, as every create does first, and returns how many names
