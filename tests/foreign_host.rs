@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use exports::arcella::minisnap::snapshot_maintenance::Layout;
 use exports::arcella::minisnap::snapshot_store::{Error, Soundness};
 use tempfile::tempdir;
-use wasmtime::component::{Component, Linker, Resource, ResourceAny, ResourceTable};
+use wasmtime::component::{Component, Linker, LinkerInstance, Resource, ResourceAny, ResourceTable};
 use wasmtime::{Engine, Store as WasmStore, StoreContextMut};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
@@ -39,17 +39,21 @@ fn instance(settings: impl FnOnce(&mut WasiCtxBuilder)) -> (WasmStore<Ctx>, Stor
     (store, instance)
 }
 
-/// The same with what this linker has.
-fn instance_of(
-    engine: &Engine,
-    linker: &Linker<Ctx>,
+/// The same where the host's file system has other functions.
+fn instance_with(
+    define: impl FnOnce(&mut LinkerInstance<'_, Ctx>),
     settings: impl FnOnce(&mut WasiCtxBuilder),
 ) -> (WasmStore<Ctx>, Store) {
-    let component = Component::new(engine, minisnap_host::COMPONENT).unwrap();
+    let engine = Engine::default();
+    let component = Component::new(&engine, minisnap_host::COMPONENT).unwrap();
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync::<Ctx>(&mut linker).unwrap();
+    linker.allow_shadowing(true);
+    define(&mut linker.instance("wasi:filesystem/types@0.2.12").unwrap());
     let mut wasi = WasiCtx::builder();
     settings(&mut wasi);
-    let mut store = WasmStore::new(engine, Ctx(wasi.build(), ResourceTable::new()));
-    let instance = Store::instantiate(&mut store, &component, linker).unwrap();
+    let mut store = WasmStore::new(&engine, Ctx(wasi.build(), ResourceTable::new()));
+    let instance = Store::instantiate(&mut store, &component, &linker).unwrap();
     (store, instance)
 }
 
@@ -85,15 +89,10 @@ fn where_no_directory_can_be_synced_a_snapshot_is_restored_and_a_create_refused(
     let settings = |wasi: &mut WasiCtxBuilder| preopen(wasi, dir.path(), "/snapshots", FsPerms::ReadWrite);
     create(settings, "1", 7).unwrap();
 
-    let engine = Engine::default();
-    let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_sync::<Ctx>(&mut linker).unwrap();
-    linker.allow_shadowing(true);
-    let mut types = linker.instance("wasi:filesystem/types@0.2.12").unwrap();
     let invalid =
         |_: StoreContextMut<'_, Ctx>, _: (Resource<Descriptor>,)| Ok((Err::<(), _>(ErrorCode::Invalid),));
-    types.func_wrap("[method]descriptor.sync", invalid).unwrap();
-    let (mut store, instance) = instance_of(&engine, &linker, settings);
+    let (mut store, instance) =
+        instance_with(|types| types.func_wrap("[method]descriptor.sync", invalid).unwrap(), settings);
     let opened = open(&mut store, &instance).unwrap();
     let stores = instance.arcella_minisnap_snapshot_store().store();
     let restored = stores.call_restore(&mut store, opened).expect("no trap").unwrap().unwrap();
@@ -116,16 +115,11 @@ fn what_a_host_does_not_return_is_not_taken_for_damage() {
     };
     create(settings, "1", 7).unwrap();
 
-    let engine = Engine::default();
-    let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_sync::<Ctx>(&mut linker).unwrap();
-    linker.allow_shadowing(true);
-    let mut types = linker.instance("wasi:filesystem/types@0.2.12").unwrap();
     let nothing = |_: StoreContextMut<'_, Ctx>, _: (Resource<Descriptor>, u64, u64)| {
         Ok((Ok::<_, ErrorCode>((Vec::<u8>::new(), false)),))
     };
-    types.func_wrap("[method]descriptor.read", nothing).unwrap();
-    let (mut store, instance) = instance_of(&engine, &linker, settings);
+    let (mut store, instance) =
+        instance_with(|types| types.func_wrap("[method]descriptor.read", nothing).unwrap(), settings);
     let opened = open(&mut store, &instance).unwrap();
     let stores = instance.arcella_minisnap_snapshot_store().store();
     for result in [
