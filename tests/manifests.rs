@@ -14,7 +14,7 @@ use arcella_types::module_id::ModuleId;
 use arcella_types::spec::ComponentItemSpec;
 use minisnap_host::Access;
 use minisnap_host::grants::Grants;
-use minisnap_host::manifest::Manifest;
+use minisnap_host::manifest::{Manifest, SNAPSHOT_STORE};
 use minisnap_tests::place::{GRANTS, Place, STORE, assert_prints, assert_refused, manifest};
 use minisnap_tests::{VERBS, cli, run};
 
@@ -46,8 +46,9 @@ fn a_manifest_may_be_flat_or_a_table() {
     place.install_with("table", &table);
     let read = |name: &str| Manifest::of(place.path(name)).unwrap().unwrap();
     let (flat, table) = (read("flat.wasm"), read("table.wasm"));
-    assert_eq!(flat.component(), table.component());
-    assert_eq!((table.name(), table.memory_max(), table.wants_snapshots()), ("a", Some(1_000_000), true));
+    for read in [flat, table] {
+        assert_eq!((read.name(), read.memory_max(), read.wants_snapshots()), ("a", Some(1_000_000), true));
+    }
     assert!(read("a@2.0.0.wasm").wants_snapshots(), "without a manifest");
     assert_eq!(Manifest::of(place.path("a.wasm")).unwrap(), None);
 }
@@ -56,15 +57,18 @@ fn a_manifest_may_be_flat_or_a_table() {
 fn a_mistake_in_a_manifest_is_named_with_its_line() {
     let place = Place::new(GRANTS);
     for (text, place_and_what) in [
-        ("name = \"a\"\nversion = \"1.0\"\n", ":2:11: Invalid module ID version: 1.0"),
-        ("name = \"../counter\"\nversion = \"1.0.0\"\n", ":1:8: Invalid module ID name: ../counter"),
+        ("name = \"a\"\nversion = \"1.0\"\n", ":2:11: `1.0` is no version"),
+        ("name = \"../counter\"\nversion = \"1.0.0\"\n", ":1:8: `../counter` is no component's name"),
         ("[component]\nname = \"a\"\n", "`: the manifest has no `version`"),
         (
             "name = \"a\"\nversion = \"1.0.0\"\n[capabilities.resources]\nmemory_max = \"1MiB\"\n",
             ":4:14: `memory_max`: invalid type",
         ),
         ("[component]\nname = \"a\"\nversion = \"1.0.0\"\n[capabilities.resources]\nmemory_max = 1\n", ":4:"),
-        ("name = \"a\"\nversion = \"1.0.0\"\nimports = [\"a::b\"]\n", "a::b"),
+        (
+            "name = \"a\"\nversion = \"1.0.0\"\nimports = [\"a::b\"]\n",
+            ":3:11: `imports`: `a::b` is no interface",
+        ),
         ("name = \n", ":1:"),
     ] {
         place.install_with("app", text);
@@ -161,6 +165,7 @@ fn whatever_arcella_writes_in_a_manifest_is_read_as_arcella_reads_it() {
         (text("a:core/f"), Item::CoreFunc(text("f"))),
         (text("a:type/t"), Item::Type(text("t"))),
         (text("a:unknown/u"), unknown.clone()),
+        (text(SNAPSHOT_STORE), unknown.clone()),
     ]);
     let manifest = ComponentManifest {
         id: ModuleId { name: text("app"), version: text("1.0.0") },
@@ -184,12 +189,84 @@ fn whatever_arcella_writes_in_a_manifest_is_read_as_arcella_reads_it() {
     for written in [flat, table.clone(), by_name] {
         place.install_with("app", &written);
         let read = Manifest::of(place.path("app.wasm")).unwrap().unwrap();
-        assert_eq!(read.component(), &manifest, "{written}");
+        assert_eq!((read.name(), read.version()), ("app", "1.0.0"), "{written}");
+        assert_eq!((read.memory_max(), read.requires_tee()), (Some(1), true), "{written}");
+        assert_eq!((read.filesystem(), read.wants_snapshots()), (&list(&["/data"])[..], true), "{written}");
     }
     // In short.
     place.install_with("app", "component = \"app@1.0.0\"\n");
     let read = Manifest::of(place.path("app.wasm")).unwrap().unwrap();
-    assert_eq!((read.component().id.to_string(), read.wants_snapshots()), (text("app@1.0.0"), false));
+    assert_eq!((read.name(), read.version(), read.wants_snapshots()), ("app", "1.0.0", false));
+}
+
+/// What is no id and no interface to Arcella is none here, and the other way round.
+#[test]
+fn ids_and_interfaces_are_those_of_arcella() {
+    let place = Place::new(GRANTS);
+    let is_read = |text: &str| {
+        place.install_with("app", text);
+        Manifest::of(place.path("app.wasm")).is_ok()
+    };
+    let long = format!("{}@1.0.0", "a".repeat(128));
+    let too_long = format!("a{long}");
+    for id in [
+        "a@1.0.0",
+        "A-b_3@0.0.10",
+        "-@1.2.3",
+        &long,
+        &too_long,
+        "",
+        "a",
+        "@1.0.0",
+        "a@",
+        "a@1.0",
+        "a@1.0.0.0",
+        "a@01.0.0",
+        "a@1.00.0",
+        "a@1..0",
+        "a@1.0.0-rc",
+        "a@+1.0.0",
+        "a b@1.0.0",
+        "a/b@1.0.0",
+        "ä@1.0.0",
+        "a@1.0.٤",
+        "a@b@1.0.0",
+        " a@1.0.0",
+    ] {
+        let expected = id.parse::<ModuleId>().is_ok();
+        assert_eq!(is_read(&format!("id = \"{id}\"\n")), expected, "{id}");
+        if let Some((name, version)) = id.split_once('@') {
+            assert_eq!(is_read(&format!("name = \"{name}\"\nversion = \"{version}\"\n")), expected, "{id}");
+        }
+    }
+    for interface in [
+        "a:b",
+        "a:b/c",
+        "a:b/c@1.0.0",
+        "a:b@0.2.0-rc.1+x",
+        "a_b:c-d",
+        "a:b/@1",
+        "a:/",
+        "",
+        "a",
+        ":b",
+        "a:",
+        "a:b@",
+        "a::b",
+        "a:b:c",
+        "a:b@1@2",
+        "a:b c",
+        "a:b@1/2",
+        "ä:b",
+        "a/b:c",
+        "a.b:c",
+    ] {
+        let expected = ComponentManifest::validate_interface_format(interface);
+        for key in ["imports", "exports"] {
+            let manifest = format!("name = \"a\"\nversion = \"1.0.0\"\n{key} = [\"{interface}\"]\n");
+            assert_eq!(is_read(&manifest), expected, "{interface}");
+        }
+    }
 }
 
 #[test]

@@ -36,13 +36,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use arcella_types::module_id::is_valid_name;
-
 use self::directories::{
     Owned, below_root, check_all, check_links_to, check_mounts, check_written, is_linked,
 };
 use crate::diagnostic::{Diagnostic, Place, Result, Source};
 use crate::grant::Grant;
+use crate::manifest::is_name;
 
 pub use self::digest::Digest;
 
@@ -245,11 +244,11 @@ fn owned(source: &Source<'_>, name: &toml::Spanned<String>, component: &file::Ta
 }
 
 fn check_name(name: &str, place: &Place) -> Result<()> {
-    if is_valid_name(name) {
+    if is_name(name) {
         return Ok(());
     }
     let help = match name.split_once('@') {
-        Some((name, _)) if is_valid_name(name) => {
+        Some((name, _)) if is_name(name) => {
             format!("a directory belongs to the name alone, so that an upgrade finds its state: `{name}`")
         }
         _ => "a name has 1 to 128 letters, digits, `-` and `_`; where its directory is, `directory` says"

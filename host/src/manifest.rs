@@ -29,11 +29,12 @@
 //! # }
 //! ```
 //!
-//! A manifest has no keys but those that arcella-types reads: an unknown one is an error, so no limit is lost by a
+//! A manifest has no keys but those that Arcella reads: an unknown one is an error, so no limit is lost by a
 //! misspelling.
 
 mod admission;
 mod beside;
+mod id;
 mod memory;
 mod written;
 
@@ -41,15 +42,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use arcella_types::interface_list::InterfaceList;
-use arcella_types::manifest::{ComponentCapabilities, ComponentManifest};
-use arcella_types::module_id::ModuleId;
 use serde::Deserialize;
 use toml::de::DeTable;
 
+use self::id::Id;
+use self::written::Said;
 use crate::diagnostic::{Diagnostic, Place, Result, Source};
 
 pub use self::admission::{Admitted, Offer, Refused};
+pub(crate) use self::id::is_name;
 pub use self::memory::MemoryLimit;
 
 /// The import that is the request for a snapshot directory.
@@ -58,7 +59,7 @@ pub const SNAPSHOT_STORE: &str = "arcella:minisnap/snapshot-store@0.1.0";
 /// Who a component is and what it needs. Nothing that it does or says when it runs changes that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    component: ComponentManifest,
+    said: Said,
     /// The manifest's file, or `None` if the name of the component's file says it all.
     file: Option<PathBuf>,
 }
@@ -72,12 +73,12 @@ impl Manifest {
     pub fn of(component: impl AsRef<Path>) -> Result<Option<Self>> {
         let component = component.as_ref();
         let stem = stem(component)?;
-        let id = stem.parse::<ModuleId>().ok();
+        let id = stem.parse::<Id>().ok();
         let file = component.with_file_name(format!("{stem}.component.toml"));
         let text = match fs::read_to_string(&file) {
             // A link that leads nowhere is not the absence of limits.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !file.is_symlink() => {
-                return Ok(id.map(|id| Manifest { component: without_manifest(id), file: None }));
+                return Ok(id.map(|id| Manifest { said: Said::by(id), file: None }));
             }
             text => text.map_err(|error| {
                 Diagnostic::unreadable(
@@ -88,21 +89,26 @@ impl Manifest {
             })?,
         };
         let source = Source { file: &file, text: &text };
-        let component = parse(&source)?;
-        if let Some(id) = id.filter(|id| *id != component.id) {
-            let what = format!("the manifest is of `{}`, and beside `{id}.wasm`", component.id);
+        let said = parse(&source)?;
+        if let Some(id) = id.filter(|id| *id != said.id) {
+            let what = format!("the manifest is of `{}`, and beside `{id}.wasm`", said.id);
             return Err(Diagnostic::new(
                 Place::file(&file),
                 what,
                 "name the files of a component by its own id",
             ));
         }
-        Ok(Some(Manifest { component, file: Some(file) }))
+        Ok(Some(Manifest { said, file: Some(file) }))
     }
 
     /// The component's name, which its directory belongs to.
     pub fn name(&self) -> &str {
-        &self.component.id.name
+        &self.said.id.name
+    }
+
+    /// The component's version, of three numbers.
+    pub fn version(&self) -> &str {
+        &self.said.id.version
     }
 
     /// The manifest's file, or `None` if there is none.
@@ -112,22 +118,22 @@ impl Manifest {
 
     /// Whether it asks for a snapshot directory: it imports [`SNAPSHOT_STORE`], or has no manifest that could say so.
     pub fn wants_snapshots(&self) -> bool {
-        self.file.is_none() || self.component.imports.contains_key(SNAPSHOT_STORE)
+        self.file.is_none() || self.said.imports.has(SNAPSHOT_STORE)
     }
 
     /// The most memory that it may have in bytes, or `None` if it says nothing of that.
     pub fn memory_max(&self) -> Option<u64> {
-        self.component.capabilities.resources.memory_max
+        self.said.capabilities.resources.memory_max
     }
 
     /// The paths of files and folders that it needs, as it sees them.
     pub fn filesystem(&self) -> &[String] {
-        &self.component.capabilities.filesystem
+        &self.said.capabilities.filesystem
     }
 
-    /// All that the manifest says, as Arcella has it.
-    pub fn component(&self) -> &ComponentManifest {
-        &self.component
+    /// Whether it may only run in a trusted execution environment.
+    pub fn requires_tee(&self) -> bool {
+        self.said.capabilities.security.requires_tee
     }
 }
 
@@ -155,17 +161,7 @@ fn stem(component: &Path) -> Result<&str> {
     }
 }
 
-fn without_manifest(id: ModuleId) -> ComponentManifest {
-    ComponentManifest {
-        id,
-        description: None,
-        exports: InterfaceList::default(),
-        imports: InterfaceList::default(),
-        capabilities: ComponentCapabilities::default(),
-    }
-}
-
-fn parse(source: &Source<'_>) -> Result<ComponentManifest> {
+fn parse(source: &Source<'_>) -> Result<Said> {
     /// A manifest in a table of its own, as Arcella writes it, beside tables of others.
     #[derive(Deserialize)]
     struct Beside {
@@ -182,13 +178,5 @@ fn parse(source: &Source<'_>) -> Result<ComponentManifest> {
         beside::check_flat(source, file)?;
         toml::from_str(source.text).map_err(mistake)?
     };
-    let manifest = written.read(source)?;
-    manifest.validate().map_err(|error| {
-        Diagnostic::new(
-            Place::file(source.file),
-            error.to_string(),
-            "write an interface as `namespace:package/interface@version`",
-        )
-    })?;
-    Ok(manifest)
+    written.read(source)
 }

@@ -69,7 +69,7 @@ impl Manifest {
     /// It requires a trusted execution environment, or folders, that are not offered: it must not run.
     pub fn admit(&self, offer: Offer) -> Result<Admitted, Refused> {
         self.check_folders(&offer)?;
-        if self.component.capabilities.security.requires_tee && !offer.is_trusted {
+        if self.requires_tee() && !offer.is_trusted {
             let what = format!(
                 "`{}` requires a trusted execution environment, which this process is not in",
                 self.name()

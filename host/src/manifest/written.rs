@@ -1,22 +1,17 @@
-//! A manifest as it is written: every key that arcella-types reads, and no other.
+//! A manifest as it is written: every key that Arcella reads, and no other.
 //!
-//! arcella-types ignores the keys that it does not know, so a limit that is misspelt would be none.
+//! Arcella ignores the keys that it does not know, so a limit that is misspelt would be none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-use arcella_types::interface_list::InterfaceList;
-use arcella_types::manifest::{
-    ComponentCapabilities, ComponentManifest, ComponentResources, ComponentSecurity,
-};
-use arcella_types::module_id::ModuleId;
-use arcella_types::spec::ComponentItemSpec;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
+use super::id::{Id, is_interface, is_name};
 use crate::diagnostic::{Diagnostic, Place, Result, Source};
 
 /// Every key of a manifest, from the top down.
@@ -37,77 +32,78 @@ pub(super) struct Table {
     id: Option<Spanned<TextOr<Id>>>,
     name: Option<Spanned<String>>,
     version: Option<Spanned<String>>,
-    description: Option<String>,
-    #[serde(default)]
-    exports: Interfaces,
+    #[serde(default, rename = "description")]
+    _description: String,
+    #[serde(default, rename = "exports")]
+    _exports: Interfaces,
     #[serde(default)]
     imports: Interfaces,
     #[serde(default)]
     capabilities: Capabilities,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a text `NAME@X.Y.Z`, or a table with `name` and `version`")]
-pub(super) struct Id {
-    name: String,
-    version: String,
-}
-
-#[derive(Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table `capabilities`")]
-struct Capabilities {
-    wasi: Vec<String>,
-    filesystem: Vec<String>,
-    network: Vec<String>,
-    environment: Vec<String>,
-    resources: Resources,
-    security: Security,
+pub(super) struct Capabilities {
+    #[serde(rename = "wasi")]
+    _wasi: Vec<String>,
+    pub(super) filesystem: Vec<String>,
+    #[serde(rename = "network")]
+    _network: Vec<String>,
+    #[serde(rename = "environment")]
+    _environment: Vec<String>,
+    pub(super) resources: Resources,
+    pub(super) security: Security,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table `resources`")]
-struct Resources {
-    memory_max: Option<u64>,
-    cpu_shares: Option<u32>,
+pub(super) struct Resources {
+    pub(super) memory_max: Option<u64>,
+    #[serde(rename = "cpu_shares")]
+    _cpu_shares: Option<u32>,
 }
 
 /// Where there is one, it says both.
-#[derive(Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table `security`")]
-struct Security {
-    requires_tee: bool,
-    allowed_syscalls: Vec<String>,
+pub(super) struct Security {
+    pub(super) requires_tee: bool,
+    #[serde(rename = "allowed_syscalls")]
+    _allowed_syscalls: Vec<String>,
 }
 
-/// Interfaces: their names alone, or each with what is in it.
-#[derive(Default)]
-struct Interfaces(HashMap<String, ComponentItemSpec>);
+/// The names of interfaces, which are written alone, or each with what is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Interfaces(BTreeSet<String>);
 
+/// What is in an interface, of which only the keys are checked.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Item {
     Func {
-        #[serde(default)]
-        params: Vec<(String, String)>,
-        #[serde(default)]
-        results: Vec<String>,
+        #[serde(default, rename = "params")]
+        _params: Vec<(String, String)>,
+        #[serde(default, rename = "results")]
+        _results: Vec<String>,
     },
-    CoreFunc(String),
-    Module(String),
+    CoreFunc(IgnoredAny),
+    Module(IgnoredAny),
     Component {
-        #[serde(default)]
-        imports: BTreeMap<String, Item>,
-        #[serde(default)]
-        exports: BTreeMap<String, Item>,
+        #[serde(default, rename = "imports")]
+        _imports: BTreeMap<String, Item>,
+        #[serde(default, rename = "exports")]
+        _exports: BTreeMap<String, Item>,
     },
     Instance {
-        #[serde(default)]
-        exports: BTreeMap<String, Item>,
+        #[serde(default, rename = "exports")]
+        _exports: BTreeMap<String, Item>,
     },
-    TypeDef(String),
-    Resource(String),
+    TypeDef(IgnoredAny),
+    Resource(IgnoredAny),
     Unknown {
-        debug: Option<String>,
+        #[serde(rename = "debug")]
+        _debug: Option<String>,
     },
 }
 
@@ -117,27 +113,28 @@ pub(super) enum TextOr<T> {
     Table(T),
 }
 
+/// What a manifest says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) id: Id,
+    pub(super) imports: Interfaces,
+    pub(super) capabilities: Capabilities,
+}
+
+impl Said {
+    /// What `id` says alone.
+    pub(super) fn by(id: Id) -> Self {
+        Said { id, imports: Interfaces::default(), capabilities: Capabilities::default() }
+    }
+}
+
 impl Component {
-    /// The manifest as Arcella has it.
-    ///
-    /// Its fields are listed one by one: those of another version of arcella-types do not compile.
-    pub(super) fn read(self, source: &Source<'_>) -> Result<ComponentManifest> {
+    /// What it says, checked.
+    pub(super) fn read(self, source: &Source<'_>) -> Result<Said> {
         match self {
-            TextOr::Text(id) => Ok(ComponentManifest {
-                id: of_text(&id, &Place::file(source.file))?,
-                description: None,
-                exports: InterfaceList::default(),
-                imports: InterfaceList::default(),
-                capabilities: ComponentCapabilities::default(),
-            }),
-            TextOr::Table(Table { id, name, version, description, exports, imports, capabilities }) => {
-                Ok(ComponentManifest {
-                    id: identity(source, id, name, version)?,
-                    description,
-                    exports: exports.0.into(),
-                    imports: imports.0.into(),
-                    capabilities: capabilities.into(),
-                })
+            TextOr::Text(text) => Ok(Said::by(of_text(&text, Place::file(source.file))?)),
+            TextOr::Table(Table { id, name, version, imports, capabilities, .. }) => {
+                Ok(Said { id: identity(source, id, name, version)?, imports, capabilities })
             }
         }
     }
@@ -149,7 +146,7 @@ fn identity(
     id: Option<Spanned<TextOr<Id>>>,
     name: Option<Spanned<String>>,
     version: Option<Spanned<String>>,
-) -> Result<ModuleId> {
+) -> Result<Id> {
     let missing = |key: &str| {
         let example = r#"give both, such as `name = "counter"` and `version = "1.0.0"`"#;
         Err(Diagnostic::new(Place::file(source.file), format!("the manifest has no `{key}`"), example))
@@ -158,10 +155,8 @@ fn identity(
         (Some(id), None, None) => {
             let place = source.place(&id.span());
             match id.into_inner() {
-                TextOr::Text(text) => of_text(&text, &place),
-                TextOr::Table(Id { name, version }) => {
-                    ModuleId::new(name, version).map_err(|error| wrong_id(place, &error))
-                }
+                TextOr::Text(text) => of_text(&text, place),
+                TextOr::Table(id) => id.check().map_err(|what| wrong_id(place, what)),
             }
         }
         (Some(id), _, _) => Err(Diagnostic::new(
@@ -172,58 +167,37 @@ fn identity(
         (None, None, _) => missing("name"),
         (None, _, None) => missing("version"),
         (None, Some(name), Some(version)) => {
-            let is_name = ModuleId::new(name.get_ref().clone(), "0.0.0".to_owned()).is_ok();
-            let place = source.place(&if is_name { version.span() } else { name.span() });
-            let id = ModuleId::new(name.into_inner(), version.into_inner());
-            id.map_err(|error| wrong_id(place, &error))
+            let wrong = if is_name(name.get_ref()) { version.span() } else { name.span() };
+            let id = Id { name: name.into_inner(), version: version.into_inner() };
+            id.check().map_err(|what| wrong_id(source.place(&wrong), what))
         }
     }
 }
 
-fn of_text(id: &str, place: &Place) -> Result<ModuleId> {
-    id.parse().map_err(|error| wrong_id(place.clone(), &error))
+fn of_text(id: &str, place: Place) -> Result<Id> {
+    id.parse().map_err(|what| wrong_id(place, what))
 }
 
-fn wrong_id(place: Place, error: &arcella_types::ArcellaTypeError) -> Diagnostic {
+fn wrong_id(place: Place, what: String) -> Diagnostic {
     let help = "a name has 1 to 128 letters, digits, `-` and `_`, and a version three numbers, such as 1.0.0";
-    Diagnostic::new(place, error.to_string(), help)
+    Diagnostic::new(place, what, help)
 }
 
-impl From<Capabilities> for ComponentCapabilities {
-    fn from(written: Capabilities) -> Self {
-        let Capabilities { wasi, filesystem, network, environment, resources, security } = written;
-        let Resources { memory_max, cpu_shares } = resources;
-        let Security { requires_tee, allowed_syscalls } = security;
-        ComponentCapabilities {
-            wasi,
-            filesystem,
-            network,
-            environment,
-            resources: ComponentResources { memory_max, cpu_shares },
-            security: ComponentSecurity { requires_tee, allowed_syscalls },
-        }
+impl Interfaces {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
     }
-}
 
-impl From<Item> for ComponentItemSpec {
-    fn from(written: Item) -> Self {
-        match written {
-            Item::Func { params, results } => ComponentItemSpec::ComponentFunc { params, results },
-            Item::CoreFunc(text) => ComponentItemSpec::CoreFunc(text),
-            Item::Module(text) => ComponentItemSpec::Module(text),
-            Item::Component { imports, exports } => {
-                ComponentItemSpec::Component { imports: items(imports), exports: items(exports) }
+    fn of<E: Error>(names: impl IntoIterator<Item = String>) -> std::result::Result<Self, E> {
+        let names = names.into_iter().map(|name| {
+            if is_interface(&name) {
+                return Ok(name);
             }
-            Item::Instance { exports } => ComponentItemSpec::ComponentInstance { exports: items(exports) },
-            Item::TypeDef(text) => ComponentItemSpec::Type(text),
-            Item::Resource(text) => ComponentItemSpec::Resource(text),
-            Item::Unknown { debug } => ComponentItemSpec::Unknown { debug },
-        }
+            let what = format!("`{name}` is no interface, expected `namespace:package/interface@version`");
+            Err(E::custom(what))
+        });
+        names.collect::<std::result::Result<_, _>>().map(Interfaces)
     }
-}
-
-fn items(written: BTreeMap<String, Item>) -> HashMap<String, ComponentItemSpec> {
-    written.into_iter().map(|(name, item)| (name, item.into())).collect()
 }
 
 impl<'de> Deserialize<'de> for Interfaces {
@@ -237,13 +211,12 @@ impl<'de> Deserialize<'de> for Interfaces {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> std::result::Result<Interfaces, A::Error> {
-                let names = Vec::<String>::deserialize(SeqAccessDeserializer::new(names))?;
-                let unknown = |name| (name, ComponentItemSpec::Unknown { debug: None });
-                Ok(Interfaces(names.into_iter().map(unknown).collect()))
+                Interfaces::of(Vec::<String>::deserialize(SeqAccessDeserializer::new(names))?)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Interfaces, A::Error> {
-                Ok(Interfaces(items(BTreeMap::deserialize(MapAccessDeserializer::new(map))?)))
+                let items = BTreeMap::<String, Item>::deserialize(MapAccessDeserializer::new(map))?;
+                Interfaces::of(items.into_keys())
             }
         }
         deserializer.deserialize_any(Names)
