@@ -247,3 +247,97 @@ fn a_call_of_the_host_is_made_in_its_runtime() {
         assert_eq!(seq, 7);
     }
 }
+
+#[test]
+fn a_call_that_blocks_in_a_task_is_an_error_and_no_panic() {
+    let is_refused =
+        |error: Error| matches!(&error, Error::Io(_)) && error.to_string().contains("`SnapshotCtx::call`");
+    for runtime in runtimes() {
+        let dir = scratch();
+        let mut store = minisnap().open(Grant::new(dir.path())).unwrap();
+        store.create_text("1", 1).unwrap();
+        runtime.block_on(async {
+            assert!(is_refused(store.create_text("2", 2).unwrap_err()));
+            assert!(is_refused(store.create(&2, 2).unwrap_err()));
+            assert!(is_refused(store.restore_text().unwrap_err()));
+            assert!(is_refused(store.open_writer(2).map(drop).unwrap_err()));
+        });
+        // A stream that is dropped there is undone, and in nobody's way.
+        let mut writer = store.open_writer(2).unwrap();
+        writer.write_chunk(b"[").unwrap();
+        runtime.block_on(async { drop(writer) });
+        let reader = store.open_reader().unwrap();
+        runtime.block_on(async { drop(reader) });
+        store.create_text("2", 2).unwrap();
+        assert!(is_only_a_pair(dir.path()));
+        // Where a runtime's threads may block, all is as without one.
+        let store = runtime.block_on(async {
+            let task = tokio::task::spawn_blocking(move || {
+                store.create_text("3", 3).unwrap();
+                store
+            });
+            task.await.unwrap()
+        });
+        let mut store = store;
+        store.open_writer(4).unwrap().write_chunk(b"[").unwrap();
+        runtime.block_on(async { drop(store) });
+        assert_eq!(opened(&Grant::new(dir.path())).newest_seq().unwrap(), 3);
+    }
+}
+
+fn is_only_a_pair(dir: &Path) -> bool {
+    let mut names: Vec<_> = dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names == ["snapshot.json", "snapshot.seq", "snapshot.sum"]
+}
+
+/// A component that keeps no snapshots takes no directory from anybody, and one that does opens it by its first call.
+#[test]
+fn snapshots_that_are_lazy_are_opened_by_the_first_call() {
+    let minisnap = minisnap();
+    let asynchronous = Host::new_async(&Config::new(), minisnap);
+    let synchronous = Host::new(&Config::new(), minisnap);
+    for runtime in [None].into_iter().chain(runtimes().map(Some)) {
+        let host = if runtime.is_some() { &asynchronous } else { &synchronous };
+        let component = host.load(VERBS);
+        let run = |snapshots: SnapshotCtx, args: &[&str]| match &runtime {
+            Some(runtime) => runtime.block_on(host.run_async(&component, snapshots, args)),
+            None => host.run(&component, snapshots, args),
+        };
+        let root = scratch();
+        let grant = Grant::new(root.path().join("dir"));
+        let lazy = || SnapshotCtx::lazy(minisnap, grant.clone()).unwrap();
+
+        let ended = run(lazy(), &["open", "", "open", "agent"]);
+        assert!(ended.trap.is_none() && !grant.dir.exists(), "{ended:?}");
+        let other = opened(&grant);
+        // An error is that of a call, and the next one opens it.
+        let ended = run(ended.snapshots, &["create", "1", "1"]);
+        assert!(ended.trap.is_none() && ended.printed.starts_with("busy"), "{ended:?}");
+        drop(other);
+        let ended = run(ended.snapshots, &["create", "1", "\"state\"", "restore"]);
+        assert_eq!(ended.printed, "ok\n1 \"state\"\n");
+        assert!(matches!(minisnap.open(grant.clone()), Err(Error::Busy(_))));
+        drop(ended);
+        opened(&grant);
+
+        let mut snapshots = lazy();
+        let seq = match &runtime {
+            Some(runtime) => runtime.block_on(snapshots.call(|store| store.newest_seq())),
+            None => snapshots.store().unwrap().newest_seq(),
+        };
+        assert_eq!(seq.unwrap(), 1);
+        match &runtime {
+            Some(runtime) => drop(runtime.block_on(lazy().into_store_async()).unwrap_err()),
+            None => drop(lazy().into_store().unwrap_err()),
+        }
+        drop(snapshots);
+        // What is granted nothing makes nothing.
+        let mut nothing = SnapshotCtx::lazy(minisnap, Grant::none()).unwrap();
+        let denied = match &runtime {
+            Some(runtime) => runtime.block_on(nothing.call(|store| store.restore_text())),
+            None => nothing.store().unwrap().restore_text(),
+        };
+        assert!(matches!(denied, Err(Error::AccessDenied(_))), "{denied:?}");
+    }
+}

@@ -180,7 +180,7 @@ impl Minisnap {
         // Only with write access is the directory touched here.
         if deadline == Duration::MAX || grant.access != Access::ReadWrite {
             let (grant, target) = locate(grant)?;
-            return opening.ended(SnapshotStore::new(self.shared.clone(), grant, target));
+            return opening.ended(self.open_here(grant, target));
         }
         let dir = grant.dir.to_owned();
         let (answer, answered) = mpsc::channel();
@@ -210,6 +210,16 @@ impl Minisnap {
         opening.ended(opened.unwrap_or_else(|| Err(unanswered(&dir, deadline))))
     }
 
+    /// Opens a store in this thread, whose turn it is.
+    pub(crate) fn open_here(&self, grant: Grant, target: Arc<Target>) -> Result<SnapshotStore> {
+        SnapshotStore::new(self.shared.clone(), grant, target)
+    }
+
+    /// The calls of all stores.
+    pub(crate) fn calls(&self) -> &Arc<Calls> {
+        &self.shared.calls
+    }
+
     /// Has a store opened in a thread. One that nobody waits for any more is closed again there.
     fn submit(
         &self,
@@ -218,9 +228,8 @@ impl Minisnap {
     ) -> Result<Submitted> {
         let (grant, target) = locate(grant)?;
         let deadline = Deadline::after(grant.deadline);
-        let (shared, opened) = (self.shared.clone(), target.clone());
-        let job =
-            move |turn: Result<()>| answer(turn.and_then(|()| SnapshotStore::new(shared, grant, opened)));
+        let (minisnap, opened) = (self.clone(), target.clone());
+        let job = move |turn: Result<()>| answer(turn.and_then(|()| minisnap.open_here(grant, opened)));
         Ok(self.shared.calls.submit(&target, deadline, job))
     }
 }
@@ -246,7 +255,7 @@ impl Opening {
 }
 
 /// A grant with an absolute path, and what its calls work on.
-fn locate(grant: Grant) -> Result<(Grant, Arc<Target>)> {
+pub(crate) fn locate(grant: Grant) -> Result<(Grant, Arc<Target>)> {
     let grant = grant.absolute()?;
     let target = Arc::new(Target::new(grant.dir.to_owned()));
     Ok((grant, target))

@@ -11,11 +11,13 @@ use wasmtime::component::ResourceTable;
 
 use crate::calls::{Calls, GRACE, Target};
 use crate::clock::Deadline;
+use crate::component::{Minisnap, locate};
 use crate::error::{Error, Result};
+use crate::grant::Grant;
 use crate::instance::Handle;
 use crate::store::SnapshotStore;
 
-/// The snapshots of one consumer, made from a [`SnapshotStore`], which was opened by a grant.
+/// The snapshots of one consumer, made from a [`SnapshotStore`], or from a grant by which one is opened when it is called.
 ///
 /// It belongs into the data of the consumer's `wasmtime::Store`. The function that is given to
 /// [`add_to_linker_sync`](crate::add_to_linker_sync) or [`add_to_linker_async`](crate::add_to_linker_async) finds it there.
@@ -90,21 +92,48 @@ impl Names {
 
 /// Where the store is.
 enum Place {
+    /// Opened by the first call.
+    Unopened(Box<Unopened>),
     Here(Box<SnapshotStore>),
     /// In a thread that calls it, and will send it back.
-    Called(Receiver<Box<SnapshotStore>>),
+    Called(Receiver<Place>),
     /// Given back to the host, or lost in a panic.
     Gone,
+}
+
+/// A store that is not open yet.
+struct Unopened {
+    minisnap: Minisnap,
+    grant: Grant,
+    target: Arc<Target>,
 }
 
 impl SnapshotCtx {
     /// The snapshots that are in `store`.
     pub fn new(store: SnapshotStore) -> Self {
         let (calls, target) = store.calls();
+        let (calls, target) = (calls.clone(), target.clone());
+        Self::at(Place::Here(Box::new(store)), calls, target)
+    }
+
+    /// The snapshots of `grant`, opened by the first call: a component that makes none takes no directory, and what opening
+    /// one meets is an error of that call, which the next one tries again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the grant's path is relative to a working directory that is not there.
+    pub fn lazy(minisnap: &Minisnap, grant: Grant) -> Result<Self> {
+        let (grant, target) = locate(grant)?;
+        let calls = minisnap.calls().clone();
+        let unopened = Unopened { minisnap: minisnap.clone(), grant, target: target.clone() };
+        Ok(Self::at(Place::Unopened(Box::new(unopened)), calls, target))
+    }
+
+    fn at(store: Place, calls: Arc<Calls>, target: Arc<Target>) -> Self {
         SnapshotCtx {
-            calls: calls.clone(),
-            target: target.clone(),
-            store: Place::Here(Box::new(store)),
+            calls,
+            target,
+            store,
             overdue: false,
             table: ResourceTable::new(),
             names: Names::default(),
@@ -116,9 +145,13 @@ impl SnapshotCtx {
     /// # Errors
     ///
     /// [`Error::Busy`] while a call of the component is running, because a system call of it hangs; [`Error::Io`] if one
-    /// has panicked.
+    /// has panicked; and as [`Minisnap::open`] if it is [opened](Self::lazy) now.
     pub fn store(&mut self) -> Result<&mut SnapshotStore> {
         self.look()?;
+        if let Place::Unopened(unopened) = &self.store {
+            let Unopened { minisnap, grant, .. } = &**unopened;
+            self.store = Place::Here(Box::new(minisnap.open(grant.clone())?));
+        }
         let overdue = mem::take(&mut self.overdue);
         let Place::Here(store) = &mut self.store else { return Err(panicked()) };
         if overdue {
@@ -129,7 +162,8 @@ impl SnapshotCtx {
 
     /// Opens the store of this name: the number of its handle.
     pub(crate) fn open_name(&mut self, name: &str) -> Result<u32> {
-        let grant = self.look()?.grant();
+        self.look()?;
+        let grant = self.store.grant()?;
         grant.check_name(name)?;
         let most = (grant.stores as usize).saturating_add(MAX_UNMADE);
         let opened = self.names.open(name, most);
@@ -154,7 +188,7 @@ impl SnapshotCtx {
     /// As [`store`](Self::store).
     pub fn into_store(mut self) -> Result<SnapshotStore> {
         self.store()?.end_streams();
-        self.take().map(|store| *store)
+        self.take_store()
     }
 
     /// The same in a tokio runtime with its time driver.
@@ -168,14 +202,21 @@ impl SnapshotCtx {
             Ok(())
         })
         .await?;
-        self.take().map(|store| *store)
+        self.take_store()
+    }
+
+    fn take_store(&mut self) -> Result<SnapshotStore> {
+        match mem::replace(&mut self.store, Place::Gone) {
+            Place::Here(store) => Ok(*store),
+            _ => Err(panicked()),
+        }
     }
 
     /// Looks whether the store has come back from a call that nobody waited for.
-    fn look(&mut self) -> Result<&SnapshotStore> {
+    fn look(&mut self) -> Result<()> {
         if let Place::Called(returning) = &self.store {
             self.store = match returning.try_recv() {
-                Ok(store) => Place::Here(store),
+                Ok(place) => place,
                 Err(TryRecvError::Empty) => {
                     return Err(Error::Busy(
                         "a call before this one has not ended: its file system hangs".to_owned(),
@@ -185,18 +226,7 @@ impl SnapshotCtx {
             };
             self.overdue = true;
         }
-        match &self.store {
-            Place::Here(store) => Ok(store),
-            Place::Called(_) | Place::Gone => Err(panicked()),
-        }
-    }
-
-    /// Takes the store, which is here.
-    fn take(&mut self) -> Result<Box<SnapshotStore>> {
-        match mem::replace(&mut self.store, Place::Gone) {
-            Place::Here(store) => Ok(store),
-            Place::Called(_) | Place::Gone => Err(panicked()),
-        }
+        Ok(())
     }
 
     /// Calls the store in another thread, so that a slow or hanging disk does not block the task: for the host's own calls
@@ -242,18 +272,21 @@ impl SnapshotCtx {
     ) -> Result<Result<R>> {
         self.look()?;
         let overdue = self.overdue;
-        let mut store = self.take()?;
-        let deadline = store.grant().deadline;
+        let deadline = self.store.grant()?.deadline;
         // What is ended first has its own time.
-        let time = if overdue || store.has_ownerless() { deadline.saturating_mul(2) } else { deadline };
+        let ends_streams = overdue || self.store.has_ownerless();
+        let time = if ends_streams { deadline.saturating_mul(2) } else { deadline };
         let until = Deadline::after(time);
-        // A call may have found out on which file system it is.
-        self.target = store.calls().1.clone();
+        if let Place::Here(store) = &self.store {
+            // A call may have found out on which file system it is.
+            self.target = store.calls().1.clone();
+        }
         let (back, returning) = channel();
-        self.store = Place::Called(returning);
+        let mut place = mem::replace(&mut self.store, Place::Called(returning));
         let (answer, mut answered) = oneshot::channel();
         let submitted = self.calls.submit(&self.target, until, move |turn| {
             let result = turn.map(|()| {
+                let store = place.opened()?;
                 match overdue {
                     true => store.end_streams(),
                     false => store.end_ownerless(),
@@ -261,7 +294,7 @@ impl SnapshotCtx {
                 store.in_turn(Deadline::after(deadline).or(until), call)
             });
             // Where nobody waits for it any more, it ends here.
-            let _ = back.send(store);
+            let _ = back.send(place);
             let _ = answer.send(result);
         });
         let result = match tokio::time::timeout(time.saturating_add(GRACE), &mut answered).await {
@@ -293,7 +326,7 @@ impl Drop for SnapshotCtx {
             Place::Here(store) => store.has_streams(),
             // It may have come back just now, or comes back to nobody.
             Place::Called(_) => true,
-            Place::Gone => false,
+            Place::Unopened(_) | Place::Gone => false,
         };
         if !may_block || runtime::Handle::try_current().is_err() {
             return;
@@ -307,15 +340,41 @@ impl Drop for SnapshotCtx {
 }
 
 impl Place {
+    /// What was granted, while no call is running.
+    fn grant(&self) -> Result<&Grant> {
+        match self {
+            Place::Unopened(unopened) => Ok(&unopened.grant),
+            Place::Here(store) => Ok(store.grant()),
+            Place::Called(_) | Place::Gone => Err(panicked()),
+        }
+    }
+
+    /// The store, opened now if it was not yet.
+    fn opened(&mut self) -> Result<&mut SnapshotStore> {
+        if let Place::Unopened(unopened) = self {
+            let Unopened { minisnap, grant, target } = &**unopened;
+            *self = Place::Here(Box::new(minisnap.open_here(grant.clone(), target.clone())?));
+        }
+        match self {
+            Place::Here(store) => Ok(store),
+            _ => Err(panicked()),
+        }
+    }
+
+    fn has_ownerless(&self) -> bool {
+        matches!(self, Place::Here(store) if store.has_ownerless())
+    }
+
     /// Throws the store away in a way that does not block.
     fn abandon(self) {
-        let store = match self {
-            Place::Here(store) => Some(store),
-            Place::Called(returning) => returning.try_recv().ok(),
-            Place::Gone => None,
-        };
-        if let Some(mut store) = store {
-            store.abandon_streams();
+        match self {
+            Place::Here(mut store) => store.abandon_streams(),
+            Place::Called(returning) => {
+                if let Ok(place) = returning.try_recv() {
+                    place.abandon();
+                }
+            }
+            Place::Unopened(_) | Place::Gone => {}
         }
     }
 }
@@ -326,10 +385,6 @@ fn panicked() -> Error {
 
 impl fmt::Debug for SnapshotCtx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let store = match &self.store {
-            Place::Here(store) => Some(store),
-            Place::Called(_) | Place::Gone => None,
-        };
-        f.debug_struct("SnapshotCtx").field("store", &store).finish_non_exhaustive()
+        f.debug_struct("SnapshotCtx").field("grant", &self.store.grant().ok()).finish_non_exhaustive()
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Shared {
 /// Beside the errors that they name, calls have [`Error::DeadlineExceeded`], and [`Error::DirectoryReplaced`] where the
 /// directory is not there any more.
 ///
-/// Its calls block, and wait for the file system in a way that panics in a task of tokio: such a host gives the store to
+/// Its calls block: in a task of tokio they are [`Error::Io`], and tokio prints a panic. Such a host gives the store to
 /// [`SnapshotCtx`](crate::SnapshotCtx), and makes its own calls by [`SnapshotCtx::call`](crate::SnapshotCtx::call).
 pub struct SnapshotStore {
     shared: Arc<Shared>,

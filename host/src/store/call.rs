@@ -1,6 +1,7 @@
 //! One call of the component: its turn, its deadline, and the instance that it is made on.
 
 use std::fs::File;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +35,12 @@ impl SnapshotStore {
     pub(super) fn in_one_turn<R>(&mut self, call: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         if self.has_turn {
             return call(self);
+        }
+        if !may_block() {
+            return Err(Error::other(
+                "a call that blocks was made in a task of an asynchronous runtime: make it by `SnapshotCtx::call`, or \
+                 in `spawn_blocking`",
+            ));
         }
         let deadline = Deadline::after(self.grant.deadline);
         let _turn = self.shared.calls.turn(&self.target, deadline)?;
@@ -78,9 +85,8 @@ impl SnapshotStore {
 
     /// Ends an instance, and what is open in it.
     pub(super) fn close(&self, instance: Instance) {
-        // Where a thread is ending, no runtime can be entered any more: what was being written, the next settling removes.
-        let is_ending = runtime::Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed());
-        if !instance.streams.is_empty() && !is_ending {
+        // Otherwise, the next settling removes what was being written.
+        if !instance.streams.is_empty() && may_block() {
             let _calling = self.shared.engine.calling();
             instance.close(self.grant.deadline);
         }
@@ -279,6 +285,15 @@ impl SnapshotStore {
             Some(locked) if !leads_to(&dir, locked) => Err(replaced(&dir)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether this thread may wait for a future, as WASI's calls do: not in a task of a runtime, nor where the thread is ending.
+pub(super) fn may_block() -> bool {
+    match runtime::Handle::try_current() {
+        // Tokio does not tell, but panics.
+        Ok(runtime) => catch_unwind(|| runtime.block_on(async {})).is_ok(),
+        Err(error) => !error.is_thread_local_destroyed(),
     }
 }
 

@@ -3,6 +3,7 @@
 use tracing::Span;
 use wasmtime::component::ResourceAny;
 
+use super::call::may_block;
 use super::{CHUNK, SnapshotStore, tell_skipped};
 use crate::bindings::export as wit;
 use crate::clock::Deadline;
@@ -183,7 +184,7 @@ impl SnapshotStore {
         self.instance.look(|instance| instance.stream(handle.stream).map(look)).flatten()
     }
 
-    /// Takes a stream from its owner. It is ended before the next call, since its directory may not answer now.
+    /// Takes a stream from its owner. It is ended before the next call, since that may block now, or its directory not answer.
     pub(crate) fn disown(&mut self, handle: Handle) {
         self.ownerless.push(handle);
     }
@@ -198,6 +199,9 @@ impl SnapshotStore {
 
     /// Ends a stream: one that was written to is undone.
     pub(crate) fn end(&mut self, handle: Handle) {
+        if !may_block() {
+            return self.disown(handle);
+        }
         // Undoing has its own time: it follows on what took too long, too.
         let deadline = std::mem::replace(&mut self.deadline, Deadline::NEVER);
         // It waits for nobody: a stream that stays open is in the way of the next one.
