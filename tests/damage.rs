@@ -1,6 +1,6 @@
 //! Damaged files: no change of any bit, cut, zeros, or file of another snapshot makes a wrong pair, a trap or a panic.
 
-use minisnap_tests::damage::damage;
+use minisnap_tests::damaging::damage;
 use minisnap_tests::subject::{NATIVES, OURS};
 
 #[test]

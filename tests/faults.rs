@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use minisnap_tests::faults::{Act, failed_calls, short_writes};
+use minisnap_tests::failing_calls::{Act, failed_calls, short_writes};
 use minisnap_tests::limits::limits;
 use minisnap_tests::subject::{NATIVES, OURS, Subject};
 use minisnap_tests::{Done, VERBS, binary, cli, in_parallel, rounds, run, run_mounting};

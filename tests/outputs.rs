@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use minisnap_tests::faults::first_call;
+use minisnap_tests::failing_calls::first_call;
 use minisnap_tests::{Done, VERBS, binary, cli, run, run_mounting};
 use tempfile::{TempDir, tempdir};
 

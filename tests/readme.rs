@@ -113,6 +113,21 @@ fn every_file_of_tests_is_registered() {
 }
 
 #[test]
+fn no_two_programs_of_the_tests_have_one_name() {
+    let mut names = BTreeSet::new();
+    for folder in ["tests", "tests/harness", "tests/programs"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && path.extension().is_none_or(|extension| extension == "rs") {
+                let name = path.file_stem().unwrap().to_str().unwrap().replace('-', "_");
+                assert!(names.insert(name), "{}", path.display());
+            }
+        }
+    }
+    assert!(names.contains("run") && names.contains("run_verb"), "{names:?}");
+}
+
+#[test]
 fn what_is_ignored_or_compiled_on_a_condition_is_told_from_a_test_that_runs() {
     let source = "#[test]\nfn runs() {}\n#[cfg(unix)]\n#[test]\n/// Why.\nfn runs_too() {}\n\
         #[test]\n#[ignore = \"slow\"]\nfn ignored() {}\n#[test]\n#[cfg(any())]\nfn never() {}\n\
@@ -239,7 +254,7 @@ fn the_table_of_the_proof_has_every_method_and_no_violation_of_this_store() {
         .take_while(|line| line.starts_with('|'))
         .map(|line| line.split('|').map(str::trim).collect())
         .collect();
-    let methods = run(Command::new(program("prove")).arg("--list"), "").stdout;
+    let methods = run(Command::new(program("proof")).arg("--list"), "").stdout;
     assert_eq!(rows.iter().map(|row| row[1]).collect::<Vec<_>>(), methods.lines().collect::<Vec<_>>());
     for row in rows {
         for ours in &row[2..4] {

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use minisnap_host::{Grant, Layout};
-use minisnap_tests::faults::first_call;
-use minisnap_tests::sharing::{readers, writers};
+use minisnap_tests::contention::{readers, writers};
+use minisnap_tests::failing_calls::first_call;
 use minisnap_tests::subject::{OURS, Subject, is_whole, state};
 use minisnap_tests::{minisnap, rounds, run, scratch};
 

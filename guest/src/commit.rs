@@ -30,8 +30,10 @@ pub struct Draft<D: Dir> {
     dir: D,
     /// The name under which the state is made.
     name: String,
-    /// The number of a generation.
-    generation: Option<u64>,
+    layout: Layout,
+    seq: u64,
+    /// The generations that the commit sets aside.
+    damaged: Vec<u64>,
     file: BufWriter<D::Writer>,
     sum: Hasher,
     /// How many bytes were written, and how many of them stand before the state.
@@ -43,49 +45,47 @@ pub struct Draft<D: Dir> {
 }
 
 impl<D: Dir> Draft<D> {
-    /// Starts a pair, in a directory that is settled.
-    pub fn pair(dir: &D, allowance: Allowance) -> Result<Self> {
-        Self::begin(dir, NEW_STATE.to_owned(), None, allowance.without(BESIDE_STATE)?)
+    /// Starts a pair with the number `seq`, in a directory that is settled.
+    pub fn pair(dir: &D, seq: u64, allowance: Allowance) -> Result<Self> {
+        // There is nothing around its state.
+        Self::begin(dir, NEW_STATE.to_owned(), Layout::Pair, seq, allowance.without(BESIDE_STATE)?)
     }
 
-    /// Starts the generation `seq`, in a directory that is settled. It is to begin with its
-    /// [head](envelope::head).
-    pub fn generation(dir: &D, seq: u64, allowance: Allowance) -> Result<Self> {
+    /// Starts the generation `seq`, in a directory that is settled. Its commit sets aside those that are `damaged`, whose
+    /// numbers are not lower: they must not stand beside it as newer ones, nor be replaced by it.
+    pub fn generation(dir: &D, seq: u64, damaged: Vec<u64>, allowance: Allowance) -> Result<Self> {
         let allowance = allowance.without(envelope::BESIDE_STATE)?;
-        Self::begin(dir, catalog::temporary(seq), Some(seq), allowance)
+        let mut draft = Self::begin(dir, catalog::temporary(seq), Layout::Numbered, seq, allowance)?;
+        draft.damaged = damaged;
+        draft.write(envelope::head(seq).as_bytes())?;
+        draft.head = draft.size;
+        Ok(draft)
     }
 
-    fn begin(dir: &D, name: String, generation: Option<u64>, allowance: Allowance) -> Result<Self> {
-        // A pair has nothing around its state.
-        let (buffer, head) = generation.map_or((0, 0), |seq| (BUFFER, envelope::head(seq).len() as u64));
+    fn begin(dir: &D, name: String, layout: Layout, seq: u64, allowance: Allowance) -> Result<Self> {
+        let (buffer, generation) = match layout {
+            Layout::Pair => (0, None),
+            Layout::Numbered => (BUFFER, Some(seq)),
+        };
         let file = BufWriter::with_capacity(buffer, files::make(dir, &name)?);
         let undo = Undo { dir: dir.clone(), generation, armed: true };
-        Ok(Draft {
-            dir: dir.clone(),
-            name,
-            generation,
-            file,
-            sum: Hasher::default(),
-            size: 0,
-            head,
-            allowance,
-            undo,
-        })
+        let (dir, damaged, sum) = (dir.clone(), Vec::new(), Hasher::default());
+        Ok(Draft { dir, name, layout, seq, damaged, file, sum, size: 0, head: 0, allowance, undo })
     }
 
-    /// Makes the snapshot with the number `seq` a stored one; it is durable when this returns `Ok`. Until the commit point,
-    /// an error undoes everything. After it, the new snapshot stays in place, and is not claimed to be durable.
-    ///
-    /// The `damaged` generations are set aside: they must not stand beside it as newer ones, nor be replaced by it.
-    pub fn commit(self, seq: u64, damaged: &[u64]) -> Result<Layout> {
-        match self.generation {
-            None => self.commit_pair(seq).map(|()| Layout::Pair),
-            Some(seq) => self.commit_generation(seq, damaged).map(|()| Layout::Numbered),
+    /// Makes the snapshot a stored one; it is durable when this returns `Ok`. Until the commit point, an error undoes
+    /// everything. After it, the new snapshot stays in place, and is not claimed to be durable.
+    pub fn commit(self) -> Result<Layout> {
+        let layout = self.layout;
+        match layout {
+            Layout::Pair => self.commit_pair()?,
+            Layout::Numbered => self.commit_generation()?,
         }
+        Ok(layout)
     }
 
-    fn commit_pair(mut self, seq: u64) -> Result<()> {
-        let seq = seq.to_string();
+    fn commit_pair(mut self) -> Result<()> {
+        let seq = self.seq.to_string();
         let sums = Sums { state: self.sum.sum(), seq: Sum::of(seq.as_bytes()) };
 
         // Without the syncs of the three files, a committed file may be empty after a power cut.
@@ -109,23 +109,23 @@ impl<D: Dir> Draft<D> {
         sync_dir(&self.dir).map_err(Error::after_commit)
     }
 
-    fn commit_generation(mut self, seq: u64, damaged: &[u64]) -> Result<()> {
+    fn commit_generation(mut self) -> Result<()> {
         self.write(envelope::BEFORE_SUM)?;
         let tail = envelope::tail(self.sum.sum());
         self.write(tail.as_bytes())?;
         self.file.flush().map_err(|e| Error::io("write", &self.name, &e))?;
         // Without this sync, a committed file may be empty after a power cut.
         self.file.get_mut().sync().map_err(|e| Error::io("sync", &self.name, &e))?;
-        for &seq in damaged {
+        for &seq in &self.damaged {
             set_aside(&self.dir, seq)?;
         }
-        if damaged.contains(&seq) {
+        if self.damaged.contains(&self.seq) {
             // Without this sync, a power cut may keep the rename below and lose the one that set the old file aside.
             sync_dir(&self.dir)?;
         }
         // The commit point. It cannot be undone safely from here on: a generation of this number that was there before
         // is gone.
-        let committed = rename(&self.dir, &self.name, &catalog::generation(seq));
+        let committed = rename(&self.dir, &self.name, &catalog::generation(self.seq));
         self.undo.armed = matches!(committed, Err((_, false)));
         committed.map_err(|(error, _)| error)?;
         // Without this sync, a power cut may take the new generation back.

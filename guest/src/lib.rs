@@ -19,7 +19,8 @@
 //!
 //! `DESIGN.md` beside the manifest gives the layout on the disk, the order of the commit, and the reason
 //! of each step. A `create` goes through [`store`], which has `settle` finish what a crash left; [`json`], which lays the
-//! state out; `commit`, which makes it durable; and `retain`, which removes what is too old. No module knows one above it.
+//! state out; `commit`, which makes it durable; and `retain`, which removes what is too old. No two modules
+//! import each other.
 
 #![deny(missing_docs)]
 

@@ -128,7 +128,7 @@ fn trusted(state: &Place, seq: Option<&Small>, sums: Option<&Small>) -> Result<O
     let Some(seq) = seq else { return Err(missing(SEQ)) };
     let mut is_over_ours = false;
     if let Some(sums) = sums {
-        let Some(written) = Sums::parse(&sums.text) else { return Err(unreadable_sums()) };
+        let Some(written) = Sums::parse(&sums.text) else { return Err(damaged_sums()) };
         is_over_ours = are_newer(&[state, &seq.place], &sums.place);
         if written.seq != Sum::of(&seq.text) && !is_over_ours {
             return Err(differs(SEQ, STATE));
@@ -280,7 +280,7 @@ fn find<D: Dir>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Found<D::Reader
         Verdict::StateDiffers => return Err(differs(STATE, &seq.place.name)),
         Verdict::SeqDiffers => return Err(differs(&seq.place.name, STATE)),
         Verdict::BothDiffer => return Err(torn(&seq.place.name)),
-        Verdict::Unreadable => return Err(unreadable_sums()),
+        Verdict::SumsDamaged => return Err(damaged_sums()),
     };
     let seq = seq.parse()?;
     // Without sums, that it can be read at all is all that shows damage.
@@ -348,7 +348,7 @@ fn torn(seq: &str) -> Error {
     ))
 }
 
-fn unreadable_sums() -> Error {
+fn damaged_sums() -> Error {
     Error::Corrupt(format!(
         "`{SUMS}` does not hold two sums: remove it to accept `{STATE}` and `{SEQ}` unverified"
     ))

@@ -28,8 +28,6 @@ pub(crate) type Answer<R> = wasmtime::Result<std::result::Result<R, wit::Error>>
 
 /// An instance on one directory.
 pub(crate) struct Instance {
-    /// Which of the store's instances it is, from 1.
-    pub(crate) number: u64,
     /// The readers and writers that are open.
     pub(crate) streams: Vec<Stream>,
     /// The directory that it has open.
@@ -53,24 +51,17 @@ pub(crate) struct Stream {
     pub(crate) given: u64,
 }
 
-/// One of a store's streams.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Handle {
-    /// The number of its instance.
-    pub(crate) instance: u64,
-    /// What the instance calls it.
-    pub(crate) stream: ResourceAny,
-}
+/// One of a store's streams, by its instance's own handle, which no stream of another instance has.
+pub(crate) type Handle = ResourceAny;
 
 impl Instance {
-    /// Makes the instance of this `number`, in this time, on the directory of a grant: the one that is `held`, if one is, and
+    /// Makes an instance, in this time, on the directory of a grant: the one that is `held`, if one is, and
     /// else the one under its path, which is `dir`.
     pub(crate) fn new(
         engine: &Engine,
         grant: &Grant,
         held: Option<&Held>,
         dir: Identity,
-        number: u64,
         time: Duration,
     ) -> Result<Self> {
         let perms = match grant.access {
@@ -107,7 +98,7 @@ impl Instance {
         let bindings = bindings.map_err(|error| not_made(error, &mut store, grant))?;
         let opened = bindings.arcella_minisnap_snapshot_store().call_open(&mut store, "");
         let this = opened.map_err(|error| not_made(error, &mut store, grant))??;
-        Ok(Instance { number, streams: Vec::new(), dir, store, bindings, this, output })
+        Ok(Instance { streams: Vec::new(), dir, store, bindings, this, output })
     }
 
     /// Calls a function of the store of this name.

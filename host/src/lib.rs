@@ -53,38 +53,47 @@
 #[cfg(not(unix))]
 compile_error!("minisnap-host runs on Unix only: it locks and opens directories as Unix does");
 
-pub mod bindings;
+// What an embedder calls: the compiled component, a store on one directory, and the import of consumers.
+mod component;
+mod ctx;
+mod linker;
+mod store;
+mod stream;
+
+// Who gets which directory.
+#[cfg(feature = "arcella")]
+mod diagnostic;
+mod grant;
+#[cfg(feature = "arcella")]
+pub mod grants;
+#[cfg(feature = "arcella")]
+pub mod manifest;
+#[cfg(feature = "arcella")]
+mod spelling;
+
+// Directories as they lie on this machine: that of a grant, other folders of a component, and where each really is.
+mod directory;
+mod folder;
+#[cfg(target_os = "linux")]
+mod location;
+#[cfg(target_os = "linux")]
+mod replaceable;
+
+// Running the component: its instances, and what they share.
 mod calls;
 mod clock;
 #[cfg(feature = "cache")]
 mod compiled;
-mod component;
-mod ctx;
 mod descriptor;
-#[cfg(feature = "arcella")]
-mod diagnostic;
-mod directory;
 mod engine;
-mod error;
-mod folder;
-mod grant;
-#[cfg(feature = "arcella")]
-pub mod grants;
 mod idle;
 mod instance;
-mod linker;
-#[cfg(target_os = "linux")]
-mod location;
-#[cfg(feature = "arcella")]
-pub mod manifest;
 mod memory;
-#[cfg(target_os = "linux")]
-mod replaceable;
+
+// At the bottom: what crosses the component's edge.
+pub mod bindings;
+mod error;
 mod snapshot;
-#[cfg(feature = "arcella")]
-mod spelling;
-mod store;
-mod stream;
 
 #[cfg(feature = "cache")]
 pub use compiled::load_cached;

@@ -72,7 +72,7 @@ struct Consumer<'c> {
 type Returns<'c, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'c>>;
 
 /// An answer, or a trap of the consumer.
-type Answer<R> = wasmtime::Result<(std::result::Result<R, wit::Error>,)>;
+type Answered<R> = wasmtime::Result<(std::result::Result<R, wit::Error>,)>;
 
 /// What is open under a consumer's handle of a writer.
 struct Writer(Handle);
@@ -226,7 +226,7 @@ impl<T: Send + 'static> Import<'_, T> {
     fn method<P, R>(
         &mut self,
         name: &str,
-        answer: fn(Result<R>) -> Answer<R>,
+        answer: fn(Result<R>) -> Answered<R>,
         call: impl Fn(&mut SnapshotStore, &str, P) -> Result<R> + Copy + Send + Sync + 'static,
     ) -> wasmtime::Result<()>
     where
@@ -311,7 +311,7 @@ impl Consumer<'_> {
         mut self,
         store: Resource<ConsumerStore>,
         seq: Option<u64>,
-    ) -> Answer<Option<Resource<ConsumerReader>>> {
+    ) -> Answered<Option<Resource<ConsumerReader>>> {
         let name = self.ctx.name_of(store.rep())?;
         let opened = self.call(move |store| store.stream_from(&name, seq)).await;
         answer(match none_is_no_error(opened) {
@@ -355,7 +355,7 @@ fn at_once<R>(mut returns: Returns<'_, R>) -> wasmtime::Result<R> {
     }
 }
 
-fn answer<R>(result: Result<R>) -> Answer<R> {
+fn answer<R>(result: Result<R>) -> Answered<R> {
     answer_of_create(result.map_err(|error| match error {
         // A call that has not ended, and commits nothing.
         Error::InDoubt(what) => Error::DeadlineExceeded(what),
@@ -363,7 +363,7 @@ fn answer<R>(result: Result<R>) -> Answer<R> {
     }))
 }
 
-fn answer_of_create<R>(result: Result<R>) -> Answer<R> {
+fn answer_of_create<R>(result: Result<R>) -> Answered<R> {
     Ok((result.map_err(Into::into),))
 }
 

@@ -50,8 +50,6 @@ pub struct SnapshotStore {
     held: Option<Held>,
     /// Where the instance waits for the next call.
     instance: Slot<Instance>,
-    /// How many instances were made.
-    instances: u64,
     peak_memory: usize,
     /// Whether what an earlier crash left was settled, and told of.
     settled: bool,
@@ -78,7 +76,6 @@ impl SnapshotStore {
             grant,
             target,
             held,
-            instances: 0,
             peak_memory: 0,
             settled: false,
             deadline: Deadline::NEVER,

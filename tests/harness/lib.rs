@@ -1,19 +1,19 @@
 //! What the tests share: the programs they run, and how they run them.
 
 pub mod bench;
+pub mod contention;
 pub mod crash;
-pub mod damage;
+pub mod damaging;
 #[allow(missing_docs, dead_code, reason = "the model of the disk belongs to the store's own tests")]
 #[path = "../../guest/tests/model/disk.rs"]
 pub mod disk;
-pub mod faults;
+pub mod failing_calls;
 pub mod host;
 pub mod interrupt;
 pub mod limits;
 pub mod place;
 pub mod random;
 pub mod records;
-pub mod sharing;
 pub mod subject;
 pub mod trace;
 

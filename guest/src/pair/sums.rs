@@ -47,18 +47,18 @@ pub enum Verdict {
     /// Neither is what was written.
     BothDiffer,
     /// The sums' file is damaged itself.
-    Unreadable,
+    SumsDamaged,
 }
 
 impl Verdict {
-    /// Reads the sums' file, if there is one, against the sums of the two files as they are; `is_older` says that both
+    /// Reads the sums' file, if there is one, against the sums of the two files as they are; `are_newer` says that both
     /// were written after it.
-    pub fn of(text: Option<&[u8]>, is_older: bool, found: Sums) -> Self {
+    pub fn of(text: Option<&[u8]>, are_newer: bool, found: Sums) -> Self {
         let Some(text) = text else { return Verdict::Unverified };
-        let Some(written) = Sums::parse(text) else { return Verdict::Unreadable };
+        let Some(written) = Sums::parse(text) else { return Verdict::SumsDamaged };
         match (written.state == found.state, written.seq == found.seq) {
             (true, true) => Verdict::Verified,
-            _ if is_older => Verdict::Unverified,
+            _ if are_newer => Verdict::Unverified,
             (false, false) => Verdict::BothDiffer,
             (false, true) => Verdict::StateDiffers,
             (true, false) => Verdict::SeqDiffers,
@@ -98,7 +98,7 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             let verdict = Verdict::of(Some(&damaged), false, PAIR);
             assert!(
-                matches!(verdict, Verdict::StateDiffers | Verdict::SeqDiffers | Verdict::Unreadable),
+                matches!(verdict, Verdict::StateDiffers | Verdict::SeqDiffers | Verdict::SumsDamaged),
                 "bit {bit}: {verdict:?}"
             );
         }

@@ -11,7 +11,7 @@ use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::files::{self, Place, sync_dir};
 use crate::json::{self, Formatter};
-use crate::numbered::{Condition, envelope};
+use crate::numbered::Condition;
 use crate::retain::{self, Allowance, Retention};
 use crate::snapshot::Settings;
 use crate::{pair, settle};
@@ -39,9 +39,8 @@ pub struct Writer<D: Dir> {
     seq: u64,
     /// What the directory held when the writer was opened.
     contents: Contents,
-    /// Of its generations, those whose numbers are not lower than the new one's. They are damaged: a sound one would make
-    /// that stale, or is replaced by it.
-    damaged: Vec<u64>,
+    /// Whether the commit sets damaged generations aside.
+    sets_aside: bool,
     store: Store<D>,
     /// The last field, so that the next writer finds everything undone.
     _alone: Alone,
@@ -88,9 +87,9 @@ impl<D: Dir> Writer<D> {
     /// The same, in the call that opened it. Returns what the directory holds then, if that is known.
     pub(super) fn commit_at_once(self) -> Result<Option<Contents>> {
         self.check()?;
-        let Writer { formatter, seq, mut contents, damaged, store, _alone, .. } = self;
-        let mut is_known = damaged.is_empty();
-        match formatter.finish()?.commit(seq, &damaged)? {
+        let Writer { formatter, seq, mut contents, sets_aside, store, _alone, .. } = self;
+        let mut is_known = !sets_aside;
+        match formatter.finish()?.commit()? {
             Layout::Pair => contents.pair = Some(STATE),
             // It is durable, whether or not others can be removed.
             Layout::Numbered => is_known &= store.prune(seq, &mut contents),
@@ -120,7 +119,8 @@ impl<D: Dir> Store<D> {
         let contents = self.settle()?;
         let Settings { max_state, max_total, .. } = self.settings;
         let allowance = Allowance { max_state, max_total, room: self.room(&contents)? };
-        let (formatter, damaged) = match contents.layout()?.unwrap_or(self.settings.layout) {
+        let mut sets_aside = false;
+        let formatter = match contents.layout()?.unwrap_or(self.settings.layout) {
             Layout::Pair => {
                 let newest = pair::newest(&self.dir)?;
                 match newest {
@@ -130,13 +130,13 @@ impl<D: Dir> Store<D> {
                 if newest.is_some_and(|newest| newest.is_over_ours) {
                     settle::remove_stale_sums(&self.dir)?;
                 }
-                (Formatter::new(Draft::pair(&self.dir, allowance)?), Vec::new())
+                Formatter::new(Draft::pair(&self.dir, seq, allowance)?)
             }
             Layout::Numbered => {
                 let damaged = self.check_not_stale(&contents, seq)?;
                 self.shared.durable.set(false);
-                let formatter = Formatter::new(Draft::generation(&self.dir, seq, allowance)?);
-                (formatter.after(envelope::head(seq).as_bytes()).nested(1), damaged)
+                sets_aside = !damaged.is_empty();
+                Formatter::new(Draft::generation(&self.dir, seq, damaged, allowance)?).nested(1)
             }
         };
         let formatter = json::Bytes::from(formatter);
@@ -146,7 +146,7 @@ impl<D: Dir> Store<D> {
             failed: None,
             seq,
             contents,
-            damaged,
+            sets_aside,
             store: self.clone(),
             _alone: alone,
         })
@@ -170,7 +170,7 @@ impl<D: Dir> Store<D> {
         Ok(names.iter().filter(|name| catalog::is_leftover(name)).count() as u64)
     }
 
-    /// Finishes or removes what an earlier crash left, and says what the directory holds then, durably.
+    /// Finishes or removes what an earlier crash left, and says which snapshots the directory holds, durably.
     fn settle(&self) -> Result<Contents> {
         let was_durable = self.shared.durable.replace(false);
         let remembered = self.remembered();

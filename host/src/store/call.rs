@@ -206,18 +206,8 @@ impl SnapshotStore {
                 if let Some(instance) = other {
                     self.close(instance);
                 }
-                self.instances += 1;
-                {
-                    let time = self.time_left();
-                    Instance::new(
-                        &self.shared.engine,
-                        &self.grant,
-                        self.held.as_ref(),
-                        dir,
-                        self.instances,
-                        time,
-                    )?
-                }
+                let time = self.time_left();
+                Instance::new(&self.shared.engine, &self.grant, self.held.as_ref(), dir, time)?
             }
         };
         // A reader's path was opened once more for a new instance, and that of a writer must still lead to what it holds.

@@ -52,8 +52,8 @@ impl SnapshotStore {
             let known = store.call_stream(handle, "info", |instance| {
                 let guest = instance.bindings.arcella_minisnap_snapshot_store();
                 let reader = guest.snapshot_reader();
-                let info = reader.call_info(&mut instance.store, handle.stream)?;
-                Ok(Ok((info, reader.call_skipped(&mut instance.store, handle.stream)?)))
+                let info = reader.call_info(&mut instance.store, handle)?;
+                Ok(Ok((info, reader.call_skipped(&mut instance.store, handle)?)))
             });
             let (info, skipped) = known.inspect_err(|_| store.end(handle))?;
             span.record("seq", info.seq).record("bytes", info.size);
@@ -75,9 +75,7 @@ impl SnapshotStore {
             ResourceAny,
         ) -> Answer<Option<ResourceAny>>,
     ) -> Result<Handle> {
-        let mut number = 0;
         let stream = self.with_instance(function, |instance| {
-            number = instance.number;
             let opened = instance.call(name, open);
             if let Ok(Ok(Some(resource))) = &opened {
                 let (name, span) = (name.to_owned(), span.clone());
@@ -85,7 +83,7 @@ impl SnapshotStore {
             }
             opened
         })?;
-        Ok(Handle { instance: number, stream: stream.ok_or(Error::NotFound)? })
+        stream.ok_or(Error::NotFound)
     }
 
     /// Writes a chunk of any size to a stream.
@@ -95,11 +93,11 @@ impl SnapshotStore {
             for at in (0..chunk.len().max(1)).step_by(CHUNK) {
                 let piece = &chunk[at..chunk.len().min(at + CHUNK)];
                 let result = store.call_stream(handle, "write", |instance| {
-                    if let Some(stream) = instance.stream(handle.stream) {
+                    if let Some(stream) = instance.stream(handle) {
                         stream.given += piece.len() as u64;
                     }
                     let guest = instance.bindings.arcella_minisnap_snapshot_store();
-                    guest.snapshot_writer().call_write(&mut instance.store, handle.stream, piece)
+                    guest.snapshot_writer().call_write(&mut instance.store, handle, piece)
                 });
                 store.explain(result)?;
             }
@@ -126,12 +124,12 @@ impl SnapshotStore {
                 }
             };
             let result = store.call_stream(handle, "commit", |instance| {
-                if let Some(stream) = instance.stream(handle.stream) {
+                if let Some(stream) = instance.stream(handle) {
                     stream.span.record("bytes", stream.given);
                 }
-                instance.streams.retain(|stream| stream.resource != handle.stream);
+                instance.streams.retain(|stream| stream.resource != handle);
                 let guest = instance.bindings.arcella_minisnap_snapshot_store();
-                guest.snapshot_writer().call_commit(&mut instance.store, handle.stream)
+                guest.snapshot_writer().call_commit(&mut instance.store, handle)
             });
             store.explain(result)
         })
@@ -181,7 +179,7 @@ impl SnapshotStore {
     }
 
     fn with_stream<R>(&self, handle: Handle, look: impl FnOnce(&mut Stream) -> R) -> Option<R> {
-        self.instance.look(|instance| instance.stream(handle.stream).map(look)).flatten()
+        self.instance.look(|instance| instance.stream(handle).map(look)).flatten()
     }
 
     /// Takes a stream from its owner. It is ended before the next call, since that may block now, or its directory not answer.
@@ -193,7 +191,7 @@ impl SnapshotStore {
     pub(crate) fn read(&mut self, handle: Handle, max: u64) -> Result<Vec<u8>> {
         self.call_stream(handle, "read", |instance| {
             let guest = instance.bindings.arcella_minisnap_snapshot_store();
-            guest.snapshot_reader().call_read(&mut instance.store, handle.stream, max)
+            guest.snapshot_reader().call_read(&mut instance.store, handle, max)
         })
     }
 
@@ -207,8 +205,8 @@ impl SnapshotStore {
         // It waits for nobody: a stream that stays open is in the way of the next one.
         let has_turn = std::mem::replace(&mut self.has_turn, true);
         let ended = self.call_stream(handle, "end", |instance| {
-            instance.streams.retain(|stream| stream.resource != handle.stream);
-            handle.stream.resource_drop(&mut instance.store).map(Ok)
+            instance.streams.retain(|stream| stream.resource != handle);
+            handle.resource_drop(&mut instance.store).map(Ok)
         });
         (self.deadline, self.has_turn) = (deadline, has_turn);
         if let Err(error) = ended {
@@ -223,10 +221,9 @@ impl SnapshotStore {
         call: impl FnOnce(&mut Instance) -> Answer<R>,
     ) -> Result<R> {
         self.in_one_turn(|store| match store.instance.take() {
-            Some(mut instance)
-                if instance.number == handle.instance && instance.has_stream(handle.stream) =>
-            {
-                let span = instance.stream(handle.stream).map(|stream| stream.span.clone());
+            // The handle says in which instance it is.
+            Some(mut instance) if instance.has_stream(handle) => {
+                let span = instance.stream(handle).map(|stream| stream.span.clone());
                 let _span = span.map(Span::entered);
                 store.call_on(instance, name, call)
             }

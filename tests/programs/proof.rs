@@ -7,13 +7,13 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use minisnap_tests::contention::{readers, writers};
 use minisnap_tests::crash::{self, Act, Scenario, Who};
-use minisnap_tests::damage::damage;
+use minisnap_tests::damaging::damage;
 use minisnap_tests::disk::{MODELS, Model};
-use minisnap_tests::faults::{self, failed_calls, short_writes};
+use minisnap_tests::failing_calls::{self, failed_calls, short_writes};
 use minisnap_tests::interrupt::{FILE_SYSTEMS, kills, power_cuts};
 use minisnap_tests::limits::limits;
-use minisnap_tests::sharing::{readers, writers};
 use minisnap_tests::subject::{NATIVES, OURS, Subject};
 use minisnap_tests::{Tally, minisnap};
 
@@ -127,9 +127,9 @@ fn second_crashes(subject: Subject) -> Option<Tally> {
 
 fn all_failed_calls(subject: Subject) -> Tally {
     let failed = |act| failed_calls(subject, act, &["EIO", "ENOSPC", "EINTR"]);
-    let mut tally = failed(faults::Act::Create);
+    let mut tally = failed(failing_calls::Act::Create);
     if subject.is_ours() {
-        tally.extend([failed(faults::Act::First)]);
+        tally.extend([failed(failing_calls::Act::First)]);
     }
     tally
 }

@@ -1,4 +1,4 @@
-//! Counts the states of the disk that a crash may leave, and what is wrong with them: `crash-states`. See
+//! Counts the states of the disk that a crash may leave, and what is wrong with them: `count-crash-states`. See
 //! `CRASH_STATES.md`.
 
 use minisnap_tests::Tally;
