@@ -44,9 +44,21 @@ pub fn temporary(seq: u64) -> String {
 /// The name that a damaged generation `seq` gets, the first or a further one. Native minisnap does not take it for a
 /// generation.
 pub fn set_aside(seq: u64, count: u64) -> String {
+    beside(seq, DAMAGED, count)
+}
+
+/// The same of a generation that was undone by a rollback.
+pub fn undone(seq: u64, count: u64) -> String {
+    beside(seq, UNDONE, count)
+}
+
+const DAMAGED: &str = ".json.damaged";
+const UNDONE: &str = ".json.undone";
+
+fn beside(seq: u64, end: &str, count: u64) -> String {
     match count {
-        0 | 1 => format!("snapshot_{seq:020}.json.damaged"),
-        count => format!("snapshot_{seq:020}.json.damaged-{count}"),
+        0 | 1 => format!("snapshot_{seq:020}{end}"),
+        count => format!("snapshot_{seq:020}{end}-{count}"),
     }
 }
 
@@ -82,10 +94,12 @@ pub enum Numbered {
     Temporary,
     /// One that was found damaged, and which of that number.
     SetAside(u64, u64),
+    /// One that was undone by a rollback: it is kept, and counts for nothing.
+    Undone,
 }
 
 impl Numbered {
-    /// Only exactly the names that [`generation`], [`temporary`] and [`set_aside`] make are any of these.
+    /// Only exactly the names that [`generation`], [`temporary`], [`set_aside`] and [`undone`] make are any of these.
     pub fn parse(name: &str) -> Option<Numbered> {
         let (number, end) = name.strip_prefix(GENERATION)?.split_at_checked(20)?;
         // A sign would be accepted otherwise.
@@ -95,11 +109,14 @@ impl Numbered {
             ".json" => Some(Numbered::Generation(seq)),
             ".json.tmp" => Some(Numbered::Temporary),
             _ => {
-                let count = match end.strip_prefix(".json.damaged")? {
-                    "" => 1,
-                    count => count.strip_prefix('-')?.parse().ok()?,
+                let (is_damaged, count) = match end.strip_prefix(DAMAGED) {
+                    Some(count) => (true, count),
+                    None => (false, end.strip_prefix(UNDONE)?),
                 };
-                (set_aside(seq, count) == name).then_some(Numbered::SetAside(seq, count))
+                let count = if count.is_empty() { 1 } else { count.strip_prefix('-')?.parse().ok()? };
+                let is_exact = beside(seq, if is_damaged { DAMAGED } else { UNDONE }, count) == name;
+                let parsed = if is_damaged { Numbered::SetAside(seq, count) } else { Numbered::Undone };
+                is_exact.then_some(parsed)
             }
         }
     }
@@ -200,6 +217,7 @@ impl Contents {
                     Some(Numbered::Generation(seq)) => generations.push((seq, 0)),
                     Some(Numbered::Temporary) => contents.temporaries.push(name.to_owned()),
                     Some(Numbered::SetAside(seq, count)) => contents.set_aside.push((seq, count)),
+                    Some(Numbered::Undone) => {}
                     None if is_near_miss(name) => contents.near_miss = Some(name.to_owned()),
                     None => {}
                 },
@@ -275,6 +293,7 @@ mod tests {
             for count in [1, 2, u64::MAX] {
                 let name = set_aside(seq, count);
                 assert_eq!(Numbered::parse(&name), Some(Numbered::SetAside(seq, count)));
+                assert_eq!(Numbered::parse(&undone(seq, count)), Some(Numbered::Undone));
             }
         }
         for name in [
@@ -294,6 +313,9 @@ mod tests {
             "snapshot_00000000000000000007.json.damaged-1",
             "snapshot_00000000000000000007.json.damaged-+2",
             "snapshot_00000000000000000007.json.damaged.gz",
+            "snapshot_00000000000000000007.json.undone-1",
+            "snapshot_00000000000000000007.json.undone-02",
+            "snapshot_00000000000000000007.undone",
             " snapshot_00000000000000000007.json",
             "snapshot.json",
             "",

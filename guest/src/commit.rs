@@ -4,7 +4,8 @@
 //! Of a pair, the sums are the record of the commit: the three files are made under new names and synced, and the rename of
 //! the sums is the commit. The other two renames only move files to where native minisnap looks for them.
 //!
-//! A generation is one file, made under another name, synced, and renamed: that rename is the commit.
+//! A generation is one file, made under another name, synced, and renamed: that rename is the commit. A rollback is committed
+//! by a rename, too: that of the newest generation to a name under which it is none.
 
 use std::io::{BufWriter, Write};
 
@@ -127,7 +128,7 @@ impl<D: Dir> Draft<D> {
         // is gone.
         let committed = rename(&self.dir, &self.name, &catalog::generation(self.seq));
         self.undo.armed = matches!(committed, Err((_, false)));
-        committed.map_err(|(error, _)| error)?;
+        committed.map_err(|(error, may_be_done)| if may_be_done { error.in_doubt() } else { error })?;
         // Without this sync, a power cut may take the new generation back.
         sync_dir(&self.dir).map_err(Error::after_commit)
     }
@@ -146,6 +147,37 @@ impl<D: Dir> Sink for Draft<D> {
         self.allowance.check(size.saturating_sub(self.head))?;
         self.write(bytes)
     }
+}
+
+/// Undoes `generations`, so that the one below them is the newest, durably: each gets a name under which it is kept. `last`
+/// is the newest of them that is not damaged, if there is any: its rename is the commit point, and until then it is the
+/// stored one. After an error, another rollback goes on where this one stopped.
+pub fn undo<D: Dir>(dir: &D, generations: &[u64], last: Option<u64>) -> Result<()> {
+    for &seq in generations.iter().filter(|&&seq| Some(seq) != last) {
+        rename_undone(dir, seq)?;
+    }
+    if let Some(last) = last {
+        if generations.len() > 1 {
+            // Without this sync, a power cut may keep the rename below and lose one of those above: that one would be stored.
+            sync_dir(dir)?;
+        }
+        // The commit point.
+        rename_undone(dir, last)?;
+    }
+    // Without this sync, a power cut may bring back what was undone.
+    sync_dir(dir).map_err(|error| {
+        Error::InDoubt(format!("{error}; it went back, but that may not be durable: {AGAIN}"))
+    })
+}
+
+const AGAIN: &str = "roll back again";
+
+fn rename_undone<D: Dir>(dir: &D, seq: u64) -> Result<()> {
+    let name = files::free_name(dir, &|count| catalog::undone(seq, count))?;
+    rename(dir, &catalog::generation(seq), &name).map_err(|(error, may_be_done)| match may_be_done {
+        true => Error::InDoubt(format!("{error}; whether it went back is not known: {AGAIN}")),
+        false => error,
+    })
 }
 
 /// Removes what a draft made when it ends before its commit point. What cannot be removed now, the next settling removes.
@@ -173,7 +205,7 @@ fn rename<D: Dir>(dir: &D, from: &str, to: &str) -> std::result::Result<(), (Err
         let error = Error::io("rename", from, &error);
         match Place::look(dir, from) {
             Ok(place) if !place.is_empty() => (error, false),
-            _ => (error.in_doubt(), true),
+            _ => (error, true),
         }
     })
 }

@@ -110,6 +110,10 @@ impl maintenance::Guest for Component {
         let settled = store.get::<OpenStore>().existing().and_then(|store| store.settle_leftovers());
         Ok(some(settled)?.unwrap_or_default())
     }
+
+    fn rollback(store: wit::StoreBorrow<'_>, seq: u64) -> Result<Option<Vec<u64>>, wit::Error> {
+        some(store.get::<OpenStore>().existing().and_then(|store| store.rollback(seq)))
+    }
 }
 
 /// An answer, or none where there is no snapshot.

@@ -145,7 +145,7 @@ pub fn make<D: Dir>(dir: &D, name: &str) -> Result<D::Writer> {
 pub fn remove_temporary<D: Dir>(dir: &D, name: &str) -> Result<()> {
     let Err(error) = dir.remove_file(name) else { return Ok(()) };
     match Place::look(dir, name)?.entry {
-        Some(Entry { kind: Kind::Dir, .. }) => rename_aside(dir, name, |count| match count {
+        Some(Entry { kind: Kind::Dir, .. }) => rename_aside(dir, name, &|count| match count {
             1 => format!("aside.{name}"),
             count => format!("aside-{count}.{name}"),
         }),
@@ -154,12 +154,18 @@ pub fn remove_temporary<D: Dir>(dir: &D, name: &str) -> Result<()> {
 }
 
 /// Gives what lies under `from` the first of the names `to(1)`, `to(2)`, ... that is free.
-pub fn rename_aside<D: Dir>(dir: &D, from: &str, to: impl Fn(u64) -> String) -> Result<()> {
+pub fn rename_aside<D: Dir>(dir: &D, from: &str, to: &dyn Fn(u64) -> String) -> Result<()> {
+    let to = free_name(dir, to)?;
+    dir.rename(from, &to).map_err(|e| Error::io("set aside", from, &e))
+}
+
+/// The first of the names `name(1)`, `name(2)`, ... that is free.
+pub fn free_name<D: Dir>(dir: &D, name: &dyn Fn(u64) -> String) -> Result<String> {
     for count in 1.. {
-        let to = to(count);
-        if Place::look(dir, to.as_str())?.is_empty() {
-            return dir.rename(from, &to).map_err(|e| Error::io("set aside", from, &e));
+        let name = name(count);
+        if Place::look(dir, name.as_str())?.is_empty() {
+            return Ok(name);
         }
     }
-    Err(Error::Io(format!("cannot set aside `{from}`: every name for that is taken")))
+    Err(Error::Io(format!("every name like `{}` is taken", name(1))))
 }

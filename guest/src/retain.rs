@@ -49,7 +49,7 @@ impl Allowance {
 
 /// Gives a damaged generation a name under which it is kept, and is not taken for a generation.
 pub fn set_aside<D: Dir>(dir: &D, seq: u64) -> Result<()> {
-    files::rename_aside(dir, &catalog::generation(seq), |count| catalog::set_aside(seq, count))
+    files::rename_aside(dir, &catalog::generation(seq), &|count| catalog::set_aside(seq, count))
 }
 
 /// How much of the past is kept.
@@ -155,10 +155,11 @@ fn make_room<D: Dir>(dir: &D, max_total: u64, pinned: &[u64]) {
     }
 }
 
-/// The bytes of those files of the directory that count.
+/// The bytes of those files of the directory that count. Those that were undone never do: who undid them keeps them.
 pub fn held<D: Dir>(dir: &D, counts: &dyn Fn(Option<Numbered>) -> bool) -> Result<u64> {
     let names = files::list(dir)?.names;
-    let counted = names.iter().filter(|name| counts(Numbered::parse(name)));
+    let is_counted = |file| file != Some(Numbered::Undone) && counts(file);
+    let counted = names.iter().filter(|name| is_counted(Numbered::parse(name)));
     Ok(counted.fold(0, |held, name| held.saturating_add(size(dir, name))))
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 mod held;
 mod named;
 mod reader;
+mod rollback;
 mod writer;
 
 pub use named::Stores;

@@ -307,6 +307,31 @@ impl SnapshotStore {
         Ok(leftovers)
     }
 
+    /// Makes the generation with the number `seq` the newest one, durably, and returns the numbers of those above it, newest
+    /// first: they are kept as `snapshot_{20 digits}.json.undone`, which nothing counts or removes. Whoever restores
+    /// meanwhile, or after a crash, finds the snapshot that was newest or this generation.
+    ///
+    /// The log still holds the records of what was undone: whoever replays it must leave those out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is no such generation, [`Error::Corrupt`] if it is damaged, [`Error::AccessDenied`],
+    /// [`Error::Busy`] while a component has a writer open, [`Error::Io`], also of a pair, [`Error::InDoubt`],
+    /// [`Error::Component`].
+    pub fn rollback(&mut self, seq: u64) -> Result<Vec<u64>> {
+        self.check_access()?;
+        let _span = debug_span!("rollback", dir = %self.grant.dir.display(), seq).entered();
+        let undone = self.in_one_turn(|store| {
+            store.check_replaceable("")?;
+            let result = store.with_instance("rollback", |instance| {
+                let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
+                maintenance.call_rollback(&mut instance.store, instance.this, seq)
+            });
+            store.explain(result)
+        })?;
+        undone.ok_or(Error::NotFound)
+    }
+
     /// What an earlier crash left is settled by whatever writes; the first time, of the component's own store, it is told of.
     fn settle_first(&mut self, name: &str) -> Result<()> {
         if self.settled || !name.is_empty() { self.check_replaceable(name) } else { self.settle().map(drop) }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::disk::{Disk, Machine, Model, Node, Visible};
 use crate::subject::{NATIVES, Pair, Subject, show, state};
 use crate::trace::{Call, trace};
-use crate::{Tally, program, run, scratch};
+use crate::{Tally, cli, program, run, scratch};
 
 /// The directory of the store, in the folder that is traced: the entry that leads to it may be lost, too.
 const STORE: &str = "store";
@@ -35,6 +35,8 @@ pub enum Act {
     Create,
     /// Makes it by the command line, which streams.
     Stream,
+    /// Goes back to the first of the snapshots that are there.
+    Rollback,
 }
 
 /// How many syncs a create makes in its directory, in the layouts of [`OURS`](crate::subject::OURS), after the first.
@@ -72,6 +74,11 @@ pub fn scenarios(subject: Subject) -> Vec<Scenario> {
             ] {
                 scenarios.push(Scenario { who, act, before: before.to_vec(), size });
             }
+        }
+        if subject.layout() == Layout::Numbered {
+            // Native minisnap keeps more than two.
+            let before = (1..=4).map(|seq| (Subject::Native013, seq, seq)).collect();
+            scenarios.push(Scenario { who, act: Act::Rollback, before, size: 60 });
         }
         // The same state under another number, and the same number: contents alone do not tell the old from the new.
         let native = if subject.layout() == Layout::Pair { Subject::Native012 } else { Subject::Native013 };
@@ -122,6 +129,10 @@ impl Scenario {
                 command.arg("create").arg(dir).args(["2", subject.layout_name()]);
             }
             (Who::Whole(_), Act::Create | Act::Stream) => command = subject.create(&dir, 2),
+            (Who::Whole(_), Act::Rollback) => {
+                command = cli();
+                command.arg("rollback").arg(&dir).args(["--to", "1"]);
+            }
         }
         command
     }
@@ -162,8 +173,10 @@ pub struct Recorded<'s> {
 impl Recorded<'_> {
     /// What may be restored before it has returned: the old and the new snapshot.
     fn possible(&self) -> Vec<Pair> {
-        let old = self.scenario.before.last().map(|&(_, of, seq)| (state(of, self.scenario.size), seq));
-        vec![old, self.scenario.pair(2)]
+        let Scenario { before, act, size, .. } = self.scenario;
+        let as_pair = |&(_, of, seq): &Earlier| (state(of, *size), seq);
+        let new = if *act == Act::Rollback { before.first().map(as_pair) } else { self.scenario.pair(2) };
+        vec![before.last().map(as_pair), new]
     }
 
     /// Crashes it after every call, and recovers each disk that may be left then.

@@ -171,7 +171,7 @@ impl<D: Dir> Store<D> {
     }
 
     /// Finishes or removes what an earlier crash left, and says which snapshots the directory holds, durably.
-    fn settle(&self) -> Result<Contents> {
+    pub(super) fn settle(&self) -> Result<Contents> {
         let was_durable = self.shared.durable.replace(false);
         let remembered = self.remembered();
         self.forget();
@@ -239,7 +239,7 @@ impl<D: Dir> Store<D> {
             Some(Numbered::Generation(seq)) => stays.contains(&seq),
             // Beside a pair, nothing makes room.
             Some(Numbered::SetAside(..)) => contents.pair.is_some(),
-            Some(Numbered::Temporary) | None => true,
+            Some(Numbered::Temporary | Numbered::Undone) | None => true,
         })?;
         Ok(self.settings.max_total.saturating_sub(held))
     }
@@ -263,10 +263,10 @@ impl<D: Dir> Store<D> {
 }
 
 /// The right to write, which one has at a time.
-struct Alone(Stream);
+pub(super) struct Alone(Stream);
 
 impl Alone {
-    fn new(shared: &Rc<Shared>) -> Result<Self> {
+    pub(super) fn new(shared: &Rc<Shared>) -> Result<Self> {
         if shared.writing.get() {
             return Err(Error::Busy(
                 "a writer of this store is open: commit, discard or drop it first".to_owned(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{component, create, grants, info, list, restore, run, verify};
+use crate::commands::{component, create, grants, info, list, restore, rollback, run, verify};
 use crate::failure::Failure;
 
 const EXIT_CODES: &str = "\
@@ -38,6 +38,7 @@ enum Verb {
     List(list::List),
     Info(info::Info),
     Verify(verify::Verify),
+    Rollback(rollback::Rollback),
     Run(run::Run),
     Grants(grants::Grants),
     Component(component::Component),
@@ -65,6 +66,7 @@ impl Cli {
             Verb::List(verb) => verb.run(),
             Verb::Info(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
+            Verb::Rollback(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Grants(verb) => verb.run(),
             Verb::Component(verb) => verb.run(),

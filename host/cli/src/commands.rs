@@ -6,5 +6,6 @@ pub mod grants;
 pub mod info;
 pub mod list;
 pub mod restore;
+pub mod rollback;
 pub mod run;
 pub mod verify;

@@ -172,11 +172,14 @@ impl SnapshotStore {
             Err(trap) => trap,
         };
         // The instance is not put back: after a trap, its memory means nothing. What it was committing may be committed.
-        let in_doubt = |error| match error {
-            error if matches!(name, "create" | "commit") => {
+        let in_doubt = |error| match name {
+            "create" | "commit" => {
                 Error::InDoubt(format!("{error}; the new snapshot may be in place: restore it to see"))
             }
-            error => error,
+            "rollback" => {
+                Error::InDoubt(format!("{error}; it may have gone back: restore the snapshot to see"))
+            }
+            _ => error,
         };
         if let Some(problem) = problem {
             return Err(in_doubt(problem));

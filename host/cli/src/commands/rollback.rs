@@ -1,0 +1,92 @@
+//! `minisnap rollback`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use minisnap_host::{Error, Grant, Layout};
+use serde_json::json;
+
+use super::list::{generations, require_any};
+use crate::failure::Failure;
+use crate::output::print;
+use crate::stores::minisnap;
+use crate::table;
+
+const EXAMPLE: &str = "Examples:
+  minisnap list ./history
+  minisnap rollback ./history --to 41 --dry-run
+  minisnap rollback ./history --to 41";
+
+/// Go back to an older generation: make it the newest one
+///
+/// Newer generations are renamed to *.undone, in one atomic step for whoever restores meanwhile; nothing counts or removes
+/// those. The next create may take any number that is not lower, so this is also the way out of a number that is too high.
+///
+/// The log still holds the records of what was undone: start the application without those.
+#[derive(Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Rollback {
+    /// The directory of the snapshots, in the layout `numbered`: the other one keeps no older snapshot
+    dir: PathBuf,
+    /// Sequence number of the generation to go back to
+    #[arg(long, value_name = "N")]
+    to: u64,
+    /// Print what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print {"newest":N,"undone":[N,...]}, newest first
+    #[arg(long)]
+    json: bool,
+}
+
+impl Rollback {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let undone = if self.dry_run { self.planned()? } else { self.done()? };
+        let text = if self.json {
+            format!("{}\n", json!({"newest": self.to, "undone": undone}))
+        } else {
+            self.text(&undone)
+        };
+        print(text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn done(&self) -> Result<Vec<u64>, Failure> {
+        let about = Failure::about_one_of(&self.dir);
+        // Nor is one made.
+        if !self.dir.exists() {
+            return Err(about(Error::NotFound));
+        }
+        let grant = Grant::new(&self.dir).must_exist().deadline(Duration::MAX);
+        let mut store = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(&about)?;
+        store.rollback(self.to).map_err(&about)
+    }
+
+    fn planned(&self) -> Result<Vec<u64>, Failure> {
+        let (layout, infos) = generations(&self.dir)?;
+        let about = Failure::about_one_of(&self.dir);
+        if require_any(layout, &self.dir)? == Layout::Pair {
+            return Err(about(Error::Io(
+                "it holds one snapshot, and no older one to go back to".to_owned().into(),
+            )));
+        }
+        let target = infos.iter().find(|info| info.seq == self.to).ok_or_else(|| about(Error::NotFound))?;
+        if let Some(problem) = table::problem(target) {
+            return Err(about(Error::Corrupt(problem.to_owned())));
+        }
+        Ok(infos.iter().map(|info| info.seq).take_while(|&seq| seq > self.to).collect())
+    }
+
+    fn text(&self, undone: &[u64]) -> String {
+        if undone.is_empty() {
+            return format!("{} is the newest already\n", self.to);
+        }
+        let list = undone.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        match self.dry_run {
+            true => format!("would undo {list}; {} would be the newest\n", self.to),
+            false => format!("undone: {list}; {} is the newest\n", self.to),
+        }
+    }
+}
