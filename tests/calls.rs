@@ -249,7 +249,7 @@ fn a_call_of_the_host_is_made_in_its_runtime() {
 }
 
 #[test]
-fn a_call_that_blocks_in_a_task_is_an_error_and_no_panic() {
+fn a_call_that_blocks_in_a_task_is_an_error() {
     let is_refused =
         |error: Error| matches!(&error, Error::Io(_)) && error.to_string().contains("`SnapshotCtx::call`");
     for runtime in runtimes() {
@@ -259,6 +259,11 @@ fn a_call_that_blocks_in_a_task_is_an_error_and_no_panic() {
         runtime.block_on(async {
             assert!(is_refused(store.create_text("2", 2).unwrap_err()));
             assert!(is_refused(store.create(&2, 2).unwrap_err()));
+            assert!(is_refused(store.create(&"x".repeat(1 << 20), 2).unwrap_err()));
+            let denied = minisnap().open(Grant::none()).unwrap().restore_text();
+            assert!(matches!(denied, Err(Error::AccessDenied(_))));
+            let mut lazy = SnapshotCtx::lazy(minisnap(), Grant::new(dir.path().join("lazy"))).unwrap();
+            assert!(is_refused(lazy.store().map(drop).unwrap_err()) && !dir.path().join("lazy").exists());
             assert!(is_refused(store.restore_text().unwrap_err()));
             assert!(is_refused(store.open_writer(2).map(drop).unwrap_err()));
         });
@@ -332,6 +337,24 @@ fn snapshots_that_are_lazy_are_opened_by_the_first_call() {
             None => drop(lazy().into_store().unwrap_err()),
         }
         drop(snapshots);
+        if let Some(runtime) = &runtime {
+            // A first call that is given up opens the store, or not, and the next one finds it.
+            let mut given_up = lazy();
+            let seq = runtime.block_on(async {
+                let first = given_up.call(|store| store.newest_seq());
+                drop(tokio::time::timeout(Duration::ZERO, first).await);
+                loop {
+                    match given_up.call(|store| store.newest_seq()).await {
+                        Err(Error::Busy(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
+                        seq => break seq,
+                    }
+                }
+            });
+            assert_eq!(seq.unwrap(), 1);
+            // One that panics has nothing to go on with, and says so.
+            let panicked = runtime.block_on(lazy().call(|_| -> Result<(), Error> { panic!("as told") }));
+            assert!(panicked.is_err());
+        }
         // What is granted nothing makes nothing.
         let mut nothing = SnapshotCtx::lazy(minisnap, Grant::none()).unwrap();
         let denied = match &runtime {

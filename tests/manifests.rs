@@ -112,6 +112,11 @@ fn a_misspelt_key_of_a_manifest_is_a_mistake_with_its_line_and_the_right_spellin
         (format!("id = \"a@1.0.0\"\n{flat}"), ":1:6: the manifest has an `id` beside"),
         ("[id]\nname = \"a\"\nversion = \"1.0.0\"\nverson = 1\n".to_owned(), ":4:1: unknown field `verson`"),
         (format!("[compnent]\n{flat}"), ":1:2: unknown table `compnent`"),
+        (
+            "name = \"a\"\nversion = \"1.0.0\"\n[imports.\"a:b\".module.resources]\nmemory_max = 1\n"
+                .to_owned(),
+            ":3:16: invalid type: map",
+        ),
     ] {
         place.install_with("app", &text);
         assert_refused(&place.run("app.wasm", &["exists"]), 2, what);

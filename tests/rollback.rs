@@ -114,8 +114,12 @@ fn a_number_that_is_too_high_is_undone_as_its_refusal_says() {
     let dir = scratch();
     create(dir.path(), &[1, u64::MAX]);
     let refused = run(cli().arg("create").arg(dir.path()).args(["--seq", "2"]), "2");
-    let verb = format!("minisnap rollback {} --to ", dir.path().display());
-    assert_refused(&refused, 4, &verb);
+    assert_refused(&refused, 4, &format!("if {} is wrong, see minisnap rollback --help", u64::MAX));
+    let help = run(cli().args(["rollback", "--help"]), "").stdout;
+    assert!(
+        help.contains("a number that is too high") && help.contains("A pair has no older snapshot"),
+        "{help}"
+    );
     assert_done(&rollback(dir.path(), &["--to", "1"]), &format!("undone: {}; 1 is the newest\n", u64::MAX));
     assert_done(&run(cli().arg("create").arg(dir.path()).args(["--seq", "2"]), "2"), "");
 }

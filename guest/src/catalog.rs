@@ -140,6 +140,8 @@ pub struct Contents {
     pub set_aside: Vec<(u64, u64)>,
     /// A name that looks like a snapshot's and is none.
     pub near_miss: Option<String>,
+    /// The name of one that was undone.
+    pub undone: Option<String>,
     /// Why an entry came without its name, which may be a snapshot's.
     pub nameless: Option<String>,
     /// What was being made and never committed, of the numbered layout.
@@ -217,7 +219,7 @@ impl Contents {
                     Some(Numbered::Generation(seq)) => generations.push((seq, 0)),
                     Some(Numbered::Temporary) => contents.temporaries.push(name.to_owned()),
                     Some(Numbered::SetAside(seq, count)) => contents.set_aside.push((seq, count)),
-                    Some(Numbered::Undone) => {}
+                    Some(Numbered::Undone) => contents.undone = Some(name.to_owned()),
                     None if is_near_miss(name) => contents.near_miss = Some(name.to_owned()),
                     None => {}
                 },
@@ -238,14 +240,17 @@ impl Contents {
             ))),
             (Some(_), None) => Ok(Some(Layout::Pair)),
             (None, Some(_)) => Ok(Some(Layout::Numbered)),
-            (None, None) => match &self.near_miss {
-                // Starting from nothing beside them could bury what they hold.
-                Some(name) => Err(Error::Corrupt(format!(
+            // Starting from nothing beside them could bury what they hold.
+            (None, None) => match (&self.near_miss, &self.undone) {
+                (Some(name), _) => Err(Error::Corrupt(format!(
                     "there is none, but `{name}` looks like one: unpack or rename it, or move it away to start with none"
                 ))),
                 // A damaged generation that was set aside is no snapshot, and a directory that holds one is not empty.
-                None if !self.set_aside.is_empty() => Ok(Some(Layout::Numbered)),
-                None => self.check_named().map(|()| None),
+                _ if !self.set_aside.is_empty() => Ok(Some(Layout::Numbered)),
+                (None, Some(name)) => Err(Error::Corrupt(format!(
+                    "there is none, but `{name}` was undone by a rollback: rename it back, or move it away to start with none"
+                ))),
+                (None, None) => self.check_named().map(|()| None),
             },
         }
     }

@@ -153,8 +153,9 @@ impl<D: Dir> Sink for Draft<D> {
 /// is the newest of them that is not damaged, if there is any: its rename is the commit point, and until then it is the
 /// stored one. After an error, another rollback goes on where this one stopped.
 pub fn undo<D: Dir>(dir: &D, generations: &[u64], last: Option<u64>) -> Result<()> {
-    for &seq in generations.iter().filter(|&&seq| Some(seq) != last) {
-        rename_undone(dir, seq)?;
+    // The oldest first: until the end, the best ones stand in for that one.
+    for &seq in generations.iter().rev().filter(|&&seq| Some(seq) != last) {
+        rename_undone(dir, seq).map_err(|(error, _)| error.with_note(SOME))?;
     }
     if let Some(last) = last {
         if generations.len() > 1 {
@@ -162,22 +163,23 @@ pub fn undo<D: Dir>(dir: &D, generations: &[u64], last: Option<u64>) -> Result<(
             sync_dir(dir)?;
         }
         // The commit point.
-        rename_undone(dir, last)?;
+        rename_undone(dir, last).map_err(|(error, may_be_done)| match may_be_done {
+            true => Error::InDoubt(format!("{error}; whether it went back is not known: roll back again")),
+            false => error.with_note(SOME),
+        })?;
     }
     // Without this sync, a power cut may bring back what was undone.
     sync_dir(dir).map_err(|error| {
-        Error::InDoubt(format!("{error}; it went back, but that may not be durable: {AGAIN}"))
+        Error::InDoubt(format!("{error}; it went back, but that may not be durable: roll back again"))
     })
 }
 
-const AGAIN: &str = "roll back again";
+const SOME: &str = "of the generations in between, some may be undone: roll back again, or rename them back";
 
-fn rename_undone<D: Dir>(dir: &D, seq: u64) -> Result<()> {
-    let name = files::free_name(dir, &|count| catalog::undone(seq, count))?;
-    rename(dir, &catalog::generation(seq), &name).map_err(|(error, may_be_done)| match may_be_done {
-        true => Error::InDoubt(format!("{error}; whether it went back is not known: {AGAIN}")),
-        false => error,
-    })
+/// With an error comes whether it may have happened.
+fn rename_undone<D: Dir>(dir: &D, seq: u64) -> std::result::Result<(), (Error, bool)> {
+    let name = files::free_name(dir, &|count| catalog::undone(seq, count)).map_err(|error| (error, false))?;
+    rename(dir, &catalog::generation(seq), &name)
 }
 
 /// Removes what a draft made when it ends before its commit point. What cannot be removed now, the next settling removes.

@@ -27,7 +27,7 @@ pub enum Error {
     Busy(String),
     /// Anything else the system said; names the operation and the file.
     Io(String),
-    /// A create failed at its commit: the new snapshot may be in place.
+    /// A create, or a rollback, failed at its commit, which may have happened.
     InDoubt(String),
 }
 
@@ -51,6 +51,16 @@ impl Error {
     #[cold]
     pub(crate) fn rewritten() -> Error {
         Error::Busy("the snapshot was rewritten faster than it could be read: try again".to_owned())
+    }
+
+    /// The same with a note on what the system said.
+    #[cold]
+    pub(crate) fn with_note(self, note: &str) -> Error {
+        match self {
+            Error::Io(what) => Error::Io(format!("{what}; {note}")),
+            Error::AccessDenied(what) => Error::AccessDenied(format!("{what}; {note}")),
+            error => error,
+        }
     }
 
     /// The same of a commit that may have happened.

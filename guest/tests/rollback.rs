@@ -16,7 +16,7 @@ use minisnap_component::dir::Dir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Store};
 use model::{Disk, Machine, ModelDir};
-use seam::{Fault, FaultyDir, copy_of};
+use seam::{Fault, FaultyDir, copy_of, rot};
 use tempfile::tempdir;
 
 fn undone(seq: u64) -> String {
@@ -39,7 +39,7 @@ fn a_rollback_renames_all_but_the_newest_then_syncs_and_then_renames_that() {
     let rename = |seq| format!("rename {} {}", name(seq), undone(seq));
     assert_eq!(
         edits(&dir),
-        ["sync /".to_owned(), rename(3), rename(2), "sync /".into(), rename(4), "sync /".into()]
+        ["sync /".to_owned(), rename(2), rename(3), "sync /".into(), rename(4), "sync /".into()]
     );
     // It is the newest in every way, durably, and what comes next has any number that is not lower.
     assert_eq!(store.restore().map(untimed), Ok(snapshot("1", 1)));
@@ -94,6 +94,88 @@ fn what_cannot_be_restored_is_not_gone_back_to() {
     let pair = generations::store(empty.path()).with_settings(Settings::default());
     pair.create("1", 1).unwrap();
     assert!(matches!(pair.rollback(1), Err(Error::Io(what)) if what.contains("no older one")));
+}
+
+/// What an instance knew of the newest one does not count: it may have rotted since.
+#[test]
+fn a_newest_generation_that_rotted_since_it_was_written_is_not_the_last_to_go() {
+    let tmp = tempdir().unwrap();
+    let dir = FaultyDir::new(tmp.path(), Fault::None);
+    let store = Store::new(dir.clone()).with_settings(settings(9));
+    for seq in 1..=4 {
+        store.create(&seq.to_string(), seq).unwrap();
+    }
+    let text = fs::read_to_string(tmp.path().join(name(4))).unwrap();
+    rot(tmp.path().join(name(4)), text.replace("\"state\": 4", "\"state\": 5"));
+    assert_eq!(restored(&generations::store(tmp.path())), Ok(3));
+    assert_eq!(store.rollback(1), Ok(vec![4, 3, 2]));
+    let last = edits(&dir).into_iter().rfind(|edit| edit.starts_with("rename"));
+    assert_eq!(last, Some(format!("rename {} {}", name(3), undone(3))));
+}
+
+#[test]
+fn a_newest_generation_that_cannot_be_read_now_is_undone_last() {
+    let tmp = dir_with([1, 2, 3]);
+    let dir = FaultyDir::new(tmp.path(), Fault::Broken("snapshot_00000000000000000003.json"));
+    assert_eq!(Store::new(dir.clone()).with_settings(settings(3)).rollback(1), Ok(vec![3, 2]));
+    let last = edits(&dir).into_iter().rfind(|edit| edit.starts_with("rename"));
+    assert_eq!(last, Some(format!("rename {} {}", name(3), undone(3))));
+}
+
+/// What is done by hand is seen, whatever an instance remembers.
+#[test]
+fn a_generation_that_was_copied_in_by_hand_is_undone_too() {
+    let tmp = dir_with([1, 2]);
+    let store = store(tmp.path());
+    store.create("3", 3).unwrap();
+    let elsewhere = dir_with([9]);
+    let time = fs::metadata(tmp.path()).unwrap().modified().unwrap();
+    fs::copy(elsewhere.path().join(name(9)), tmp.path().join(name(9))).unwrap();
+    fs::File::open(tmp.path()).unwrap().set_modified(time).unwrap();
+    assert_eq!(store.rollback(1), Ok(vec![9, 3, 2]));
+}
+
+#[test]
+fn a_directory_with_nothing_but_what_was_undone_is_no_empty_one() {
+    let tmp = dir_with([1, 2]);
+    store(tmp.path()).rollback(1).unwrap();
+    fs::remove_file(tmp.path().join(name(1))).unwrap();
+    for layout in [Layout::Pair, Layout::Numbered] {
+        let store = store(tmp.path()).with_settings(Settings { layout, ..settings(3) });
+        let is_told = |error: Error| matches!(&error, Error::Corrupt(what) if what.contains(&undone(2)));
+        assert!(is_told(store.restore().unwrap_err()));
+        assert!(is_told(store.newest_seq().unwrap_err()));
+        assert!(is_told(store.create("1", 1).unwrap_err()));
+    }
+    assert_eq!(names(tmp.path()), BTreeSet::from([undone(2)]));
+    fs::rename(tmp.path().join(undone(2)), tmp.path().join(name(2))).unwrap();
+    assert_eq!(restored(&store(tmp.path())), Ok(2));
+}
+
+/// A network file system may report a rename that it did as failed.
+#[test]
+fn a_rename_that_is_reported_as_failed_and_was_done_is_in_doubt_and_gone_on_with() {
+    let is_done = |at| {
+        let mut dir = ModelDir::new(Machine::new(disk(&[1, 2, 3], &[])), Rc::new(|_| {}));
+        dir.fails = Some((at, true));
+        let store = Store::new(dir.clone()).with_settings(settings(9));
+        let result = store.rollback(1);
+        let found = restored(&Store::new(dir.clone()).with_settings(settings(9))).unwrap();
+        assert_eq!(store.rollback(1).map(|_| restored(&store)), Ok(Ok(1)), "{at}: {result:?}");
+        (result, found)
+    };
+    let results: Vec<_> = (0..5).map(is_done).collect();
+    let in_doubt = |what: &str| {
+        results.iter().any(|(result, found)| {
+            matches!(result, Err(Error::InDoubt(text)) if text.contains(what)) && *found == 1
+        })
+    };
+    assert!(in_doubt("whether it went back is not known"), "{results:?}");
+    assert!(in_doubt("may not be durable"), "{results:?}");
+    let some = |(result, found): &(Result<_, Error>, u64)| {
+        matches!(result, Err(Error::Io(text)) if text.contains("some may be undone")) && *found == 3
+    };
+    assert!(results.iter().any(some), "{results:?}");
 }
 
 /// Of those above, a damaged one is not the stored one, and its turn does not matter.

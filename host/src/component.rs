@@ -215,6 +215,12 @@ impl Minisnap {
         SnapshotStore::new(self.shared.clone(), grant, target)
     }
 
+    /// The same, and logs it.
+    pub(crate) fn open_lazily(&self, grant: Grant, target: Arc<Target>) -> Result<SnapshotStore> {
+        let opening = Opening::of(&grant);
+        opening.ended(self.open_here(grant, target))
+    }
+
     /// The calls of all stores.
     pub(crate) fn calls(&self) -> &Arc<Calls> {
         &self.shared.calls

@@ -15,7 +15,7 @@ use crate::component::{Minisnap, locate};
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::instance::Handle;
-use crate::store::SnapshotStore;
+use crate::store::{SnapshotStore, check_may_block};
 
 /// The snapshots of one consumer, made from a [`SnapshotStore`], or from a grant by which one is opened when it is called.
 ///
@@ -149,6 +149,7 @@ impl SnapshotCtx {
     pub fn store(&mut self) -> Result<&mut SnapshotStore> {
         self.look()?;
         if let Place::Unopened(unopened) = &self.store {
+            check_may_block()?;
             let Unopened { minisnap, grant, .. } = &**unopened;
             self.store = Place::Here(Box::new(minisnap.open(grant.clone())?));
         }
@@ -353,7 +354,7 @@ impl Place {
     fn opened(&mut self) -> Result<&mut SnapshotStore> {
         if let Place::Unopened(unopened) = self {
             let Unopened { minisnap, grant, target } = &**unopened;
-            *self = Place::Here(Box::new(minisnap.open_here(grant.clone(), target.clone())?));
+            *self = Place::Here(Box::new(minisnap.open_lazily(grant.clone(), target.clone())?));
         }
         match self {
             Place::Here(store) => Ok(store),

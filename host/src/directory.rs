@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -101,11 +102,16 @@ impl Identity {
 /// The lock is on the directory itself, so it leaves no file behind, whatever happens to the process.
 #[derive(Debug)]
 pub(crate) struct Held {
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "it is locked while it is open"))]
     dir: File,
     /// The directory that is held, which may get another name, or none.
     pub(crate) identity: Identity,
     _parent: Option<File>,
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
 }
 
 /// A directory that is open while an instance opens it once more.

@@ -55,8 +55,8 @@ pub enum Error {
     /// The reader or writer has ended, with the store's instance: open another one.
     #[error("{0}")]
     StreamEnded(String),
-    /// A create failed at its commit, or was interrupted: the new snapshot may be in place. A restore tells, and makes it
-    /// durable. After any other error, it is not.
+    /// A create, or a rollback, failed at its commit, or was interrupted: it may have happened. A restore tells, and makes
+    /// it durable. After any other error, it has not.
     #[error("{0}")]
     InDoubt(String),
     /// The stored state is sound, and not of the type that was asked for.

@@ -117,7 +117,8 @@ impl Grant {
         Grant { max_state: bytes, ..self }
     }
 
-    /// Sets the most that the directory may hold in bytes. Not limited unless set.
+    /// Sets the most that the directory may hold in bytes, without what was [undone](crate::SnapshotStore::rollback). Not
+    /// limited unless set.
     ///
     /// A new snapshot must fit beside the newest one, or it is refused as [`Error::NoSpace`]. Older generations that do
     /// not fit any more are removed once it is durable; until then, the directory holds them as well.

@@ -106,5 +106,5 @@ pub use folder::{Folder, FolderError};
 pub use grant::{Access, Grant};
 pub use linker::{add_to_linker_async, add_to_linker_sync};
 pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness, UnknownName};
-pub use store::SnapshotStore;
+pub use store::{Files, SnapshotStore};
 pub use stream::{Reader, Writer};

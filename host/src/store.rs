@@ -1,6 +1,7 @@
 //! One running store component and its calls.
 
 mod call;
+mod clear;
 mod streams;
 mod typed;
 
@@ -20,6 +21,9 @@ use crate::grant::Grant;
 use crate::idle::{Idle, Slot};
 use crate::instance::{Handle, Instance};
 use crate::snapshot::{Info, Layout, Skipped, Snapshot};
+
+pub(crate) use call::check_may_block;
+pub use clear::Files;
 
 /// What one call hands over of a stream, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -41,7 +45,8 @@ pub(crate) struct Shared {
 /// Beside the errors that they name, calls have [`Error::DeadlineExceeded`], and [`Error::DirectoryReplaced`] where the
 /// directory is not there any more.
 ///
-/// Its calls block: in a task of tokio they are [`Error::Io`], and tokio prints a panic. Such a host gives the store to
+/// Its calls block: in a task of tokio they are [`Error::Io`], after tokio has panicked, which ends a host that was built to
+/// abort then. Such a host gives the store to
 /// [`SnapshotCtx`](crate::SnapshotCtx), and makes its own calls by [`SnapshotCtx::call`](crate::SnapshotCtx::call).
 pub struct SnapshotStore {
     shared: Arc<Shared>,
@@ -322,7 +327,7 @@ impl SnapshotStore {
         self.check_access()?;
         let _span = debug_span!("rollback", dir = %self.grant.dir.display(), seq).entered();
         let undone = self.in_one_turn(|store| {
-            store.check_replaceable("")?;
+            store.settle_first("")?;
             let result = store.with_instance("rollback", |instance| {
                 let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
                 maintenance.call_rollback(&mut instance.store, instance.this, seq)

@@ -37,6 +37,8 @@ pub enum Act {
     Stream,
     /// Goes back to the first of the snapshots that are there.
     Rollback,
+    /// Erases all of them.
+    Clear,
 }
 
 /// How many syncs a create makes in its directory, in the layouts of [`OURS`](crate::subject::OURS), after the first.
@@ -77,8 +79,12 @@ pub fn scenarios(subject: Subject) -> Vec<Scenario> {
         }
         if subject.layout() == Layout::Numbered {
             // Native minisnap keeps more than two.
-            let before = (1..=4).map(|seq| (Subject::Native013, seq, seq)).collect();
-            scenarios.push(Scenario { who, act: Act::Rollback, before, size: 60 });
+            let before: Vec<_> = (1..=4).map(|seq| (Subject::Native013, seq, seq)).collect();
+            scenarios.push(Scenario { who, act: Act::Rollback, before: before.clone(), size: 60 });
+            scenarios.push(Scenario { who, act: Act::Clear, before, size: 60 });
+        }
+        if subject.layout() == Layout::Pair {
+            scenarios.push(Scenario { who, act: Act::Clear, before: vec![one], size: 60 });
         }
         // The same state under another number, and the same number: contents alone do not tell the old from the new.
         let native = if subject.layout() == Layout::Pair { Subject::Native012 } else { Subject::Native013 };
@@ -133,6 +139,10 @@ impl Scenario {
                 command = cli();
                 command.arg("rollback").arg(&dir).args(["--to", "1"]);
             }
+            (Who::Whole(_), Act::Clear) => {
+                command = cli();
+                command.arg("clear").arg(&dir).arg("--yes");
+            }
         }
         command
     }
@@ -175,7 +185,11 @@ impl Recorded<'_> {
     fn possible(&self) -> Vec<Pair> {
         let Scenario { before, act, size, .. } = self.scenario;
         let as_pair = |&(_, of, seq): &Earlier| (state(of, *size), seq);
-        let new = if *act == Act::Rollback { before.first().map(as_pair) } else { self.scenario.pair(2) };
+        let new = match act {
+            Act::Create | Act::Stream => self.scenario.pair(2),
+            Act::Rollback => before.first().map(as_pair),
+            Act::Clear => None,
+        };
         vec![before.last().map(as_pair), new]
     }
 

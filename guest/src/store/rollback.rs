@@ -14,10 +14,13 @@ impl<D: Dir> Store<D> {
     /// returns their numbers, newest first. [`Busy`](Error::Busy) while there is a [`Writer`](super::Writer).
     pub fn rollback(&self, seq: u64) -> Result<Vec<u64>> {
         let _alone = Alone::new(&self.shared)?;
+        // What is done by hand comes first.
+        self.forget();
         let contents = self.settle()?;
         if let Some(Layout::Pair) = contents.layout()? {
             return Err(Error::Io(
-                "it holds one snapshot, and no older one to go back to: keep some, in the layout `numbered`"
+                "it holds one snapshot, and no older one to go back to: to give it a lower number, restore it, and create it \
+                 again in an empty directory"
                     .to_owned(),
             ));
         }
@@ -39,7 +42,7 @@ impl<D: Dir> Store<D> {
         let mut last = None;
         for &generation in &undone {
             if let Condition::Sound | Condition::Unreadable(_) =
-                self.shared.known.check(&self.dir, generation)?
+                self.shared.known.check_anew(&self.dir, generation)?
             {
                 last = Some(generation);
                 break;

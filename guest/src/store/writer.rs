@@ -187,7 +187,7 @@ impl<D: Dir> Store<D> {
         self.listed(&contents);
         contents.layout()?;
         settle::settle(&self.dir, &contents)?;
-        // Only a commit makes it true: whoever may not write has no right to rely on that nobody else does.
+        // Only a commit, of a rollback too, makes it true: whoever may not write has no right to rely on that nobody else does.
         self.shared.durable.set(was_durable);
         Ok(contents)
     }

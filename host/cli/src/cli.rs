@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{component, create, grants, info, list, restore, rollback, run, verify};
+use crate::commands::{clear, component, create, grants, info, list, restore, rollback, run, verify};
 use crate::failure::Failure;
 
 const EXIT_CODES: &str = "\
@@ -39,6 +39,7 @@ enum Verb {
     Info(info::Info),
     Verify(verify::Verify),
     Rollback(rollback::Rollback),
+    Clear(clear::Clear),
     Run(run::Run),
     Grants(grants::Grants),
     Component(component::Component),
@@ -67,6 +68,7 @@ impl Cli {
             Verb::Info(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::Rollback(verb) => verb.run(),
+            Verb::Clear(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Grants(verb) => verb.run(),
             Verb::Component(verb) => verb.run(),

@@ -1,5 +1,6 @@
 //! The verbs, a file each.
 
+pub mod clear;
 pub mod component;
 pub mod create;
 pub mod grants;

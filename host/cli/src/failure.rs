@@ -184,8 +184,7 @@ impl Failure {
             (Error::NotFound, _) => format!("make one: minisnap create {path} --seq 0 state.json"),
             (Error::InvalidState(_), _) => "correct the state and retry".to_owned(),
             (Error::Stale(newest), _) => format!(
-                "give --seq {newest} to replace that snapshot, or a higher one; if {newest} is wrong, go back to one before \
-                 it: minisnap rollback {path} --to N"
+                "give --seq {newest} to replace that snapshot, or a higher one; if {newest} is wrong, see minisnap rollback --help"
             ),
             (Error::TooLarge(_), _) => "give --max-state with a larger size".to_owned(),
             (Error::Corrupt(_), _) => format!("copy the directory before you change it: cp -a {path} COPY"),

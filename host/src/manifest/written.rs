@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 use super::id::{Id, is_interface, is_name};
@@ -87,8 +87,8 @@ enum Item {
         #[serde(default, rename = "results")]
         _results: Vec<String>,
     },
-    CoreFunc(IgnoredAny),
-    Module(IgnoredAny),
+    CoreFunc(Text),
+    Module(Text),
     Component {
         #[serde(default, rename = "imports")]
         _imports: BTreeMap<String, Item>,
@@ -99,12 +99,23 @@ enum Item {
         #[serde(default, rename = "exports")]
         _exports: BTreeMap<String, Item>,
     },
-    TypeDef(IgnoredAny),
-    Resource(IgnoredAny),
+    TypeDef(Text),
+    Resource(Text),
     Unknown {
         #[serde(rename = "debug")]
         _debug: Option<String>,
     },
+}
+
+/// A text, whatever it says.
+#[derive(Deserialize)]
+#[serde(from = "String")]
+struct Text;
+
+impl From<String> for Text {
+    fn from(_: String) -> Self {
+        Text
+    }
 }
 
 /// A short form, or a table.

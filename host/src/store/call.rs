@@ -36,11 +36,9 @@ impl SnapshotStore {
         if self.has_turn {
             return call(self);
         }
-        if !may_block() {
-            return Err(Error::other(
-                "a call that blocks was made in a task of an asynchronous runtime: make it by `SnapshotCtx::call`, or \
-                 in `spawn_blocking`",
-            ));
+        // What nothing is granted to waits for nothing.
+        if self.grant.access != Access::None {
+            check_may_block()?;
         }
         let deadline = Deadline::after(self.grant.deadline);
         let _turn = self.shared.calls.turn(&self.target, deadline)?;
@@ -190,7 +188,7 @@ impl SnapshotStore {
         // What it has printed may hold a piece of a state, which no log gets.
         debug!(call = name, "the store component trapped");
         if let doubt @ Error::InDoubt(_) = in_doubt(Error::other("the snapshot store failed")) {
-            debug!(error = format_args!("{trap:#}"), "its create is in doubt");
+            debug!(error = format_args!("{trap:#}"), "what it was doing is in doubt");
             return Err(doubt);
         }
         let printed = instance.printed();
@@ -287,6 +285,17 @@ pub(super) fn may_block() -> bool {
         // Tokio does not tell, but panics.
         Ok(runtime) => catch_unwind(|| runtime.block_on(async {})).is_ok(),
         Err(error) => !error.is_thread_local_destroyed(),
+    }
+}
+
+/// Refuses a call that blocks where none may be made.
+pub(crate) fn check_may_block() -> Result<()> {
+    match may_block() {
+        true => Ok(()),
+        false => Err(Error::other(
+            "a call that blocks was made in a task of an asynchronous runtime: make it by `SnapshotCtx::call`, or in \
+             `spawn_blocking`",
+        )),
     }
 }
 

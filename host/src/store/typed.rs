@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tracing::{Dispatch, Span, dispatcher};
 
 use super::SnapshotStore;
+use super::call::check_may_block;
 use crate::error::{Error, Result};
 
 /// What is larger, in bytes, is written by a thread.
@@ -47,6 +48,8 @@ struct Thread<'scope> {
 
 /// Makes a value with `seq` the stored snapshot.
 pub(super) fn create<S: Serialize + ?Sized>(store: &mut SnapshotStore, state: &S, seq: u64) -> Result<()> {
+    // A large one is made by another thread, for which this one waits.
+    check_may_block()?;
     thread::scope(|scope| {
         let mut pieces =
             Pieces { scope, store: Some(store), seq, text: Vec::new(), most: LARGE, thread: None };

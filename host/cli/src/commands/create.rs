@@ -145,7 +145,8 @@ impl Create {
 fn numbers(dir: &Path) -> HashSet<u64> {
     let number = |name: OsString| {
         let (number, end) = name.to_str()?.strip_prefix("snapshot_")?.split_at_checked(20)?;
-        let is_generation = number.bytes().all(|byte| byte.is_ascii_digit()) && !end.ends_with(".tmp");
+        let is_none = end.ends_with(".tmp") || end.starts_with(".json.undone");
+        let is_generation = number.bytes().all(|byte| byte.is_ascii_digit()) && !is_none;
         number.parse().ok().filter(|_| is_generation)
     };
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();

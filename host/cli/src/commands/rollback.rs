@@ -5,14 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use minisnap_host::{Error, Grant, Layout};
+use minisnap_host::{Error, Grant, Layout, Soundness};
 use serde_json::json;
 
-use super::list::{generations, require_any};
+use super::list::generations;
 use crate::failure::Failure;
 use crate::output::print;
 use crate::stores::minisnap;
-use crate::table;
 
 const EXAMPLE: &str = "Examples:
   minisnap list ./history
@@ -24,7 +23,9 @@ const EXAMPLE: &str = "Examples:
 /// Newer generations are renamed to *.undone, in one atomic step for whoever restores meanwhile; nothing counts or removes
 /// those. The next create may take any number that is not lower, so this is also the way out of a number that is too high.
 ///
-/// The log still holds the records of what was undone: start the application without those.
+/// The log still holds the records of what was undone: start the application without those. To bring a generation back, give it
+/// its name again, with mv -n. A pair has no older snapshot: to give it a lower number, restore it, and create it again in an
+/// empty directory.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Rollback {
@@ -33,7 +34,7 @@ pub struct Rollback {
     /// Sequence number of the generation to go back to
     #[arg(long, value_name = "N")]
     to: u64,
-    /// Print what would be done, and change nothing
+    /// Print what would be done, and change nothing; whether this user may do it is not tried
     #[arg(long)]
     dry_run: bool,
     /// Print {"newest":N,"undone":[N,...]}, newest first
@@ -56,7 +57,7 @@ impl Rollback {
     fn done(&self) -> Result<Vec<u64>, Failure> {
         let about = Failure::about_one_of(&self.dir);
         // Nor is one made.
-        if !self.dir.exists() {
+        if let Ok(false) = self.dir.try_exists() {
             return Err(about(Error::NotFound));
         }
         let grant = Grant::new(&self.dir).must_exist().deadline(Duration::MAX);
@@ -67,14 +68,15 @@ impl Rollback {
     fn planned(&self) -> Result<Vec<u64>, Failure> {
         let (layout, infos) = generations(&self.dir)?;
         let about = Failure::about_one_of(&self.dir);
-        if require_any(layout, &self.dir)? == Layout::Pair {
-            return Err(about(Error::Io(
-                "it holds one snapshot, and no older one to go back to".to_owned().into(),
-            )));
+        if layout == Some(Layout::Pair) {
+            let what = "it holds one snapshot, and no older one to go back to";
+            return Err(about(Error::Io(what.to_owned().into())));
         }
         let target = infos.iter().find(|info| info.seq == self.to).ok_or_else(|| about(Error::NotFound))?;
-        if let Some(problem) = table::problem(target) {
-            return Err(about(Error::Corrupt(problem.to_owned())));
+        match &target.soundness {
+            Soundness::Damaged(problem) => return Err(about(Error::Corrupt(problem.clone()))),
+            Soundness::Unreadable(problem) => return Err(about(Error::Io(problem.clone().into()))),
+            Soundness::Verified | Soundness::Unverified => {}
         }
         Ok(infos.iter().map(|info| info.seq).take_while(|&seq| seq > self.to).collect())
     }
