@@ -300,7 +300,9 @@ fn component_writes_the_component_that_is_embedded() {
 
 #[test]
 fn every_verb_shows_an_example_and_help_lists_the_exit_codes() {
-    for verb in ["create", "restore", "list", "info", "verify", "run", "component"] {
+    for verb in
+        ["create", "restore", "list", "info", "verify", "settle", "rollback", "clear", "run", "component"]
+    {
         let help = run(cli().args([verb, "--help"]), "");
         assert_eq!(help.code, Some(0));
         assert!(
@@ -314,6 +316,22 @@ fn every_verb_shows_an_example_and_help_lists_the_exit_codes() {
     for code in 0..=11 {
         assert!(help.contains(&format!(" {code}  ")), "{code}: {help}");
     }
+}
+
+#[test]
+fn settle_finishes_or_removes_what_a_crash_left() {
+    let dir = dir_with_snapshot("1", "1");
+    let settle = |args: &[&str]| run(cli().arg("settle").arg(dir.path()).args(args), "");
+    assert_eq!(settle(&[]), done(0, "there was nothing to settle\n", ""));
+    let left = |names: &[&str]| names.iter().for_each(|name| fs::write(dir.path().join(name), "x").unwrap());
+    left(&["snapshot.json.new"]);
+    assert_eq!(settle(&[]), done(0, "1 file of an earlier crash was finished or removed\n", ""));
+    left(&["snapshot.json.new", "snapshot.seq.new"]);
+    assert_eq!(settle(&["--json"]), done(0, "{\"settled\":2}\n", ""));
+    assert!(!dir.path().join("snapshot.json.new").exists());
+    assert_eq!(run(cli().arg("restore").arg(dir.path()), ""), done(0, "1", "seq 1\n"));
+    let missing = run(cli().arg("settle").arg(dir.path().join("missing")), "");
+    assert!(missing.code == Some(1) && !dir.path().join("missing").exists(), "{missing:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Processes that use one directory at the same time.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use minisnap_host::{Grant, Layout};
 use minisnap_tests::contention::{readers, writers};
 use minisnap_tests::failing_calls::first_call;
 use minisnap_tests::subject::{OURS, Subject, is_whole, state};
-use minisnap_tests::{minisnap, rounds, run, scratch};
+use minisnap_tests::{VERBS, binary, minisnap, rounds, run, scratch};
+use tempfile::tempdir;
 
 const NONE: [String; 0] = [];
 
@@ -73,5 +75,43 @@ fn a_listing_that_a_writer_overtakes_is_not_taken_for_an_empty_directory() {
     for done in found {
         let (state, seq) = subject.restored(&done).unwrap().expect("there is always a snapshot");
         assert!(is_whole(&state, seq), "{seq} with {state}");
+    }
+}
+
+/// One that does not wait is told at once, and one that waits goes on as soon as it can.
+#[test]
+fn a_verb_that_waits_for_a_directory_in_use_goes_on_once_it_is_free() {
+    for (verb, args) in [
+        ("create", &["--seq", "2"][..]),
+        ("settle", &[]),
+        ("rollback", &["--to", "1"]),
+        ("clear", &["--yes"]),
+        ("run", &["--", "create", "2", "2"]),
+    ] {
+        let dir = tempdir().unwrap();
+        let grant = Grant::new(dir.path()).layout(Layout::Numbered);
+        let mut holder = minisnap().open(grant).unwrap();
+        holder.create(&1, 1).unwrap();
+        let command = |wait: &str| {
+            let mut command = Command::new(binary());
+            command.args(["-v", verb]);
+            match verb {
+                "run" => command.arg(VERBS).arg("--grant").arg(dir.path()),
+                _ => command.arg(dir.path()),
+            };
+            command.args(["--wait", wait]).args(args).stdin(Stdio::null());
+            command
+        };
+        let busy = run(&mut command("1ms"), "2");
+        assert!(busy.code == Some(9) && busy.stderr.contains("in use"), "{verb}: {busy:?}");
+        let mut waiting = command("10min");
+        let waiting = waiting.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut waiting = waiting.spawn().unwrap();
+        waiting.stdin.take().unwrap().write_all(b"2").unwrap();
+        let mut told = BufReader::new(waiting.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(told.any(|line| line.contains("waiting")), "{verb}");
+        drop(holder);
+        let rest: Vec<_> = told.collect();
+        assert!(waiting.wait().unwrap().success(), "{verb}: {rest:?}");
     }
 }

@@ -158,10 +158,9 @@ pub fn undo<D: Dir>(dir: &D, generations: &[u64], last: Option<u64>) -> Result<(
         rename_undone(dir, seq).map_err(|(error, _)| error.with_note(SOME))?;
     }
     if let Some(last) = last {
-        if generations.len() > 1 {
-            // Without this sync, a power cut may keep the rename below and lose one of those above: that one would be stored.
-            sync_dir(dir)?;
-        }
+        // Without this sync, a power cut may keep the rename below and lose one of those above, or a removal when older ones
+        // were pruned: what is back would be stored.
+        sync_dir(dir)?;
         // The commit point.
         rename_undone(dir, last).map_err(|(error, may_be_done)| match may_be_done {
             true => Error::InDoubt(format!("{error}; whether it went back is not known: roll back again")),

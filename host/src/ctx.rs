@@ -311,7 +311,7 @@ impl SnapshotCtx {
         let Ok(result) = result else {
             // It may have committed before.
             return Ok(Err(Error::InDoubt(
-                "a call of the snapshot store panicked: restore the snapshot to see".to_owned(),
+                "a call of the snapshot store panicked: open the store again, and restore the snapshot to see".to_owned(),
             )));
         };
         self.look()?;

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! A component that keeps a log restores the newest snapshot when it starts, applies the log's records after `seq`, makes
-//! a snapshot from time to time, and then removes the records that no snapshot needs any more:
+//! a snapshot from time to time, as a [`SnapshotPolicy`] says, and then removes the records that no snapshot needs any more:
 //!
 //! ```no_run
 //! # use minisnap_client::{Error, SnapStore};
@@ -70,6 +70,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod policy;
 mod snapshot;
 mod stream;
 
@@ -91,6 +92,7 @@ use serde::de::DeserializeOwned;
 use bindings::arcella::minisnap::snapshot_store as wit;
 
 pub use error::{Error, Result};
+pub use policy::SnapshotPolicy;
 pub use snapshot::{Info, Skipped, Snapshot, Soundness};
 pub use stream::{Reader, Writer};
 

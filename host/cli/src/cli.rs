@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{clear, component, create, grants, info, list, restore, rollback, run, verify};
+use crate::commands::{clear, component, create, grants, info, list, restore, rollback, run, settle, verify};
 use crate::failure::Failure;
 
 const EXIT_CODES: &str = "\
@@ -38,6 +38,7 @@ enum Verb {
     List(list::List),
     Info(info::Info),
     Verify(verify::Verify),
+    Settle(settle::Settle),
     Rollback(rollback::Rollback),
     Clear(clear::Clear),
     Run(run::Run),
@@ -67,6 +68,7 @@ impl Cli {
             Verb::List(verb) => verb.run(),
             Verb::Info(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
+            Verb::Settle(verb) => verb.run(),
             Verb::Rollback(verb) => verb.run(),
             Verb::Clear(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),

@@ -9,4 +9,5 @@ pub mod list;
 pub mod restore;
 pub mod rollback;
 pub mod run;
+pub mod settle;
 pub mod verify;

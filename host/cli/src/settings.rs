@@ -7,6 +7,8 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use minisnap_host::{Grant, Layout};
 
+use crate::stores::Wait;
+
 /// Options of the verbs that write to a directory.
 #[derive(Args)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     /// Size limit of the directory; old generations are pruned to fit, the newest never
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_total: Option<u64>,
+    #[command(flatten)]
+    pub wait: Wait,
 }
 
 impl Settings {

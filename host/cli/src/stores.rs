@@ -1,9 +1,12 @@
 //! The store component, and stores that are opened with it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use clap::Args;
 use minisnap_host::{Error, Grant, Minisnap, MinisnapBuilder, SnapshotStore};
+use tracing::debug;
 use wasmtime::Config;
 
 use crate::failure::Failure;
@@ -25,6 +28,41 @@ pub fn minisnap() -> Result<Minisnap, Error> {
     // The process will end soon, which takes it down faster.
     std::mem::forget(minisnap.clone());
     Ok(minisnap)
+}
+
+/// How often it is tried again to open a directory that is in use.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// An option of the verbs that hold a directory for writing.
+#[derive(Args)]
+pub struct Wait {
+    /// Wait this long for a directory that is in use [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+}
+
+impl Wait {
+    /// Opens a store, once nobody else holds its directory.
+    pub fn open(&self, minisnap: &Minisnap, grant: &Grant) -> Result<SnapshotStore, Error> {
+        let started = Instant::now();
+        loop {
+            match minisnap.open(grant.clone()) {
+                Err(Error::Busy(who)) if self.wait.is_some_and(|wait| started.elapsed() < wait) => {
+                    debug!(who, "waiting");
+                    thread::sleep(PAUSE);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Opens a store on `dir`, which is not made.
+    pub fn open_existing(&self, dir: &Path) -> Result<SnapshotStore, Error> {
+        match dir.try_exists() {
+            Ok(false) => Err(Error::NotFound),
+            _ => self.open(&minisnap()?, &Grant::new(dir).must_exist().deadline(Duration::MAX)),
+        }
+    }
 }
 
 /// A store that only reads `dir`.

@@ -4,11 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, fsync, renameat, unlinkat};
+use rustix::io::Errno;
 use tracing::debug_span;
 
 use super::SnapshotStore;
 use crate::directory::Held;
 use crate::error::{Error, Result};
+use crate::snapshot::{Info, Soundness};
 
 /// What lies in the directory of a store, sorted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,29 +29,41 @@ const PAIR: [(&str, &str); 3] = [
 ];
 
 /// Where native minisnap 0.1.2 makes its files.
-const NATIVE: [&str; 2] = ["snapshot.json.tmp", "snapshot.seq.tmp"];
+const NATIVE: [&str; 2] = ["snapshot.seq.tmp", "snapshot.json.tmp"];
 
 impl SnapshotStore {
     /// What lies in the directory.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if it is not there, [`Error::AccessDenied`], [`Error::Io`].
+    /// [`Error::NotFound`] if it is not there, [`Error::AccessDenied`], [`Error::Io`], also where a directory has a name of the
+    /// store's own.
     pub fn files(&self) -> Result<Files> {
         self.dir()?;
         let dir = &self.grant.dir;
         let mut files = Files { own: Vec::new(), others: Vec::new() };
         for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
-            let name = entry.map_err(|e| Error::io("list", dir, e))?.file_name();
-            let name = name.to_string_lossy().into_owned();
-            if is_own(&name) { files.own.push(name) } else { files.others.push(name) }
+            let entry = entry.map_err(|e| Error::io("list", dir, e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !is_own(&name) {
+                files.others.push(name);
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let path = entry.path();
+                return Err(Error::other(format!(
+                    "`{}` is a directory, and no file of the store: move it away",
+                    path.display()
+                )));
+            } else {
+                files.own.push(name);
+            }
         }
         files.own.sort();
         files.others.sort();
         Ok(files)
     }
 
-    /// Erases the store's own files, durably, and returns their names. The directory and whatever else is in it stay.
+    /// Erases the store's own files, durably, and returns their names. The directory and whatever else is in it stay: where
+    /// something that looks like a snapshot is left, no create begins until it is moved away.
     ///
     /// Whoever restores meanwhile, or after a crash, finds the snapshot that was newest, or none, and never an older one. Of a
     /// pair that another program wrote, or that is damaged, it may be [`Error::Corrupt`] in between. After an error, another
@@ -57,80 +71,111 @@ impl SnapshotStore {
     ///
     /// # Errors
     ///
-    /// [`Error::AccessDenied`], [`Error::Busy`] while a component has a writer open, [`Error::Io`], also for a directory with
-    /// snapshots in two layouts, [`Error::Component`].
+    /// [`Error::AccessDenied`], [`Error::Busy`] while a reader or writer is open, of a named store too, [`Error::Io`], also for
+    /// a directory with snapshots in two layouts, [`Error::InDoubt`] where a part may be erased, [`Error::Component`].
     pub fn clear(&mut self) -> Result<Vec<String>> {
         self.check_access()?;
         let _span = debug_span!("clear", dir = %self.grant.dir.display()).entered();
         self.in_one_turn(|store| {
+            if store.has_streams() {
+                return Err(Error::Busy("a reader or writer is open: drop it first".to_owned()));
+            }
+            let mut erased = store.files()?.own;
             // What is damaged is erased as it is.
             match store.settle() {
                 Ok(_) | Err(Error::Corrupt(_)) => {}
                 Err(error) => return Err(error),
             }
-            // Which may remember what the directory held.
+            // An instance may remember what the directory held.
             store.end_streams();
-            let stored = match store.info() {
-                Ok(info) => Some(info.seq),
-                Err(Error::NotFound | Error::Corrupt(_)) => None,
-                // It cannot be read now.
-                Err(Error::Io(_)) => Some(store.newest_seq()?),
-                Err(error) => return Err(error),
-            };
+            let stored = store.stored()?;
             store.end_streams();
-            let own = store.files()?.own;
+            let names = store.files()?.own;
             store.check_replaceable("")?;
             store.dir()?;
+            let in_doubt = |error: Error| {
+                Error::InDoubt(format!(
+                    "{}; a part of the store may be erased: clear it again",
+                    error.to_line()
+                ))
+            };
             if let Some(held) = &store.held {
-                erase(held, &store.grant.dir, &own, stored)?;
+                erase(held, &store.grant.dir, &names, stored).map_err(in_doubt)?;
             }
-            Ok(own)
+            if let Some(left) = store.files()?.own.first() {
+                return Err(in_doubt(Error::other(format!("`{left}` is still there"))));
+            }
+            erased.extend(names);
+            erased.sort();
+            erased.dedup();
+            Ok(erased)
         })
+    }
+
+    /// The number of the snapshot that is restored, or cannot be read now.
+    fn stored(&mut self) -> Result<Option<u64>> {
+        match self.info() {
+            Ok(info) => Ok(Some(info.seq)),
+            Err(Error::NotFound | Error::Corrupt(_)) => Ok(None),
+            Err(Error::Io(_)) => {
+                let infos = self.generations()?;
+                let is_damaged = |info: &&Info| matches!(info.soundness, Soundness::Damaged(_));
+                Ok(infos.iter().find(|info| !is_damaged(info)).map(|info| info.seq))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// Erases the files of these names, of which the newest snapshot that is not damaged has the number `stored`: it goes last. Of
-/// a pair, the steps of its commit are taken back: until the sums go, it is the stored one.
+/// Erases the files of these names, of which `stored` is the number of the newest generation that is not damaged: it goes last.
+/// Of a pair, the steps of its commit are taken back: until the sums go, it is the stored one.
 fn erase(held: &Held, dir: &Path, names: &[String], stored: Option<u64>) -> Result<()> {
     let stored = stored.map(|seq| format!("snapshot_{seq:020}.json"));
-    let is_last = |name: &String| {
-        Some(name) == stored.as_ref() || PAIR.iter().any(|(new, moved)| name == new || name == moved)
-    };
-    let remove = |name: &str| {
-        unlinkat(held, name, AtFlags::empty()).map_err(|e| Error::io("remove", &dir.join(name), e.into()))
+    let remove = |name: &str| match unlinkat(held, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::io("remove", &dir.join(name), error.into())),
     };
     let sync = || fsync(held).map_err(|e| Error::io("sync", dir, e.into()));
-    let has = |name: &str| names.iter().any(|found| found == name);
 
-    names.iter().filter(|name| !is_last(name)).try_for_each(|name| remove(name))?;
+    let mut others = names.iter().filter(|name| !is_of_pair(name) && Some(*name) != stored.as_ref());
+    others.try_for_each(|name| remove(name))?;
     // Without this sync, a power cut may lose the removal of an older generation and keep that of the stored one.
     sync()?;
-    if let Some(stored) = stored.filter(|stored| has(stored)) {
+    if let Some(stored) = stored {
         remove(&stored)?;
+        sync()?;
+    }
+    if !names.iter().any(|name| is_of_pair(name)) {
+        return Ok(());
     }
     let [sums, files @ ..] = PAIR;
     for renamed in [&files[..], &[sums]] {
-        for (new, moved) in renamed.iter().filter(|(_, moved)| has(moved)) {
-            renameat(held, *moved, held, *new)
-                .map_err(|e| Error::io("rename", &dir.join(moved), e.into()))?;
+        for (new, moved) in renamed {
+            if names.iter().any(|name| name == moved) {
+                renameat(held, *moved, held, *new)
+                    .map_err(|e| Error::io("rename", &dir.join(moved), e.into()))?;
+            }
         }
         // Without this sync, a power cut may lose one of these renames and keep what comes after it.
         sync()?;
     }
-    // The sums first, as wherever a commit is undone: files that are gone would look as if they had been moved.
-    for (new, moved) in PAIR {
-        if has(new) || has(moved) {
-            remove(new)?;
-            sync()?;
-        }
+    // The sums first, as wherever a commit is undone: files that are gone would look as if they had been moved. By both names,
+    // since a rename does nothing where a torn one has left the two. Native minisnap's number goes before its state: alone, it
+    // would be taken for that of a state in place.
+    for name in PAIR.map(|(new, moved)| [new, moved]).into_iter().flatten().chain(NATIVE) {
+        remove(name)?;
+        sync()?;
     }
     Ok(())
 }
 
 /// Whether a file of this name is a store's own, as `guest/src/catalog.rs` has it.
 fn is_own(name: &str) -> bool {
-    let is_of_pair = PAIR.iter().any(|(new, moved)| name == *new || name == *moved);
-    is_of_pair || NATIVE.contains(&name) || is_of_generation(name)
+    is_of_pair(name) || is_of_generation(name)
+}
+
+fn is_of_pair(name: &str) -> bool {
+    PAIR.iter().any(|(new, moved)| name == *new || name == *moved) || NATIVE.contains(&name)
 }
 
 fn is_of_generation(name: &str) -> bool {

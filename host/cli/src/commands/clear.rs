@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use minisnap_host::{Error, Files, Grant};
+use minisnap_host::Files;
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, plain};
 use crate::output::print;
-use crate::stores::{minisnap, reader};
+use crate::stores::{Wait, reader};
 
 const EXAMPLE: &str = "Examples:
   minisnap clear ./snapshots
@@ -19,19 +18,23 @@ const EXAMPLE: &str = "Examples:
 /// Erase every file of a store: its snapshots, those set aside or undone, and what is left of a crash
 ///
 /// Whoever restores meanwhile, or after a crash, finds the newest snapshot or none, never an older one. The directory stays,
-/// and whatever else is in it: stores of a name, and what other programs put there, are listed. Copies and backups, and the
-/// blocks of the disk, are not reached.
+/// and so does whatever else is in it, which is listed: named stores, which have directories of their own, and files of other
+/// programs. Where one of these looks like a snapshot, no create begins until it is moved away.
+///
+/// It does not reach copies, backups, or blocks that the disk has not used again.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Clear {
     /// The directory of the snapshots
     dir: PathBuf,
-    /// Erase; without this, what would be erased is printed, and the exit code is 2
+    /// Erase; without this, print what would be erased, and exit with 2; whether this user may do it is not tried
     #[arg(long)]
     yes: bool,
     /// Print {"erased":true|false,"files":[NAME,...],"left":[NAME,...]}
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 impl Clear {
@@ -41,11 +44,11 @@ impl Clear {
             format!("{}\n", json!({"erased": self.yes, "files": own, "left": others}))
         } else {
             let (erased, left) = if self.yes { ("erased", "left") } else { ("would erase", "would leave") };
-            let lines = own.iter().map(|name| format!("{erased} {name}\n"));
-            lines.chain(others.iter().map(|name| format!("{left} {name}\n"))).collect()
+            let lines = own.iter().map(|name| format!("{erased} {}\n", plain(name)));
+            lines.chain(others.iter().map(|name| format!("{left} {}\n", plain(name)))).collect()
         };
         print(text.as_bytes())?;
-        if self.yes {
+        if self.yes || own.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
         let what = format!("`{}`: nothing was erased", self.dir.display());
@@ -58,12 +61,7 @@ impl Clear {
 
     fn erased(&self) -> Result<Files, Failure> {
         let about = Failure::about(&self.dir);
-        // Nor is one made.
-        if let Ok(false) = self.dir.try_exists() {
-            return Err(about(Error::NotFound));
-        }
-        let grant = Grant::new(&self.dir).must_exist().deadline(Duration::MAX);
-        let mut store = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(&about)?;
+        let mut store = self.wait.open_existing(&self.dir).map_err(&about)?;
         let own = store.clear().map_err(&about)?;
         Ok(Files { own, others: store.files().map_err(&about)?.others })
     }

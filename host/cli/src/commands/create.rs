@@ -59,7 +59,7 @@ impl Create {
         }
 
         let minisnap = minisnap().map_err(&about_dir)?;
-        let mut store = minisnap.open(grant).map_err(&about_dir)?;
+        let mut store = self.settings.wait.open(&minisnap, &grant).map_err(&about_dir)?;
         // Which nobody else changes from here on.
         let before = numbers(&self.dir);
         let mut given = 0;

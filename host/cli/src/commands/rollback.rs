@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use minisnap_host::{Error, Grant, Layout, Soundness};
+use minisnap_host::{Error, Layout, Soundness};
 use serde_json::json;
 
 use super::list::generations;
 use crate::failure::Failure;
 use crate::output::print;
-use crate::stores::minisnap;
+use crate::stores::Wait;
 
 const EXAMPLE: &str = "Examples:
   minisnap list ./history
@@ -40,6 +39,8 @@ pub struct Rollback {
     /// Print {"newest":N,"undone":[N,...]}, newest first
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 impl Rollback {
@@ -56,12 +57,7 @@ impl Rollback {
 
     fn done(&self) -> Result<Vec<u64>, Failure> {
         let about = Failure::about_one_of(&self.dir);
-        // Nor is one made.
-        if let Ok(false) = self.dir.try_exists() {
-            return Err(about(Error::NotFound));
-        }
-        let grant = Grant::new(&self.dir).must_exist().deadline(Duration::MAX);
-        let mut store = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(&about)?;
+        let mut store = self.wait.open_existing(&self.dir).map_err(&about)?;
         store.rollback(self.to).map_err(&about)
     }
 

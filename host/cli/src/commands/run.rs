@@ -104,7 +104,8 @@ impl Run {
         let command = load(&engine, &bytes).map_err(&about_component)?;
 
         let dir = grant.dir.clone();
-        let snapshots = minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(&dir))?;
+        let opened = minisnap().and_then(|minisnap| self.settings.wait.open(&minisnap, &grant));
+        let snapshots = opened.map_err(Failure::about(&dir))?;
         self.call(&command, snapshots, memory, &folders).map_err(&about_component)
     }
 
