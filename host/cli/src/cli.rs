@@ -14,7 +14,7 @@ Example:
 
 Exit codes:
    0  done                                   6  the snapshot is damaged
-   1  there is no snapshot                   7  the disk, a quota or the directory is full
+   1  there is no snapshot                   7  the disk or the directory is full
    2  wrong arguments                        8  access is denied
    3  the state is not one JSON value        9  the directory is in use
    4  the sequence number is too low        10  anything else that the system said

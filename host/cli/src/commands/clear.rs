@@ -21,13 +21,13 @@ const EXAMPLE: &str = "Examples:
 /// and so does whatever else is in it, which is listed: named stores, which have directories of their own, and files of other
 /// programs. Where one of these looks like a snapshot, no create begins until it is moved away.
 ///
-/// It does not reach copies, backups, or blocks that the disk has not used again.
+/// It does not reach the log, copies, backups, or blocks that the disk has not used again.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Clear {
     /// The directory of the snapshots
     dir: PathBuf,
-    /// Erase; without this, print what would be erased, and exit with 2; whether this user may do it is not tried
+    /// Erase. Without this, print what would be erased, and exit with 2; this does not check whether you may erase it
     #[arg(long)]
     yes: bool,
     /// Print {"erased":true|false,"files":[NAME,...],"left":[NAME,...]}

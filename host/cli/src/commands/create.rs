@@ -32,7 +32,7 @@ const CHUNK: usize = 256 << 10;
 pub struct Create {
     /// Directory of the snapshots; created if it does not exist
     dir: PathBuf,
-    /// Sequence number of the last log record that the state contains
+    /// Sequence number of the last log record that the state contains; that of a stored snapshot replaces it
     #[arg(long, value_name = "N")]
     seq: u64,
     /// File with the state as JSON; `-` is standard input

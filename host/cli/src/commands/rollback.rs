@@ -19,8 +19,9 @@ const EXAMPLE: &str = "Examples:
 
 /// Go back to an older generation: make it the newest one
 ///
-/// Newer generations are renamed to *.undone, in one atomic step for whoever restores meanwhile; nothing counts or removes
-/// those. The next create may take any number that is not lower, so this is also the way out of a number that is too high.
+/// Renames the newer generations to *.undone. Whoever restores meanwhile finds the snapshot that was newest, or this generation.
+/// Nothing but clear counts or removes *.undone. The next create may take any number that is not lower: so this is also the
+/// way out of a number that is too high.
 ///
 /// The log still holds the records of what was undone: start the application without those. To bring a generation back, give it
 /// its name again, with mv -n. A pair has no older snapshot: to give it a lower number, restore it, and create it again in an
@@ -33,7 +34,7 @@ pub struct Rollback {
     /// Sequence number of the generation to go back to
     #[arg(long, value_name = "N")]
     to: u64,
-    /// Print what would be done, and change nothing; whether this user may do it is not tried
+    /// Print what would be done, and change nothing; this does not check whether you may do it
     #[arg(long)]
     dry_run: bool,
     /// Print {"newest":N,"undone":[N,...]}, newest first
