@@ -16,7 +16,7 @@ fn bench() -> (TempDir, Bench) {
 
 /// What is to come out: every byte is a piece of its own, so that no token lies whole in one.
 fn byte_by_byte(start: &[u8], levels: u32, text: &[u8]) -> Result<Vec<u8>, String> {
-    let mut formatter = Bytes::from(Formatter::new(start.to_vec()).nested(levels as usize));
+    let mut formatter = Bytes::from(Formatter::new(Vec::new()).after(start).nested(levels as usize));
     let pushed = text.chunks(1).try_for_each(|byte| formatter.push(byte));
     pushed.and_then(|()| formatter.finish()).map_err(|error| match error {
         Error::Invalid(invalid) => invalid.to_string(),

@@ -58,9 +58,17 @@ impl<D: Dir> Draft<D> {
         let allowance = allowance.without(envelope::BESIDE_STATE)?;
         let mut draft = Self::begin(dir, catalog::temporary(seq), Layout::Numbered, seq, allowance)?;
         draft.damaged = damaged;
-        draft.write(envelope::head(seq).as_bytes())?;
-        draft.head = draft.size;
+        draft.head = draft.head().len() as u64;
         Ok(draft)
+    }
+
+    /// What is to be given to it before the state, and with the first of that: written alone, it would have every later piece
+    /// begin and end within a page of the file.
+    pub fn head(&self) -> String {
+        match self.layout {
+            Layout::Pair => String::new(),
+            Layout::Numbered => envelope::head(self.seq),
+        }
     }
 
     fn begin(dir: &D, name: String, layout: Layout, seq: u64, allowance: Allowance) -> Result<Self> {

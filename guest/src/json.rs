@@ -114,6 +114,17 @@ impl<W: Sink> Formatter<W> {
         Formatter { out, core }
     }
 
+    /// The same formatter, which writes `start` before the text, as it is.
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a piece, of 64 KiB.
+    pub fn after(mut self, start: &[u8]) -> Self {
+        assert!(start.len() <= PIECE, "{} bytes before a text", start.len());
+        self.core.collect(start);
+        self
+    }
+
     /// The same formatter for a text that is to stand inside of `levels` arrays or objects: each of its lines but the
     /// first is indented as much more.
     pub fn nested(mut self, levels: usize) -> Self {

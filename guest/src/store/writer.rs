@@ -120,7 +120,7 @@ impl<D: Dir> Store<D> {
         let Settings { max_state, max_total, .. } = self.settings;
         let allowance = Allowance { max_state, max_total, room: self.room(&contents)? };
         let mut sets_aside = false;
-        let formatter = match contents.layout()?.unwrap_or(self.settings.layout) {
+        let (draft, levels) = match contents.layout()?.unwrap_or(self.settings.layout) {
             Layout::Pair => {
                 let newest = pair::newest(&self.dir)?;
                 match newest {
@@ -130,15 +130,17 @@ impl<D: Dir> Store<D> {
                 if newest.is_some_and(|newest| newest.is_over_ours) {
                     settle::remove_stale_sums(&self.dir)?;
                 }
-                Formatter::new(Draft::pair(&self.dir, seq, allowance)?)
+                (Draft::pair(&self.dir, seq, allowance)?, 0)
             }
             Layout::Numbered => {
                 let damaged = self.check_not_stale(&contents, seq)?;
                 self.shared.durable.set(false);
                 sets_aside = !damaged.is_empty();
-                Formatter::new(Draft::generation(&self.dir, seq, damaged, allowance)?).nested(1)
+                (Draft::generation(&self.dir, seq, damaged, allowance)?, 1)
             }
         };
+        let head = draft.head();
+        let formatter = Formatter::new(draft).after(head.as_bytes()).nested(levels);
         let formatter = json::Bytes::from(formatter);
         Ok(Writer {
             formatter,

@@ -59,7 +59,7 @@ impl Guest for Bench {
 }
 
 fn formatted(start: &[u8], levels: u32, pieces: &[Vec<u8>]) -> Result<Vec<u8>, Error> {
-    let mut formatter = Bytes::from(Formatter::new(start.to_vec()).nested(levels as usize));
+    let mut formatter = Bytes::from(Formatter::new(Vec::new()).after(start).nested(levels as usize));
     for piece in pieces {
         formatter.push(piece)?;
     }
