@@ -17,7 +17,7 @@ use crate::snapshot::{Info, Soundness};
 pub struct Files {
     /// The names of the store's own files: of its snapshots, of what was set aside or undone, and of what is left of a crash.
     pub own: Vec<String>,
-    /// All other names, as far as they are UTF-8: stores of a name are among them.
+    /// All other names, those of named stores among them; what is not UTF-8 in one is shown as `U+FFFD`.
     pub others: Vec<String>,
 }
 
