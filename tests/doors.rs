@@ -359,3 +359,36 @@ fn two_components_on_one_directory_by_a_bind_mount_are_a_mistake() {
     }
     assert_eq!(place.check(&[]).code, Some(0));
 }
+
+#[test]
+fn instances_on_one_directory_by_a_bind_mount_are_a_mistake() {
+    let place = Place::new(
+        "root = \"s\"\n[components.a]\ndirectory = \"a/{instance}\"\n[components.b]\n[components.c]\n",
+    );
+    place.install("a@1.0.0.wasm").install("b@1.0.0.wasm").install("c@1.0.0.wasm");
+    for folder in ["s/a/eu/x", "s/a/us", "s/b.eu", "s/b.us", "s/c"] {
+        fs::create_dir_all(place.path(folder)).unwrap();
+    }
+    let run = |component: &str, options: &str| {
+        format!("\"$1\" run {component}@1.0.0.wasm --grants-file minisnap.toml {options} -- exists")
+    };
+    let shared = |one: &str, other: &str| format!("{one} and {other} have one directory");
+    let of =
+        |instance: &str, component: &str| format!("the instance `{instance}` of the component `{component}`");
+    for (mount, script, what) in [
+        ("s/a/eu s/a/us", run("a", "--instance us"), shared(&of("eu", "a"), &of("us", "a"))),
+        ("s/a/eu s/a/us", run("a", "--instance eu"), shared(&of("eu", "a"), &of("us", "a"))),
+        ("s/a/eu/x s/a/us", run("a", "--instance us"), "lies inside the directory".to_owned()),
+        ("s/a/eu s/c", run("c", ""), shared(&of("eu", "a"), "the component `c`")),
+        ("s/c s/a/eu", run("a", "--instance eu"), shared(&of("eu", "a"), "the component `c`")),
+        ("s/b.us s/b.eu", run("b", "--instance eu"), shared(&of("eu", "b"), &of("us", "b"))),
+        ("s/b.us s/a/eu", run("b", "--instance us"), shared(&of("eu", "a"), &of("us", "b"))),
+        ("s/a s/c", run("a", "--instance eu"), "lies inside the directory".to_owned()),
+    ] {
+        let Some(done) = mounting(&format!("mount --bind {mount}; {script}"), &place) else { return };
+        assert_refused(&done, 2, &what);
+    }
+    // What is mounted elsewhere keeps nobody out.
+    let apart = mounting(&format!("mount --bind s/c s/c; {}", run("a", "--instance eu")), &place);
+    assert_eq!(apart.unwrap().code, Some(0));
+}

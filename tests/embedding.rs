@@ -345,7 +345,8 @@ fn calls_are_traced_with_number_size_and_time_and_without_any_state() {
         .finish();
     let dir = tempdir().unwrap();
     tracing::subscriber::with_default(subscriber, || {
-        let mut store = minisnap().open(Grant::new(dir.path()).layout(Layout::Numbered)).unwrap();
+        let grant = Grant::new(dir.path()).layout(Layout::Numbered).component("ledger").instance("eu-1");
+        let mut store = minisnap().open(grant).unwrap();
         store.create_text("\"a secret\"", 7).unwrap();
         store.create_text("\"a secret\"", 8).unwrap();
         fs::write(generation(dir.path(), 8), "{}").unwrap();
@@ -360,7 +361,9 @@ fn calls_are_traced_with_number_size_and_time_and_without_any_state() {
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for span in ["grant", "create", "restore", "settle"] {
         let closed = log.lines().find(|line| line.contains(&format!("{span}{{")) && line.contains("close"));
-        assert!(closed.is_some_and(|line| line.contains("time.busy=")), "no span {span}:\n{log}");
+        let has = |what: &str| closed.is_some_and(|line| line.contains(what));
+        let whose = has("component=\"ledger\"") && has("instance=\"eu-1\"");
+        assert!(has("time.busy=") && whose, "no span {span}:\n{log}");
     }
     for (span, seq) in [("create{", "seq=7"), ("create{", "seq=9"), ("restore{", "seq=9")] {
         assert!(

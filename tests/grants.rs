@@ -228,7 +228,7 @@ fn the_effective_table_says_what_each_component_gets() {
     let reader = serde_json::json!({
         "name": "reader", "directory": directory("shared/reader"), "digest": null, "access": "read-only",
         "layout": "pair", "keep": null, "must-exist": false, "max-state": 7, "max-total": null,
-        "stores": 0, "max-memory": null, "deadline": "30s",
+        "stores": 0, "max-instances": null, "max-memory": null, "deadline": "30s",
     });
     assert_eq!((&json["components"][2], &json["components"][1]["keep"]), (&reader, &2.into()));
     assert_eq!((json["root"].as_str(), &json["defaults"]["max-state"]), (Some(root.as_str()), &1024.into()));
@@ -279,14 +279,15 @@ fn an_embedder_gets_the_same_grants() {
     let grants = Grants::load(place.grants()).unwrap();
     assert_eq!(grants.grant("banned").unwrap().access, Access::None);
     let reader = grants.grant("reader").unwrap();
-    assert_eq!(reader, Grant::new(place.path("state/shared/reader")).max_state(7).read_only());
+    let expected = Grant::new(place.path("state/shared/reader")).max_state(7).read_only();
+    assert_eq!(reader, expected.component("reader"));
     let other = grants.entry("other").unwrap();
-    let mut expected = grants.defaults().clone();
+    let mut expected = grants.defaults().clone().component("other");
     expected.dir = place.path("state/other");
     assert_eq!((other.grant, other.place.to_string()), (expected, place.grants().display().to_string()));
-    let names: Vec<String> = grants.entries().map(|entry| entry.name).collect();
+    let names: Vec<String> = grants.terms().map(|terms| terms.name).collect();
     assert_eq!(names, ["banned", "counter", "reader"]);
     // What nothing is said of is what a grant has from the start.
     let nothing = Grants::load(Place::new("root = \"s\"").grants()).unwrap().grant("a").unwrap();
-    assert_eq!(nothing, Grant::new(&nothing.dir));
+    assert_eq!(nothing, Grant::new(&nothing.dir).component("a"));
 }

@@ -186,7 +186,7 @@ fn every_link_of_the_documents_leads_to_a_file_or_a_heading() {
                 continue;
             }
             let (path, heading) = link.split_once('#').unwrap_or((link, ""));
-            let target = folder.join(path);
+            let target = if path.is_empty() { root().join(file) } else { folder.join(path) };
             assert!(target.exists(), "{file} links to {link}");
             if !heading.is_empty() {
                 let headings = fs::read_to_string(target).unwrap();

@@ -9,14 +9,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tracing::{Span, debug, debug_span};
+use tracing::{Span, debug};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 
 use crate::calls::{Calls, GRACE, MAX_CALLS, Submitted, Target};
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
-use crate::grant::{Access, Grant};
+use crate::grant::{Access, Grant, span};
 use crate::idle::Idle;
 use crate::memory::Budget;
 use crate::store::{Shared, SnapshotStore};
@@ -248,7 +248,7 @@ struct Opening {
 
 impl Opening {
     fn of(grant: &Grant) -> Self {
-        let span = debug_span!("grant", dir = %grant.dir.display(), access = ?grant.access);
+        let span = span!("grant", grant, grant.dir, access = ?grant.access);
         Opening { span, started: Instant::now() }
     }
 

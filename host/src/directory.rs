@@ -1,12 +1,14 @@
 //! The directory of a grant, as it lies on this machine: made, opened, and held for writing.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::grant::{Access, Grant};
+use crate::grant::{Access, Grant, is_name};
 
 impl Grant {
     /// Makes the directory if need be, and takes it for writing, or not, as the access asks for.
@@ -18,7 +20,7 @@ impl Grant {
                 self.identity()?;
                 #[cfg(target_os = "linux")]
                 crate::replaceable::check_umask()?;
-                make_durably(&self.dir)?;
+                self.make()?;
                 let held = Held::new(&self.dir)?;
                 if self.stores > 0 && is_readable_for_others(&held.dir, &self.dir)? {
                     return Err(Error::other(format!(
@@ -30,6 +32,53 @@ impl Grant {
                 Ok(Some(held))
             }
         }
+    }
+
+    /// Makes the directory if need be, unless it would be one of more instances than may have one.
+    fn make(&self) -> Result<()> {
+        let Some(most) = self.max_instances else { return make_durably(&self.dir).map(drop) };
+        let most = u64::from(most.get());
+        let refused = || {
+            let component = self.component.as_deref().unwrap_or("the component");
+            Error::denied(format!(
+                "`{}` is not made: `{component}` has {most} instances already, as many as it may have",
+                self.dir.display()
+            ))
+        };
+        if !self.dir.is_dir() && self.count_instances()? >= most {
+            return Err(refused());
+        }
+        // Others may have made theirs since: of too many, each takes its own back.
+        if make_durably(&self.dir)? && self.count_instances()? > most {
+            let _ = fs::remove_dir(&self.dir);
+            return Err(refused());
+        }
+        Ok(())
+    }
+
+    /// How many instances have a directory beside this one, itself included: so called but for the instance's name at the end.
+    fn count_instances(&self) -> Result<u64> {
+        let (Some(folder), Some(name), Some(instance)) =
+            (self.dir.parent(), self.dir.file_name().and_then(OsStr::to_str), &self.instance)
+        else {
+            return Ok(0);
+        };
+        let Some(prefix) = name.strip_suffix(instance.as_str()) else { return Ok(0) };
+        let failed = |error| Error::io("list", folder, error);
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            entries => entries.map_err(failed)?,
+        };
+        let mut count = 0;
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let instance = name.to_str().and_then(|name| name.strip_prefix(prefix));
+            if instance.is_some_and(is_name) && entry.file_type().map_err(failed)?.is_dir() {
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     /// The directory, open: the one that is held, whatever its path leads to, or else the one under its path.
@@ -196,7 +245,8 @@ fn is_readable_for_others(dir: &File, path: &Path) -> Result<bool> {
 }
 
 fn in_use(dir: &File, path: &Path) -> Error {
-    Error::Busy(match holder(dir) {
+    let holder = dir.metadata().ok().and_then(|dir| Locks::now().holder(&dir));
+    Error::Busy(match holder {
         Some(pid) => format!("the directory `{}` is in use by process {pid}", path.display()),
         None => format!("the directory `{}` is in use", path.display()),
     })
@@ -206,8 +256,8 @@ fn in_use(dir: &File, path: &Path) -> Error {
 /// in it.
 ///
 /// The entry of a directory that is there already is synced too, because nobody else may have done so. Such a directory
-/// keeps its mode.
-fn make_durably(dir: &Path) -> Result<()> {
+/// keeps its mode. Returns whether it is new.
+fn make_durably(dir: &Path) -> Result<bool> {
     let mut made = make_private(dir);
     if let (Err(error), Some(parent)) = (&made, dir.parent())
         && error.kind() == io::ErrorKind::NotFound
@@ -215,6 +265,7 @@ fn make_durably(dir: &Path) -> Result<()> {
         make_durably(parent)?;
         made = make_private(dir);
     }
+    let is_new = made.is_ok();
     match made {
         Ok(()) => {}
         // Making may not be allowed, or not be possible, and what is there serves.
@@ -224,12 +275,13 @@ fn make_durably(dir: &Path) -> Result<()> {
         }
         Err(error) => return Err(Error::io("make the directory", dir, error)),
     }
-    let Some(parent) = dir.parent() else { return Ok(()) };
+    let Some(parent) = dir.parent() else { return Ok(is_new) };
     match File::open(parent).and_then(|parent| parent.sync_all()) {
         // Where the parent may not be read, all of its file system is synced in its place.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sync_file_system(dir),
-        result => result.map_err(|e| Error::io("sync", parent, e)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sync_file_system(dir)?,
+        result => result.map_err(|e| Error::io("sync", parent, e))?,
     }
+    Ok(is_new)
 }
 
 /// Makes a directory for this user alone: others could read the states in it, and lock its writer out.
@@ -282,26 +334,28 @@ pub(crate) fn leads_to(path: &Path, dir: &File) -> bool {
     identity(fs::metadata(path)) == identity(dir.metadata())
 }
 
-/// The process that holds the lock on `dir`, as Linux lists it: one line a lock, with the process and, as
-/// major:minor:inode, the file.
-#[cfg(target_os = "linux")]
-fn holder(dir: &File) -> Option<u32> {
-    use std::os::unix::fs::MetadataExt;
+/// Which process holds which directory, as far as the system tells.
+pub(crate) struct Locks(HashMap<String, u32>);
 
-    let metadata = dir.metadata().ok()?;
-    let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
-    let file = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        match fields[..] {
-            [_, "FLOCK", _, _, pid, found, ..] if found == file => pid.parse().ok(),
-            _ => None,
-        }
-    })
-}
+impl Locks {
+    /// Those that there are now, as Linux lists them: one line a lock, with the process and, as major:minor:inode, the file.
+    pub(crate) fn now() -> Self {
+        let text = if cfg!(target_os = "linux") { fs::read_to_string("/proc/locks").ok() } else { None };
+        let lock = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            match fields[..] {
+                [_, "FLOCK", _, _, pid, file, ..] => Some((file.to_owned(), pid.parse().ok()?)),
+                _ => None,
+            }
+        };
+        Locks(text.unwrap_or_default().lines().filter_map(lock).collect())
+    }
 
-#[cfg(not(target_os = "linux"))]
-fn holder(_: &File) -> Option<u32> {
-    None
+    /// The process that holds a directory, or one of them.
+    pub(crate) fn holder(&self, dir: &fs::Metadata) -> Option<u32> {
+        use std::os::unix::fs::MetadataExt;
+        let (major, minor) = (rustix::fs::major(dir.dev()), rustix::fs::minor(dir.dev()));
+        let Locks(locks) = self;
+        locks.get(&format!("{major:02x}:{minor:02x}:{}", dir.ino())).copied()
+    }
 }

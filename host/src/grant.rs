@@ -15,6 +15,21 @@ const MEMORY_BESIDE_STATE: u64 = 16 << 20;
 /// The most memory that any instance may have, in bytes: it is addressed by 32 bits.
 const MEMORY_CEILING: u64 = u32::MAX as u64;
 
+/// The span of a call on what a grant gives, with the fields that it has besides.
+macro_rules! span {
+    ($name:literal, $grant:expr, $dir:expr $(, $($fields:tt)+)?) => {
+        tracing::debug_span!(
+            $name,
+            component = $grant.component.as_deref(),
+            instance = $grant.instance.as_deref(),
+            dir = %$dir.display()
+            $(, $($fields)+)?
+        )
+    };
+}
+
+pub(crate) use span;
+
 /// Which directory a store works in, and what it may do there. Its methods set what its fields say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,6 +51,12 @@ pub struct Grant {
     pub max_total: Option<u64>,
     /// How many stores the component may have besides its own.
     pub stores: u32,
+    /// The name of the component that it is for, if it is set.
+    pub component: Option<String>,
+    /// The name of the component's instance, if it is one.
+    pub instance: Option<String>,
+    /// How many instances of the component may have a directory, or `None` for no limit.
+    pub max_instances: Option<NonZeroU32>,
     /// The most memory that the store's instance may have in bytes; if it is not set, 16 MiB more than the largest state.
     pub max_memory: Option<u64>,
     /// How long one call may take.
@@ -80,6 +101,9 @@ impl Grant {
             max_state: Grant::MAX_STATE,
             max_total: None,
             stores: 0,
+            component: None,
+            instance: None,
+            max_instances: None,
             max_memory: None,
             deadline: Grant::DEADLINE,
         }
@@ -135,6 +159,25 @@ impl Grant {
         Grant { stores, ..self }
     }
 
+    /// Sets the name of the component that it is for, which is written into spans.
+    pub fn component(self, name: impl Into<String>) -> Self {
+        Grant { component: Some(name.into()), ..self }
+    }
+
+    /// Sets the name of the component's instance, which is written into spans. The directory's name is this, or ends in it.
+    pub fn instance(self, name: impl Into<String>) -> Self {
+        Grant { instance: Some(name.into()), ..self }
+    }
+
+    /// Sets how many [instances](Grant::instance) of the component may have a directory: as many as there are beside this one
+    /// whose names are like it but for the instance's name at the end. Not limited unless set.
+    ///
+    /// Opening a store for one instance more is [`Error::AccessDenied`], and makes no directory. An instance that has one
+    /// keeps it.
+    pub fn max_instances(self, instances: NonZeroU32) -> Self {
+        Grant { max_instances: Some(instances), ..self }
+    }
+
     /// Sets the most memory that the store's instance may have in bytes. 16 MiB more than the largest state unless set,
     /// and 4 GiB at most.
     ///
@@ -183,9 +226,7 @@ impl Grant {
 
     /// Refuses a name that no store can have, and one that is not granted, in the words of the store's component.
     pub(crate) fn check_name(&self, name: &str) -> Result<()> {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let is_of_a_file = name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("snapshot_"));
-        let is_valid = (1..=128).contains(&name.len()) && name.bytes().all(is_allowed) && !is_of_a_file;
+        let is_valid = is_store_name(name);
         if self.access == Access::None {
             Err(self.denial())
         } else if name.is_empty() || is_valid && self.stores > 0 {
@@ -204,6 +245,18 @@ impl Grant {
     pub(crate) fn denial(&self) -> Error {
         Error::denied("no snapshots are granted to this component")
     }
+}
+
+/// Whether a component or an instance can have this name.
+pub(crate) fn is_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=128).contains(&name.len()) && name.bytes().all(is_allowed)
+}
+
+/// Whether a named store can have this name, which none of the store's files has.
+pub(crate) fn is_store_name(name: &str) -> bool {
+    let is_of_a_file = name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("snapshot_"));
+    is_name(name) && !is_of_a_file
 }
 
 impl fmt::Display for Access {

@@ -28,32 +28,34 @@
 //!
 //! `host/README.md` describes every key.
 
+mod apart;
 mod digest;
-mod directories;
+mod directory;
 mod file;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use self::directories::{
-    Owned, below_root, check_all, check_links_to, check_mounts, check_written, is_linked,
-};
+use self::apart::{Apart, Look};
+use self::directory::{Directory, Folders, Owned};
 use crate::diagnostic::{Diagnostic, Place, Result, Source};
-use crate::grant::Grant;
-use crate::manifest::is_name;
+use crate::grant::{Grant, is_name};
 
 pub use self::digest::Digest;
 
 /// What a grants file grants, read and checked.
 ///
-/// A directory belongs to a component's name, so that an upgraded component finds its state.
+/// A directory belongs to a component's name, and to that of an instance if it has one, so that an upgraded component finds
+/// its state.
 #[derive(Debug, Clone)]
 pub struct Grants {
     file: PathBuf,
     root: PathBuf,
     defaults: Grant,
     components: BTreeMap<String, Named>,
+    written: Apart,
 }
 
 /// A component that the file names.
@@ -72,17 +74,46 @@ struct Pin {
     place: Place,
 }
 
-/// What a component gets.
+/// What a component gets, or an instance of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
     /// The component's name.
     pub name: String,
+    /// The instance's name, if it is one.
+    pub instance: Option<String>,
     /// Its directory, as an absolute path, and what it may do there.
     pub grant: Grant,
     /// Where the file says so; the file as a whole for a component that it does not name.
     pub place: Place,
     pin: Option<Pin>,
+}
+
+/// Who has a directory, and what it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Found {
+    /// The component's name.
+    pub name: String,
+    /// The instance's name, if it is one.
+    pub instance: Option<String>,
+    /// What it gets, or why it gets nothing.
+    pub entry: Result<Entry>,
+}
+
+/// What the file says of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// The component's name.
+    pub name: String,
+    /// Its directory, as an absolute path; with `{instance}` at its end where each instance has one of its own, and the
+    /// component has none.
+    pub directory: PathBuf,
+    /// What it may do there; `dir` is the root.
+    pub grant: Grant,
+    /// The digest that its file must have, or `None` if it is who its name says.
+    pub digest: Option<Digest>,
 }
 
 impl Grants {
@@ -122,9 +153,12 @@ impl Grants {
             let grant = component.apply(defaults.clone());
             components.insert(owned.name.clone(), Named { owned, grant, pin });
         }
-        let all: Vec<&Owned> = components.values().map(|named| &named.owned).collect();
-        check_all(&root, &all)?;
-        Ok(Grants { file: path.to_owned(), root, defaults, components })
+        let written = Apart::written(&root, components.values().map(|named: &Named| named.owned.clone()))?;
+        let grants = Grants { file: path.to_owned(), root, defaults, components, written };
+        let look = grants.look();
+        look.check_links()?;
+        look.check_all_mounts()?;
+        Ok(grants)
     }
 
     /// The grant of the component of this name.
@@ -136,37 +170,83 @@ impl Grants {
         Ok(self.entry(name)?.grant)
     }
 
-    /// What the component of this name gets.
+    /// The grant of an instance of the component of this name.
     ///
-    /// Errors: it is no name of a component, or its directory is another component's, lies inside another's or another's
-    /// inside of it, or leaves the root; with links as they lead now. The file must name whose directory is a link.
-    pub fn entry(&self, name: &str) -> Result<Entry> {
-        let named = || self.components.values().map(|named| &named.owned);
-        let component = match self.components.get(name) {
-            Some(component) => {
-                if is_linked(&self.root, &component.owned)? {
-                    check_all(&self.root, &named().collect::<Vec<_>>())?;
-                }
-                check_mounts(&self.root, &component.owned, &named().collect::<Vec<_>>())?;
-                component.clone()
-            }
-            None => {
-                let owned = self.unnamed(name)?;
-                check_written(&self.root, &named().chain([&owned]).collect::<Vec<_>>())?;
-                if is_linked(&self.root, &owned)? {
-                    return Err(self.linked(owned));
-                }
-                check_links_to(&self.root, &owned, &named().collect::<Vec<_>>())?;
-                check_mounts(&self.root, &owned, &named().collect::<Vec<_>>())?;
-                Named { owned, grant: self.defaults.clone(), pin: None }
-            }
-        };
-        Ok(self.to_entry(component))
+    /// Its directory is where the component's `directory` says `{instance}`, or else the component's own with a dot and the
+    /// instance's name at its end.
+    ///
+    /// Errors: as of [`entry_of_instance`](Grants::entry_of_instance).
+    pub fn grant_instance(&self, name: &str, instance: &str) -> Result<Grant> {
+        Ok(self.entry_of_instance(name, instance)?.grant)
     }
 
-    /// What each component gets that the file names, by name.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.components.values().cloned().map(|component| self.to_entry(component))
+    /// What the component of this name gets.
+    ///
+    /// Errors: it is no name of a component, or of one whose instances alone have directories; or its directory is another
+    /// component's, lies inside another's or another's inside of it, or leaves the root; with links as they lead now. The
+    /// file must name whose directory is a link.
+    pub fn entry(&self, name: &str) -> Result<Entry> {
+        self.look_up(&self.look(), name, None)
+    }
+
+    /// What an instance of the component of this name gets.
+    ///
+    /// Errors: as of [`entry`](Grants::entry); an instance's name has the letters that a component's has.
+    pub fn entry_of_instance(&self, name: &str, instance: &str) -> Result<Entry> {
+        self.look_up(&self.look(), name, Some(instance))
+    }
+
+    /// What the file says of each component that it names, by name.
+    pub fn terms(&self) -> impl Iterator<Item = Terms> {
+        self.components.values().map(|Named { owned, grant, pin }| Terms {
+            name: owned.name.clone(),
+            directory: self.root.join(owned.directory.written()),
+            grant: grant.clone(),
+            digest: pin.as_ref().map(|pin| pin.digest),
+        })
+    }
+
+    /// What everybody gets who has a directory, and what the components get besides that the file names; by name, the component
+    /// itself before its instances. Links are left out, and folders in which there are directories of components.
+    ///
+    /// Each has its name and that of its instance, and the error that [`entry`](Grants::entry) would be.
+    ///
+    /// Errors: a folder with directories cannot be listed.
+    pub fn all(&self) -> Result<Vec<Found>> {
+        let (look, mut folders) = (self.look(), Folders::default());
+        let mut all = Vec::new();
+        for Named { owned, .. } in self.components.values() {
+            let (folder, prefix) = owned.directory.of_instances();
+            let folder = self.root.join(folder);
+            let names = folders.list(&folder);
+            let names = names.map_err(|error| unlisted(&folder, owned.place.clone(), &error))?;
+            let names = names.get(&prefix).into_iter().flatten();
+            let instances = names.map(|instance| owned.instance(instance));
+            if owned.directory.is_of_instances() {
+                all.extend(instances);
+            } else {
+                all.push(owned.clone());
+                all.extend(instances.filter(|instance| look.is_free(instance)));
+            }
+        }
+        let place = Place::file(&self.file);
+        let names = folders.list(&self.root).map_err(|error| unlisted(&self.root, place, &error))?;
+        for (prefix, names) in names {
+            for last in names {
+                let name = prefix.strip_suffix('.').unwrap_or(last);
+                let Ok(Named { owned, .. }) = self.unnamed(name) else { continue };
+                let owned = if prefix.is_empty() { owned } else { owned.instance(last) };
+                if !self.components.contains_key(name) && look.is_free(&owned) {
+                    all.push(owned);
+                }
+            }
+        }
+        all.sort_by(|one, other| (&one.name, &one.instance).cmp(&(&other.name, &other.instance)));
+        let found = all.into_iter().map(|Owned { name, instance, .. }| {
+            let entry = self.look_up(&look, &name, instance.as_deref());
+            Found { name, instance, entry }
+        });
+        Ok(found.collect())
     }
 
     /// What a component gets that the file does not name, in the directory of its name; `dir` is the root.
@@ -179,27 +259,52 @@ impl Grants {
         &self.root
     }
 
-    fn unnamed(&self, name: &str) -> Result<Owned> {
+    fn look(&self) -> Look<'_> {
+        Look::new(&self.root, &self.written)
+    }
+
+    fn look_up(&self, look: &Look<'_>, name: &str, instance: Option<&str>) -> Result<Entry> {
+        let unnamed;
+        let (named, is_named) = match self.components.get(name) {
+            Some(named) => (named, true),
+            None => {
+                unnamed = self.unnamed(name)?;
+                (&unnamed, false)
+            }
+        };
+        let is_of_instances = named.owned.directory.is_of_instances();
+        let owned = match instance {
+            Some(instance) => {
+                check_instance(instance, &named.owned.place)?;
+                named.owned.instance(instance)
+            }
+            None if is_of_instances => {
+                let what = format!("each instance of `{name}` has a directory of its own, and `{name}` none");
+                return Err(Diagnostic::new(named.owned.place.clone(), what, "say which instance it is"));
+            }
+            None => named.owned.clone(),
+        };
+        match is_named && instance.is_some() == is_of_instances {
+            true => look.check_written(&named.owned, &owned)?,
+            false => look.check_unwritten(&owned)?,
+        }
+        look.check_mounts(&owned)?;
+        let grant = Grant {
+            dir: self.root.join(owned.directory.path()),
+            component: Some(owned.name.clone()),
+            instance: owned.instance.clone(),
+            ..named.grant.clone()
+        };
+        let Owned { name, instance, place, .. } = owned;
+        Ok(Entry { name, instance, grant, place, pin: named.pin.clone() })
+    }
+
+    fn unnamed(&self, name: &str) -> Result<Named> {
         let place = Place::file(&self.file);
         check_name(name, &place)?;
-        Ok(Owned { name: name.to_owned(), path: name.into(), place })
-    }
-
-    /// The directory of a component that the file does not name may be that of any other.
-    fn linked(&self, Owned { name, path, place }: Owned) -> Diagnostic {
-        let path = self.root.join(path);
-        Diagnostic::new(
-            place,
-            format!("the directory of the component `{name}` is a link, `{}`", path.display()),
-            format!(
-                "remove the link, or name the component here: `[components.{name}]`, with its `directory`"
-            ),
-        )
-    }
-
-    fn to_entry(&self, Named { owned, grant, pin }: Named) -> Entry {
-        let Owned { name, path, place } = owned;
-        Entry { name, grant: Grant { dir: self.root.join(path), ..grant }, place, pin }
+        let directory = Directory::One(name.into());
+        let owned = Owned { name: name.to_owned(), instance: None, directory, place };
+        Ok(Named { owned, grant: self.defaults.clone(), pin: None })
     }
 }
 
@@ -233,14 +338,27 @@ fn owned(source: &Source<'_>, name: &toml::Spanned<String>, component: &file::Ta
     let at_name = source.place(&name.span());
     let name = name.get_ref();
     check_name(name, &at_name)?;
-    let (path, place) = match &component.directory {
+    let (directory, place) = match &component.directory {
         Some(directory) => {
             let place = source.place(&directory.span());
-            (below_root(directory.get_ref(), &place)?, place)
+            (Directory::below_root(directory.get_ref(), &place)?, place)
         }
-        None => (PathBuf::from(name), at_name),
+        None => (Directory::One(name.into()), at_name),
     };
-    Ok(Owned { name: name.clone(), path, place })
+    Ok(Owned { name: name.clone(), instance: None, directory, place })
+}
+
+fn check_instance(instance: &str, place: &Place) -> Result<()> {
+    if is_name(instance) {
+        return Ok(());
+    }
+    let help = "a name has 1 to 128 letters, digits, `-` and `_`";
+    Err(Diagnostic::new(place.clone(), format!("`{instance}` is no instance's name"), help))
+}
+
+fn unlisted(folder: &Path, place: Place, error: &io::Error) -> Diagnostic {
+    let what = format!("cannot list the folder `{}`: {error}", folder.display());
+    Diagnostic::new(place, what, "let this user read it")
 }
 
 fn check_name(name: &str, place: &Place) -> Result<()> {

@@ -57,6 +57,8 @@ compile_error!("minisnap-host runs on Unix only: it locks and opens directories 
 mod component;
 mod ctx;
 mod linker;
+#[cfg(feature = "arcella")]
+mod status;
 mod store;
 mod stream;
 
@@ -106,5 +108,7 @@ pub use folder::{Folder, FolderError};
 pub use grant::{Access, Grant};
 pub use linker::{add_to_linker_async, add_to_linker_sync};
 pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness, UnknownName};
+#[cfg(feature = "arcella")]
+pub use status::{Contents, Newest, Status};
 pub use store::{Files, SnapshotStore};
 pub use stream::{Reader, Writer};

@@ -50,7 +50,6 @@ use self::written::Said;
 use crate::diagnostic::{Diagnostic, Place, Result, Source};
 
 pub use self::admission::{Admitted, Offer, Refused};
-pub(crate) use self::id::is_name;
 pub use self::memory::MemoryLimit;
 
 /// The import that is the request for a snapshot directory.

@@ -10,20 +10,22 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::{Span, debug_span, field, warn, warn_span};
+use tracing::{Span, field, warn, warn_span};
 
 use crate::calls::{Calls, Target};
 use crate::clock::Deadline;
 use crate::directory::Held;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::grant::Grant;
+use crate::grant::{Grant, span};
 use crate::idle::{Idle, Slot};
 use crate::instance::{Handle, Instance};
 use crate::snapshot::{Info, Layout, Skipped, Snapshot};
 
 pub(crate) use call::check_may_block;
 pub use clear::Files;
+#[cfg(feature = "arcella")]
+pub(crate) use clear::{UNDONE, end_of_generation};
 
 /// What one call hands over of a stream, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -296,7 +298,7 @@ impl SnapshotStore {
     /// [`Error::Component`].
     pub fn settle(&mut self) -> Result<u64> {
         self.check_access()?;
-        let _span = debug_span!("settle", dir = %self.grant.dir.display()).entered();
+        let _span = span!("settle", self.grant, self.grant.dir).entered();
         let leftovers = self.in_one_turn(|store| {
             store.check_replaceable("")?;
             let result = store.with_instance("settle", |instance| {
@@ -325,7 +327,7 @@ impl SnapshotStore {
     /// [`Error::Component`].
     pub fn rollback(&mut self, seq: u64) -> Result<Vec<u64>> {
         self.check_access()?;
-        let _span = debug_span!("rollback", dir = %self.grant.dir.display(), seq).entered();
+        let _span = span!("rollback", self.grant, self.grant.dir, seq).entered();
         let undone = self.in_one_turn(|store| {
             store.settle_first("")?;
             let result = store.with_instance("rollback", |instance| {
@@ -344,12 +346,12 @@ impl SnapshotStore {
 
     /// The span of a create, in which its size in bytes is recorded once it is known.
     fn span_of_create(&self, name: &str, seq: u64) -> Span {
-        debug_span!("create", dir = %self.dir_of(name).display(), seq, bytes = field::Empty)
+        span!("create", self.grant, self.dir_of(name), seq, bytes = field::Empty)
     }
 
     /// The span of a restore, in which what is restored is recorded once it is known.
     fn span_of_restore(&self, name: &str) -> Span {
-        debug_span!("restore", dir = %self.dir_of(name).display(), seq = field::Empty, bytes = field::Empty)
+        span!("restore", self.grant, self.dir_of(name), seq = field::Empty, bytes = field::Empty)
     }
 
     /// What was granted.

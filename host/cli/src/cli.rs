@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{clear, component, create, grants, info, list, restore, rollback, run, settle, verify};
+use crate::commands::{
+    clear, component, create, grants, info, list, restore, rollback, run, settle, status, verify,
+};
 use crate::failure::Failure;
 
 const EXIT_CODES: &str = "\
@@ -14,7 +16,7 @@ Example:
 
 Exit codes:
    0  done                                   6  the snapshot is damaged
-   1  there is no snapshot                   7  the disk or the directory is full
+   1  there is no snapshot, or an old one    7  the disk or the directory is full
    2  wrong arguments                        8  access is denied
    3  the state is not one JSON value        9  the directory is in use
    4  the sequence number is too low        10  anything else that the system said
@@ -43,6 +45,7 @@ enum Verb {
     Clear(clear::Clear),
     Run(run::Run),
     Grants(grants::Grants),
+    Status(status::StatusOf),
     Component(component::Component),
 }
 
@@ -73,6 +76,7 @@ impl Cli {
             Verb::Clear(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Grants(verb) => verb.run(),
+            Verb::Status(verb) => verb.run(),
             Verb::Component(verb) => verb.run(),
         }
     }

@@ -10,4 +10,5 @@ pub mod restore;
 pub mod rollback;
 pub mod run;
 pub mod settle;
+pub mod status;
 pub mod verify;

@@ -46,6 +46,8 @@ pub(super) struct Table {
     max_total: Option<u64>,
     #[serde(deserialize_with = "stores")]
     stores: Option<u32>,
+    #[serde(deserialize_with = "instances")]
+    max_instances: Option<NonZeroU32>,
     #[serde(deserialize_with = "size")]
     max_memory: Option<u64>,
     #[serde(deserialize_with = "duration")]
@@ -69,15 +71,24 @@ impl Table {
             max_state: self.max_state.unwrap_or(grant.max_state),
             max_total: self.max_total.or(grant.max_total),
             stores: self.stores.unwrap_or(grant.stores),
+            max_instances: self.max_instances.or(grant.max_instances),
             max_memory: self.max_memory.or(grant.max_memory),
             deadline: self.deadline.unwrap_or(grant.deadline),
-            dir: grant.dir,
+            ..grant
         }
     }
 }
 
 fn keep<'de, D: Deserializer<'de>>(value: D) -> Result<Option<NonZeroU32>, D::Error> {
-    read(value, &format!("a number of generations from 1 to {}", u32::MAX), |value| {
+    count(value, "generations")
+}
+
+fn instances<'de, D: Deserializer<'de>>(value: D) -> Result<Option<NonZeroU32>, D::Error> {
+    count(value, "instances")
+}
+
+fn count<'de, D: Deserializer<'de>>(value: D, of: &str) -> Result<Option<NonZeroU32>, D::Error> {
+    read(value, &format!("a number of {of} from 1 to {}", u32::MAX), |value| {
         NonZeroU32::new(value.as_integer()?.try_into().ok()?)
     })
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::grant::is_name;
+
 /// A component's name and version.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a text `NAME@X.Y.Z`, or a table with `name` and `version`")]
@@ -41,11 +43,6 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.version)
     }
-}
-
-/// Whether a component can have this name.
-pub(crate) fn is_name(name: &str) -> bool {
-    (1..=128).contains(&name.len()) && is_word(name, "-_")
 }
 
 /// Whether this is three numbers, without zeros before them.

@@ -11,8 +11,9 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
-use super::id::{Id, is_interface, is_name};
+use super::id::{Id, is_interface};
 use crate::diagnostic::{Diagnostic, Place, Result, Source};
+use crate::grant::is_name;
 
 /// Every key of a manifest, from the top down.
 pub(super) const KEYS: &[&str] =

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, fsync, renameat, unlinkat};
 use rustix::io::Errno;
-use tracing::debug_span;
 
 use super::SnapshotStore;
 use crate::directory::Held;
 use crate::error::{Error, Result};
+use crate::grant::span;
 use crate::snapshot::{Info, Soundness};
 
 /// What lies in the directory of a store, sorted.
@@ -75,7 +75,7 @@ impl SnapshotStore {
     /// a directory with snapshots in two layouts, [`Error::InDoubt`] where a part may be erased, [`Error::Component`].
     pub fn clear(&mut self) -> Result<Vec<String>> {
         self.check_access()?;
-        let _span = debug_span!("clear", dir = %self.grant.dir.display()).entered();
+        let _span = span!("clear", self.grant, self.grant.dir).entered();
         self.in_one_turn(|store| {
             if store.has_streams() {
                 return Err(Error::Busy("a reader or writer is open: drop it first".to_owned()));
@@ -179,18 +179,28 @@ fn is_of_pair(name: &str) -> bool {
 }
 
 fn is_of_generation(name: &str) -> bool {
-    let parts = name.strip_prefix("snapshot_").and_then(|rest| rest.split_at_checked(20));
-    let Some((digits, end)) = parts else { return false };
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) || digits.parse::<u64>().is_err() {
-        return false;
-    }
+    end_of_generation(name).is_some()
+}
+
+/// What stands behind the number in a file's name, if it is that of a generation: one that is there, is being made, or was set
+/// aside or undone.
+pub(crate) fn end_of_generation(name: &str) -> Option<&str> {
+    let (digits, end) = name.strip_prefix("snapshot_")?.split_at_checked(20)?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
     let is_further = |end: &str| {
         let count = end.strip_prefix('-').and_then(|count| count.parse::<u64>().ok());
         count.is_some_and(|count| count > 1 && end == format!("-{count}"))
     };
     let is_beside = |what| end.strip_prefix(what).is_some_and(|rest| rest.is_empty() || is_further(rest));
-    end == ".json" || end == ".json.tmp" || is_beside(".json.damaged") || is_beside(".json.undone")
+    let is_known = end == ".json" || end == ".json.tmp" || is_beside(DAMAGED) || is_beside(UNDONE);
+    (is_number && is_known).then_some(end)
 }
+
+/// What the name of a generation ends in that was set aside as damaged.
+const DAMAGED: &str = ".json.damaged";
+
+/// What the name of a generation ends in that a rollback undid.
+pub(crate) const UNDONE: &str = ".json.undone";
 
 #[cfg(test)]
 mod tests {

@@ -37,7 +37,8 @@ struct Check {
     file: PathBuf,
     /// Print {"root":DIR,"components":[...],"defaults":{...}}, of which each component is {"name":NAME,"directory":DIR,
     /// "digest":"sha256:..."|null,"access":"read-write"|"read-only"|"none","layout":"pair"|"numbered","keep":N|null,
-    /// "must-exist":BOOL,"max-state":BYTES,"max-total":BYTES|null,"stores":N,"max-memory":BYTES|null,"deadline":DURATION}, and the defaults are the same without name,
+    /// "must-exist":BOOL,"max-state":BYTES,"max-total":BYTES|null,"stores":N,
+    /// "max-instances":N|null,"max-memory":BYTES|null,"deadline":DURATION}, and the defaults are the same without name,
     /// directory and digest; without "keep", 5 generations are kept, and all that another program wrote
     #[arg(long)]
     json: bool,
@@ -54,11 +55,11 @@ impl Grants {
 }
 
 fn json_of(grants: &GrantsFile) -> String {
-    let components = grants.entries().map(|entry| {
-        let mut value = terms(&entry.grant);
-        value["directory"] = shown(&entry.grant.dir).into();
-        value["digest"] = entry.digest().map(|digest| digest.to_string()).into();
-        value["name"] = entry.name.into();
+    let components = grants.terms().map(|of| {
+        let mut value = terms(&of.grant);
+        value["directory"] = shown(&of.directory).into();
+        value["digest"] = of.digest.map(|digest| digest.to_string()).into();
+        value["name"] = of.name.into();
         value
     });
     let components: Vec<Value> = components.collect();
@@ -80,6 +81,7 @@ fn terms(grant: &Grant) -> Value {
         "max-state": grant.max_state,
         "max-total": grant.max_total,
         "stores": grant.stores,
+        "max-instances": grant.max_instances,
         "max-memory": grant.max_memory,
         "deadline": humantime::format_duration(grant.deadline).to_string(),
     })
@@ -89,7 +91,7 @@ fn terms(grant: &Grant) -> Value {
 fn table_of(grants: &GrantsFile) -> String {
     let head = ["component", "access", "layout", "keep", "max-state", "max-total", "stores", "directory"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(grants.entries().map(|entry| row(entry.name, &entry.grant.dir, &entry.grant)));
+    rows.extend(grants.terms().map(|of| row(of.name, &of.directory, &of.grant)));
     rows.push(row("*".to_owned(), &grants.root().join("NAME"), grants.defaults()));
     table::aligned(&rows, &[3, 4, 5, 6])
 }

@@ -25,6 +25,7 @@ use crate::stores::{cache_folder, minisnap};
 const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
   minisnap run counter@1.1.0.wasm --grants-file minisnap.toml -- increment
+  minisnap run counter@1.1.0.wasm --grants-file minisnap.toml --instance eu-1 -- increment
 
 Exits with 0 or 1, as the component ends (WASI 0.2 has no other codes), or, if it could not run or trapped, as every
 verb does.";
@@ -41,6 +42,9 @@ pub struct Run {
     component: PathBuf,
     #[command(flatten)]
     granted: Granted,
+    /// Run it as this instance, which has a directory of its own
+    #[arg(long, value_name = "NAME", conflicts_with = "grant")]
+    instance: Option<String>,
     /// Let the component restore, but not create
     #[arg(long)]
     read_only: bool,
@@ -165,7 +169,11 @@ impl Run {
             )
         })?;
         let folders = self.open_folders(Some(manifest), &[grants.root(), file])?;
-        let entry = grants.entry(manifest.name()).map_err(Failure::diagnostic)?;
+        let entry = match &self.instance {
+            Some(instance) => grants.entry_of_instance(manifest.name(), instance),
+            None => grants.entry(manifest.name()),
+        };
+        let entry = entry.map_err(Failure::diagnostic)?;
         let another = |error: Diagnostic| Failure::refused(8, error.to_string(), error.help());
         entry.check(&self.component, bytes).map_err(another)?;
         if entry.grant.access == Access::None && manifest.wants_snapshots() {

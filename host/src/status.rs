@@ -1,0 +1,192 @@
+//! How the stores are of all components to which a grants file gives a directory.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::component::Minisnap;
+use crate::diagnostic;
+use crate::directory::Locks;
+use crate::error::{Error, Result};
+use crate::grant::{Grant, is_store_name};
+use crate::grants::{Found, Grants};
+use crate::snapshot::{Info, Layout, Soundness};
+use crate::store::{UNDONE, end_of_generation};
+
+/// A store of a component or an instance, and how it is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// The component's name.
+    pub component: String,
+    /// The instance's name, if it is one.
+    pub instance: Option<String>,
+    /// The store's name: empty, but for a named store.
+    pub store: String,
+    /// Its directory, if it gets one.
+    pub dir: Option<PathBuf>,
+    /// The most that the directory may hold in bytes, or `None` for no limit.
+    pub max_total: Option<u64>,
+    /// The process that holds the directory for writing, as far as the system tells.
+    pub held_by: Option<u32>,
+    /// What is there, or why nobody can tell.
+    pub contents: Result<Contents>,
+}
+
+/// What is in the directory of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Contents {
+    /// The snapshot that would be restored, or `None` if there is none; without reading it, the newest one.
+    pub newest: Option<Newest>,
+    /// The layout of what is there.
+    pub layout: Option<Layout>,
+    /// How many generations there are, the damaged ones included.
+    pub generations: u64,
+    /// How many of them are damaged, if they were read.
+    pub damaged: Option<u64>,
+    /// What counts towards `max-total`, in bytes.
+    pub size: u64,
+}
+
+/// The newest snapshot of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Newest {
+    /// Its number.
+    pub seq: u64,
+    /// When it was written, if the system tells.
+    pub modified: Option<SystemTime>,
+    /// Its soundness, if it was read.
+    pub soundness: Option<Soundness>,
+}
+
+impl Grants {
+    /// How each store is: of each component that the file names, and of everybody who has a directory; by name.
+    ///
+    /// Nothing is written, and no lock is taken. Unless `verify` says that every byte is to be read, only names and numbers are,
+    /// and damage is not found.
+    ///
+    /// Errors: a folder with directories cannot be listed. What else is wrong is told of the store that it is about.
+    pub fn status(&self, minisnap: &Minisnap, verify: bool) -> diagnostic::Result<Vec<Status>> {
+        let locks = Locks::now();
+        let mut all = Vec::new();
+        for Found { name, instance, entry } in self.all()? {
+            let of = |store: String, dir: Option<PathBuf>, max_total, contents| Status {
+                component: name.clone(),
+                instance: instance.clone(),
+                store,
+                held_by: dir.as_ref().and_then(|dir| locks.holder(&fs::metadata(dir).ok()?)),
+                dir,
+                max_total,
+                contents,
+            };
+            let grant = match entry {
+                Ok(entry) => entry.grant,
+                Err(mistake) => {
+                    all.push(of(String::new(), None, None, Err(Error::other(mistake.to_string()))));
+                    continue;
+                }
+            };
+            let named = if grant.stores > 0 { named_stores(&grant.dir) } else { Vec::new() };
+            for store in std::iter::once(String::new()).chain(named) {
+                let dir = if store.is_empty() { grant.dir.clone() } else { grant.dir.join(&store) };
+                let read = Grant { dir: dir.clone(), stores: 0, deadline: Duration::MAX, ..grant.clone() };
+                let contents = contents(minisnap, read.read_only(), verify);
+                all.push(of(store, Some(dir), grant.max_total, contents));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The directories in that of a component that are named stores, sorted.
+fn named_stores(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let names = directories.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| is_store_name(name)).collect();
+    names.sort();
+    names
+}
+
+fn contents(minisnap: &Minisnap, grant: Grant, verify: bool) -> Result<Contents> {
+    let dir = grant.dir.clone();
+    let mut store = minisnap.open(grant)?;
+    let layout = match store.layout() {
+        Err(Error::NotFound) => None,
+        layout => Some(layout?),
+    };
+    let Usage { size, generations } = Usage::of(&dir)?;
+    let generations = if layout == Some(Layout::Pair) { 1 } else { generations };
+    let mut contents = Contents { newest: None, layout, generations, damaged: None, size };
+    if layout.is_some() && verify {
+        let infos = store.generations()?;
+        let is_damaged = |info: &&Info| matches!(info.soundness, Soundness::Damaged(_));
+        contents.generations = count(infos.len());
+        contents.damaged = Some(count(infos.iter().filter(is_damaged).count()));
+        let newest = infos.iter().find(|info| !is_damaged(info)).cloned();
+        contents.newest = newest.map(|Info { seq, modified, soundness, .. }| Newest {
+            seq,
+            modified,
+            soundness: Some(soundness),
+        });
+    } else if let Some(layout) = layout {
+        contents.newest = match store.newest_seq() {
+            Err(Error::NotFound) => None,
+            seq => {
+                seq.map(|seq| Some(Newest { seq, modified: modified(&dir, layout, seq), soundness: None }))?
+            }
+        };
+    }
+    Ok(contents)
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// When the snapshot of this number was written, by its file.
+fn modified(dir: &Path, layout: Layout, seq: u64) -> Option<SystemTime> {
+    let modified = |name: &str| fs::metadata(dir.join(name)).and_then(|metadata| metadata.modified()).ok();
+    match layout {
+        Layout::Numbered => modified(&format!("snapshot_{seq:020}.json")),
+        // Whose rename is still to come.
+        Layout::Pair => modified("snapshot.json.new").or_else(|| modified("snapshot.json")),
+    }
+}
+
+/// What the files in a directory come to, by their names.
+#[derive(Debug, Default)]
+struct Usage {
+    /// What counts towards `max-total`, in bytes: all but what was undone, and named stores.
+    size: u64,
+    /// How many have the name of a generation in the layout `numbered`.
+    generations: u64,
+}
+
+impl Usage {
+    /// Of a directory that is not there, nothing.
+    fn of(dir: &Path) -> Result<Self> {
+        let mut usage = Usage::default();
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(usage),
+            entries => entries.map_err(|e| Error::io("list", dir, e))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io("list", dir, e))?;
+            let name = entry.file_name();
+            let end = name.to_str().and_then(end_of_generation);
+            usage.generations += u64::from(end == Some(".json"));
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() || end.is_some_and(|end| end.starts_with(UNDONE)) => {}
+                Ok(metadata) => usage.size += metadata.len(),
+                // It was removed since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("look at", &entry.path(), error)),
+            }
+        }
+        Ok(usage)
+    }
+}
