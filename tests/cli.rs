@@ -190,7 +190,7 @@ fn list_shows_every_generation_as_a_table_and_as_json() {
             0,
             &format!(
                 "{{\"generations\":[{{\"modified\":\"TIME\",\"problem\":\"{PROBLEM}\",\"seq\":10,\"size\":1076,\
-                 \"soundness\":\"damaged\"}},{},{}],\"layout\":\"numbered\"}}\n",
+                 \"soundness\":\"damaged\"}},{},{}],\"layout\":\"numbered\",\"set-aside\":[],\"undone\":[]}}\n",
                 generation(9),
                 generation(8)
             ),

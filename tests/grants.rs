@@ -37,6 +37,8 @@ fn a_bad_value_is_a_mistake_with_its_line() {
         ("keep = 4294967296", "integer `4294967296`", "to 4294967295"),
         ("max-state = \"64 apples\"", "\"64 apples\"", "\"64KiB\""),
         ("max-state = true", "boolean `true`", "a number of bytes"),
+        ("max-state = \"17179869184GiB\"", "\"17179869184GiB\"", "\"64KiB\""),
+        ("max-state = \"-1KiB\"", "\"-1KiB\"", "\"64KiB\""),
         ("max-total = -1", "integer `-1`", "a number of bytes"),
         ("max-memory = [1]", "sequence", "a number of bytes"),
         ("stores = -1", "integer `-1`", "a number of stores from 0"),
@@ -232,6 +234,31 @@ fn the_effective_table_says_what_each_component_gets() {
     });
     assert_eq!((&json["components"][2], &json["components"][1]["keep"]), (&reader, &2.into()));
     assert_eq!((json["root"].as_str(), &json["defaults"]["max-state"]), (Some(root.as_str()), &1024.into()));
+}
+
+#[test]
+fn a_size_is_decimal_or_binary_as_it_says_and_never_cut() {
+    let most = u64::MAX.to_string();
+    for (size, bytes) in [
+        ("64MB", 64_000_000),
+        ("64MiB", 64 << 20),
+        ("64 KiB", 64 << 10),
+        ("1.5GiB", 3 << 29),
+        ("17179869183GiB", u64::MAX - (1 << 30) + 1),
+        (most.as_str(), u64::MAX),
+    ] {
+        let place = Place::new(&format!("root = \"s\"\n[components.a]\nmax-state = \"{size}\"\n"));
+        assert_eq!(Grants::load(place.grants()).unwrap().grant("a").unwrap().max_state, bytes, "{size}");
+    }
+    let place = Place::new("");
+    for size in ["17179869184GiB", "99999999999999999999", "1e3", "64 apples", "", "MiB", "-1"] {
+        let mut command = cli();
+        command.arg("create").arg(place.path("s")).arg("--seq=1").arg(format!("--max-state={size}"));
+        let refused = run(&mut command, "1");
+        assert_eq!(refused.code, Some(2), "{size}: {refused:?}");
+        assert!(refused.stderr.contains("64MB (decimal) or 64MiB (binary)"), "{}", refused.stderr);
+    }
+    assert!(!place.path("s").exists());
 }
 
 /// In the place of a volume that is not mounted, an empty directory would start from nothing.

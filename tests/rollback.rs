@@ -64,6 +64,21 @@ fn a_rollback_makes_an_older_generation_the_newest_and_keeps_those_above_it() {
     assert_eq!(names(dir.path()), ["001.json", "002.json", "003.json.undone", "004.json.undone"]);
     let restored = run(cli().arg("restore").arg(dir.path()), "");
     assert_eq!((restored.stdout.as_str(), restored.stderr.as_str()), ("2", "seq 2\n"));
+    // Those that were undone, and set aside, are listed below.
+    fs::write(dir.path().join("snapshot_00000000000000000001.json.damaged"), "").unwrap();
+    let undone = ["snapshot_00000000000000000003.json.undone", "snapshot_00000000000000000004.json.undone"];
+    let damaged = "snapshot_00000000000000000001.json.damaged";
+    for verb in ["list", "verify"] {
+        let listed = run(cli().arg(verb).arg(dir.path()), "").stdout;
+        let below: Vec<&str> = listed.lines().skip(4).collect();
+        let undone = undone.map(|name| format!("undone by a rollback: `{name}`"));
+        assert_eq!(below, [&format!("set aside as damaged: `{damaged}`"), &undone[0], &undone[1]], "{verb}");
+        let listed = run(cli().arg(verb).arg(dir.path()).arg("--json"), "").stdout;
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        assert_eq!(listed["undone"].as_array().unwrap().len(), 2, "{listed}");
+        assert_eq!(listed["set-aside"], serde_json::json!([damaged]), "{listed}");
+    }
+    fs::remove_file(dir.path().join(damaged)).unwrap();
     assert_done(&rollback(dir.path(), &["--to", "2", "--json"]), "{\"newest\":2,\"undone\":[]}\n");
     assert_done(&rollback(dir.path(), &["--to", "2"]), "2 is the newest already\n");
     // Natively, too, and what comes next is as if nothing had been.

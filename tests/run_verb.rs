@@ -128,6 +128,31 @@ fn a_component_gets_arguments_and_standard_streams_and_nothing_else() {
 }
 
 #[test]
+fn a_component_gets_the_environment_and_the_folders_that_it_is_given() {
+    let (dir, data) = (tempdir().unwrap(), tempdir().unwrap());
+    let own = std::env::var("PATH").unwrap();
+    let told =
+        consumer(dir.path(), &["--env", "A=b=c", "--env", "PATH", "--env", "E="], &["environment"], "");
+    let expected = [("A", "b=c"), ("PATH", &own), ("E", "")];
+    assert_eq!(told.stdout, format!("{expected:?}\n"));
+    for wrong in ["=b", "", "NOT_SET_HERE"] {
+        let refused = consumer(dir.path(), &["--env", wrong], &["environment"], "");
+        assert_eq!(refused.code, Some(2), "{wrong}: {refused:?}");
+    }
+    let folder = data.path().canonicalize().unwrap();
+    let to_write = format!("{}::/data", folder.display());
+    let written = consumer(dir.path(), &["--dir", &to_write], &["write", "/data/a"], "").stdout;
+    assert_eq!(written, "Ok(())\n");
+    let to_read = format!("{to_write}:ro");
+    let args = ["read", "/data", "write", "/data/a", "write", "/data/b"];
+    let told = consumer(dir.path(), &["--dir", &to_read], &args, "").stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[0], "Ok(())");
+    assert!(lines[1..].iter().all(|line| line.starts_with("Err(")), "{told}");
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn run_exits_with_0_or_1_as_the_component_ends() {
     let dir = tempdir().unwrap();
     for (code, expected) in [(0, 0), (1, 1), (3, 1)] {

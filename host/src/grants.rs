@@ -44,6 +44,7 @@ use crate::diagnostic::{Diagnostic, Place, Result, Source};
 use crate::grant::{Grant, is_name};
 
 pub use self::digest::Digest;
+pub use self::file::parse_size;
 
 /// What a grants file grants, read and checked.
 ///

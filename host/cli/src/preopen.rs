@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use minisnap_host::{Folder, FolderError};
+use wasmtime_wasi::FsPerms;
 
 use crate::failure::{Failure, shell_word};
 
@@ -11,17 +12,24 @@ use crate::failure::{Failure, shell_word};
 pub struct Preopen {
     pub host: PathBuf,
     pub guest: String,
+    pub perms: FsPerms,
 }
 
 impl std::str::FromStr for Preopen {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (text, perms) = match text.strip_suffix(":ro") {
+            Some(text) => (text, FsPerms::ReadOnly),
+            None => (text, FsPerms::ReadWrite),
+        };
         match text.split_once("::") {
             Some((host, guest)) if !host.is_empty() && !guest.is_empty() && !goes_up(guest) => {
-                Ok(Preopen { host: host.into(), guest: guest.to_owned() })
+                Ok(Preopen { host: host.into(), guest: guest.to_owned(), perms })
             }
-            _ => Err("give a folder and what the component calls it, such as ./data::/data"),
+            _ => Err(
+                "give a folder and what the component calls it, such as ./data::/data or ./data::/data:ro",
+            ),
         }
     }
 }
@@ -42,7 +50,7 @@ pub fn open(given: &[Preopen], protected: &[&Path]) -> Result<Vec<Folder>, Failu
     given.iter().map(|dir| open(dir).map_err(|error| failure(dir, error))).collect()
 }
 
-fn failure(Preopen { host, guest }: &Preopen, error: FolderError) -> Failure {
+fn failure(Preopen { host, guest, .. }: &Preopen, error: FolderError) -> Failure {
     match error {
         FolderError::Open { path, error } => Failure::file("open", &path, &error),
         error @ FolderError::Link { .. } => Failure::refused(

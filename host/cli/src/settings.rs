@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use minisnap_host::grants::parse_size;
 use minisnap_host::{Grant, Layout};
 
 use crate::stores::Wait;
@@ -52,9 +52,6 @@ fn layout() -> impl TypedValueParser<Value = Layout> {
 }
 
 /// Parses a size in bytes, such as `64KiB`.
-pub fn size(text: &str) -> Result<u64, String> {
-    let size = text
-        .parse::<ByteSize>()
-        .map_err(|_| "give a number of bytes, or one such as 64KiB or 1GiB".to_owned())?;
-    Ok(size.as_u64())
+pub fn size(text: &str) -> Result<u64, &'static str> {
+    parse_size(text).ok_or("give a number of bytes, or one such as 64MB (decimal) or 64MiB (binary)")
 }

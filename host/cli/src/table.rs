@@ -65,16 +65,26 @@ pub fn json(info: &Info) -> Value {
     value
 }
 
-/// {"layout":...,"generations":[...]}, newest first.
-pub fn json_list(of: Option<Layout>, infos: &[Info]) -> String {
+/// The files that hold what was a generation once, by their names.
+#[derive(Default)]
+pub struct Beside {
+    pub set_aside: Vec<String>,
+    pub undone: Vec<String>,
+}
+
+/// {"layout":...,"generations":[...],"set-aside":[...],"undone":[...]}, newest first.
+pub fn json_list(of: Option<Layout>, infos: &[Info], beside: &Beside) -> String {
     let generations: Vec<Value> = infos.iter().map(json).collect();
     let layout = of.map(|layout| layout.to_string());
-    format!("{}\n", json!({ "layout": layout, "generations": generations }))
+    let Beside { set_aside, undone } = beside;
+    let list =
+        json!({ "layout": layout, "generations": generations, "set-aside": set_aside, "undone": undone });
+    format!("{list}\n")
 }
 
 /// A line with the layout, and a line for each generation, newest first. For a terminal, the newest sound one is marked,
 /// and bars show the sizes.
-pub fn list(of: Layout, infos: &[Info], for_terminal: bool) -> String {
+pub fn list(of: Layout, infos: &[Info], beside: &Beside, for_terminal: bool) -> String {
     let newest = restored(infos).map(|info| info.seq);
     let largest = infos.iter().map(|info| info.size).max().unwrap_or_default().max(1);
     let mut head = vec!["seq", "size", "written", "soundness"];
@@ -104,6 +114,12 @@ pub fn list(of: Layout, infos: &[Info], for_terminal: bool) -> String {
     for info in infos {
         if let Some(problem) = problem(info) {
             text += &format!("{}: {problem}\n", info.seq);
+        }
+    }
+    let Beside { set_aside, undone } = beside;
+    for (what, names) in [("set aside as damaged", set_aside), ("undone by a rollback", undone)] {
+        for name in names {
+            text += &format!("{what}: `{name}`\n");
         }
     }
     text

@@ -102,9 +102,17 @@ fn stores<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> 
 fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     read(value, "a number of bytes, or a text such as \"64KiB\" or \"1GiB\"", |value| match value {
         Value::Integer(bytes) => (*bytes).try_into().ok(),
-        Value::String(text) => text.parse().ok().map(|size: ByteSize| size.as_u64()),
+        Value::String(text) => parse_size(text),
         _ => None,
     })
+}
+
+/// Parses a size in bytes, such as `64MB`, which is decimal, or `64MiB`, which is binary; `None` if it is none, or more than
+/// 64 bits hold.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let size = text.parse::<ByteSize>().ok()?.as_u64();
+    // What is larger is taken for the largest.
+    (size < u64::MAX || text.trim() == u64::MAX.to_string()).then_some(size)
 }
 
 fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {

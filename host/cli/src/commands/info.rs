@@ -30,7 +30,7 @@ pub struct Info {
 
 impl Info {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (layout, infos) = generations(&self.dir)?;
+        let (layout, infos, _) = generations(&self.dir)?;
         let layout = require_any(layout, &self.dir)?;
         let Some(newest) = table::restored(&infos) else {
             // Which says what is wrong, unless somebody has made one since.

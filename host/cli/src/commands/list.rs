@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::output::print;
 use crate::progress::Progress;
 use crate::stores::reader;
-use crate::table;
+use crate::table::{self, Beside};
 
 const EXAMPLE: &str = "Examples:
   minisnap list ./history
@@ -19,39 +19,49 @@ const EXAMPLE: &str = "Examples:
 
 /// List the generations, newest first, with size, time and soundness
 ///
-/// Reads every byte of each. On a terminal, `*` marks the one that restore would print.
+/// Reads every byte of each. On a terminal, `*` marks the one that restore would print. Below stand the files of those that
+/// were set aside as damaged, or undone by a rollback.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct List {
     /// The directory of the snapshots
     dir: PathBuf,
-    /// Print {"layout":"pair"|"numbered"|null,"generations":[...]}, of which each is {"seq":N,"size":BYTES,
-    /// "modified":"RFC 3339"|null,"soundness":"verified"|"unverified"|"damaged"|"unreadable"}, with "problem" for
-    /// the last two; the layout is null and the list is empty where there is no snapshot yet
+    /// Print {"layout":"pair"|"numbered"|null,"generations":[...],"set-aside":[FILE,...],"undone":[FILE,...]}, where each
+    /// generation is {"seq":N,"size":BYTES,"modified":"RFC 3339"|null,
+    /// "soundness":"verified"|"unverified"|"damaged"|"unreadable"}, with "problem" for the last two; the layout is null
+    /// and the list is empty where there is no snapshot yet
     #[arg(long)]
     json: bool,
 }
 
 impl List {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (layout, infos) = generations(&self.dir)?;
+        let (layout, infos, beside) = generations(&self.dir)?;
         let text = if self.json {
-            table::json_list(layout, &infos)
+            table::json_list(layout, &infos, &beside)
         } else {
-            table::list(require_any(layout, &self.dir)?, &infos, io::stdout().is_terminal())
+            table::list(require_any(layout, &self.dir)?, &infos, &beside, io::stdout().is_terminal())
         };
         print(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The layout, and what is known of each generation, newest first; nothing where there is no snapshot yet.
-pub fn generations(dir: &Path) -> Result<(Option<Layout>, Vec<Info>), Failure> {
+/// The layout, what is known of each generation, newest first, and what was one; nothing where there is no snapshot yet.
+pub fn generations(dir: &Path) -> Result<(Option<Layout>, Vec<Info>, Beside), Failure> {
     let mut store = reader(dir)?;
     let _checking = Progress::waiting("checking");
     let infos = store.generations().map_err(Failure::about(dir))?;
     let layout = if infos.is_empty() { None } else { Some(store.layout().map_err(Failure::about(dir))?) };
-    Ok((layout, infos))
+    let own = match store.files() {
+        Ok(files) => files.own,
+        // A directory with such a name is nothing that was a generation.
+        Err(Error::NotFound | Error::Io(_)) => Vec::new(),
+        Err(error) => return Err(Failure::about(dir)(error)),
+    };
+    let named = |what: &str| own.iter().filter(|name| name.contains(what)).cloned().collect();
+    let beside = Beside { set_aside: named(".damaged"), undone: named(".undone") };
+    Ok((layout, infos, beside))
 }
 
 /// Fails where there is no generation.

@@ -63,7 +63,7 @@ impl Rollback {
     }
 
     fn planned(&self) -> Result<Vec<u64>, Failure> {
-        let (layout, infos) = generations(&self.dir)?;
+        let (layout, infos, _) = generations(&self.dir)?;
         let about = Failure::about_one_of(&self.dir);
         if layout == Some(Layout::Pair) {
             let what = "it holds one snapshot, and no older one to go back to";

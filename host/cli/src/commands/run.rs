@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use tracing::debug;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Trap, WasmBacktrace};
 use wasmtime_wasi::p2::bindings::sync::Command;
-use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::failure::{Failure, TimedOut, plain};
 use crate::output;
@@ -33,7 +34,7 @@ verb does.";
 /// Run a command component with a snapshot directory
 ///
 /// It gets the import arcella:minisnap/snapshot-store, arguments, standard streams, clocks and random numbers; no files
-/// but those of --dir, no environment and no network. Its manifest, if there is one beside it, says who it is, whether
+/// but those of --dir, no environment but --env, and no network. Its manifest, if there is one beside it, says who it is, whether
 /// it asks for snapshots, which files it needs, and how much memory.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
@@ -51,9 +52,13 @@ pub struct Run {
     /// Let the component have this many named stores besides its own, each in a subdirectory
     #[arg(long, value_name = "N", default_value_t = 0)]
     stores: u32,
-    /// Give the component read and write access to a folder, under the name GUEST; its path must have no symlink; repeatable
-    #[arg(long, value_name = "HOST::GUEST")]
+    /// Give the component read and write access to a folder, under the name GUEST, or read access alone with `:ro`; its path
+    /// must have no symlink; repeatable
+    #[arg(long, value_name = "HOST::GUEST[:ro]")]
     dir: Vec<Preopen>,
+    /// Give the component an environment variable, or that of this process by its NAME alone; repeatable
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<Variable>,
     /// Memory limit of the component itself; its manifest may lower it
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
     component_memory: u64,
@@ -80,6 +85,31 @@ struct Granted {
     /// Grants file that says, by the component's name, which directory it gets
     #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "stores", "read_only", "deadline"])]
     grants_file: Option<PathBuf>,
+}
+
+/// An environment variable of the component.
+#[derive(Clone)]
+struct Variable {
+    name: String,
+    value: String,
+}
+
+impl FromStr for Variable {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => (
+                text,
+                std::env::var(text).map_err(|_| "it is not set here, or is not UTF-8: give NAME=VALUE")?,
+            ),
+        };
+        if name.is_empty() {
+            return Err("give a name before `=`, such as RUST_LOG=debug");
+        }
+        Ok(Variable { name: name.to_owned(), value })
+    }
 }
 
 /// What belongs to the running component.
@@ -196,8 +226,11 @@ impl Run {
         let mut wasi = WasiCtx::builder();
         output::inherit_streams(&mut wasi);
         wasi.arg(&name).args(&self.args);
-        for (folder, Preopen { guest, .. }) in folders.iter().zip(&self.dir) {
-            let opened = folder.preopen(&mut wasi, guest, FsPerms::ReadWrite);
+        for Variable { name, value } in &self.env {
+            wasi.env(name, value);
+        }
+        for (folder, Preopen { guest, perms, .. }) in folders.iter().zip(&self.dir) {
+            let opened = folder.preopen(&mut wasi, guest, *perms);
             opened.map_err(|error| Error::Io(format!("{:#}", wasmtime::Error::new(error)).into()))?;
         }
         let consumer = Consumer {

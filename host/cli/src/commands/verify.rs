@@ -29,13 +29,13 @@ pub struct Verify {
 
 impl Verify {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (layout, infos) = generations(&self.dir)?;
+        let (layout, infos, beside) = generations(&self.dir)?;
         if self.json {
-            print(table::json_list(layout, &infos).as_bytes())?;
+            print(table::json_list(layout, &infos, &beside).as_bytes())?;
         }
         let layout = require_any(layout, &self.dir)?;
         if !self.json {
-            print(table::list(layout, &infos, false).as_bytes())?;
+            print(table::list(layout, &infos, &beside, false).as_bytes())?;
         }
         let problems: Vec<&str> = infos.iter().filter_map(table::problem).collect();
         if problems.is_empty() {

@@ -151,6 +151,7 @@ fn main() {
                 input
             }
             "read" => format!("{:?}", std::fs::read_dir(next()).map(|_| ()).map_err(|error| error.kind())),
+            "write" => format!("{:?}", std::fs::write(next(), "1").map_err(|error| error.kind())),
             "environment" => format!("{:?}", std::env::vars().collect::<Vec<_>>()),
             "connect" => format!(
                 "{:?}",
