@@ -335,6 +335,39 @@ fn settle_finishes_or_removes_what_a_crash_left() {
 }
 
 #[test]
+fn the_help_fits_one_screen_and_every_verb_has_a_manual_page_and_is_completed() {
+    let help = run(cli().arg("--help").env("COLUMNS", "80"), "").stdout;
+    assert!(help.lines().count() <= 42, "{help}");
+    let is_narrow = |help: &str| help.lines().all(|line| line.chars().count() <= 80);
+    assert!(is_narrow(&help), "{help}");
+    let commands = help.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+    let is_verb = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+    let verbs: Vec<&str> =
+        commands.lines().filter(is_verb).map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert!(verbs.len() > 12 && verbs.contains(&"status"), "{verbs:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(cli().args(["completions", shell]), "");
+        assert_eq!((script.code, script.stderr.as_str()), (Some(0), ""));
+        for what in verbs.iter().chain(&["instance", "max-age"]) {
+            assert!(script.stdout.contains(what), "{shell}: {what}");
+        }
+    }
+    let page = run(cli().arg("man"), "");
+    assert!(page.code == Some(0) && page.stdout.contains(".TH minisnap 1"), "{page:?}");
+    for verb in verbs.iter().filter(|verb| **verb != "help") {
+        let args = if *verb == "grants" { vec![*verb, "check", "--help"] } else { vec![*verb, "--help"] };
+        let help = run(cli().args(args).env("COLUMNS", "80"), "").stdout;
+        assert!(is_narrow(&help), "{help}");
+        let page = run(cli().args(["man", verb]), "");
+        assert!(
+            page.code == Some(0) && page.stdout.contains(&format!("minisnap\\-{verb}")),
+            "{verb}: {page:?}"
+        );
+    }
+    assert_fails(&run(cli().args(["man", "mum"]), ""), 2, "`mum` is no verb");
+}
+
+#[test]
 fn verbose_tells_what_happens_and_not_the_state() {
     let dir = dir_with_snapshot("\"secret\"", "1");
     let told = run(cli().arg("-v").arg("info").arg(dir.path()), "");

@@ -94,7 +94,7 @@ fn what_to_do_about_a_component_fits_what_is_wrong_with_it() {
 fn for_programs_a_directory_without_snapshots_is_an_empty_list() {
     let folder = tempdir().unwrap();
     fs::create_dir(folder.path().join("empty")).unwrap();
-    let nothing = "{\"generations\":[],\"layout\":null}\n";
+    let nothing = "{\"generations\":[],\"layout\":null,\"set-aside\":[],\"undone\":[]}\n";
     for dir in ["empty", "missing"] {
         let list = run_in(folder.path(), &["list", dir, "--json"]);
         assert_eq!((list.code, list.stdout.as_str(), list.stderr.as_str()), (Some(0), nothing, ""));

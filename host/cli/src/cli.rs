@@ -3,16 +3,18 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    clear, component, create, grants, info, list, restore, rollback, run, settle, status, verify,
+    clear, completions, component, create, grants, info, list, man, restore, rollback, run, settle, status,
+    verify,
 };
 use crate::failure::Failure;
 
 const EXIT_CODES: &str = "\
 Example:
-  echo '{\"counter\":42}' | minisnap create ./snapshots --seq 10 && minisnap restore ./snapshots
+  echo '{\"counter\":42}' | minisnap create ./snapshots --seq 10
+  minisnap restore ./snapshots
 
 Exit codes:
    0  done                                   6  the snapshot is damaged
@@ -47,6 +49,8 @@ enum Verb {
     Grants(grants::Grants),
     Status(status::StatusOf),
     Component(component::Component),
+    Completions(completions::Completions),
+    Man(man::ManPage),
 }
 
 impl Cli {
@@ -78,6 +82,8 @@ impl Cli {
             Verb::Grants(verb) => verb.run(),
             Verb::Status(verb) => verb.run(),
             Verb::Component(verb) => verb.run(),
+            Verb::Completions(verb) => verb.run(Cli::command()),
+            Verb::Man(verb) => verb.run(Cli::command()),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The verbs, a file each.
 
 pub mod clear;
+pub mod completions;
 pub mod component;
 pub mod create;
 pub mod grants;
 pub mod info;
 pub mod list;
+pub mod man;
 pub mod restore;
 pub mod rollback;
 pub mod run;

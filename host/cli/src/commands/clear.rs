@@ -15,9 +15,9 @@ const EXAMPLE: &str = "Examples:
   minisnap clear ./snapshots
   minisnap clear ./snapshots --yes";
 
-/// Erase every file of a store: its snapshots, those set aside or undone, and what is left of a crash
+/// Erase every file of a store, for good
 ///
-/// Whoever restores meanwhile, or after a crash, finds the newest snapshot or none, never an older one. The directory stays,
+/// Its snapshots, those that were set aside or undone, and what is left of a crash. Whoever restores meanwhile, or after a crash, finds the newest snapshot or none, never an older one. The directory stays,
 /// and so does whatever else is in it, which is listed: named stores, which have directories of their own, and files of other
 /// programs. Where one of these looks like a snapshot, no create begins until it is moved away.
 ///

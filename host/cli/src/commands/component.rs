@@ -13,7 +13,7 @@ use crate::output::{Output, Unwritten};
 const EXAMPLE: &str = "Example:
   minisnap component --output minisnap.wasm";
 
-/// Print the store component, to compose it with others or to run it in another host
+/// Print the store component, for other hosts
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Component {

@@ -35,11 +35,11 @@ enum Verb {
 struct Check {
     /// The grants file
     file: PathBuf,
-    /// Print {"root":DIR,"components":[...],"defaults":{...}}, of which each component is {"name":NAME,"directory":DIR,
-    /// "digest":"sha256:..."|null,"access":"read-write"|"read-only"|"none","layout":"pair"|"numbered","keep":N|null,
-    /// "must-exist":BOOL,"max-state":BYTES,"max-total":BYTES|null,"stores":N,
-    /// "max-instances":N|null,"max-memory":BYTES|null,"deadline":DURATION}, and the defaults are the same without name,
-    /// directory and digest; without "keep", 5 generations are kept, and all that another program wrote
+    /// Print {"root":DIR, "components":[...], "defaults":{...}}, of which each component is {"name":NAME,
+    /// "directory":DIR, "digest":"sha256:..."|null, "access":"read-write"|"read-only"|"none",
+    /// "layout":"pair"|"numbered", "keep":N|null, "must-exist":BOOL, "max-state":BYTES, "max-total":BYTES|null,
+    /// "stores":N, "max-instances":N|null, "max-memory":BYTES|null, "deadline":DURATION}, and the defaults are the same
+    /// without name, directory and digest; without "keep", 5 generations are kept, and all that another program wrote
     #[arg(long)]
     json: bool,
 }

@@ -16,14 +16,14 @@ use crate::table;
 const EXAMPLE: &str = "Example:
   minisnap info ./snapshots --json";
 
-/// Show the layout, and the number, size, time and soundness of the snapshot that restore would print
+/// Show layout, number, size and time of what restore would print
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Info {
     /// The directory of the snapshots
     dir: PathBuf,
-    /// Print {"layout":"pair"|"numbered","generations":N,"damaged":N,"oldest":N,"seq":N,"size":BYTES,
-    /// "modified":"RFC 3339"|null,"soundness":"verified"|"unverified"}
+    /// Print {"layout":"pair"|"numbered", "generations":N, "damaged":N, "oldest":N, "seq":N, "size":BYTES,
+    /// "modified":"RFC 3339"|null, "soundness":"verified"|"unverified"}
     #[arg(long)]
     json: bool,
 }

@@ -26,8 +26,8 @@ const EXAMPLE: &str = "Examples:
 pub struct List {
     /// The directory of the snapshots
     dir: PathBuf,
-    /// Print {"layout":"pair"|"numbered"|null,"generations":[...],"set-aside":[FILE,...],"undone":[FILE,...]}, where each
-    /// generation is {"seq":N,"size":BYTES,"modified":"RFC 3339"|null,
+    /// Print {"layout":"pair"|"numbered"|null, "generations":[...], "set-aside":[FILE,...], "undone":[FILE,...]}, where
+    /// each generation is {"seq":N, "size":BYTES, "modified":"RFC 3339"|null,
     /// "soundness":"verified"|"unverified"|"damaged"|"unreadable"}, with "problem" for the last two; the layout is null
     /// and the list is empty where there is no snapshot yet
     #[arg(long)]

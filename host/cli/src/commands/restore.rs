@@ -20,7 +20,7 @@ const EXAMPLE: &str = "Examples:
 /// The state is read and written in chunks of this many bytes.
 const CHUNK: u64 = 64 << 10;
 
-/// Print the newest sound state, and its sequence number to standard error
+/// Print the newest sound state, and its number to standard error
 ///
 /// Every byte is checked before the first one is printed. Warnings on standard error name newer generations that are
 /// damaged, and a snapshot that cannot be verified because another program wrote it.

@@ -23,6 +23,9 @@ use crate::preopen::{self, Preopen};
 use crate::settings::{Settings, size};
 use crate::stores::{cache_folder, minisnap};
 
+const USAGE: &str = "minisnap run [OPTIONS] --grant <DIR> <COMPONENT> [-- <ARGS>...]
+       minisnap run [OPTIONS] --grants-file <FILE> <COMPONENT> [-- <ARGS>...]";
+
 const EXAMPLE: &str = "Examples:
   minisnap run counter.wasm --grant ./snapshots -- increment
   minisnap run counter@1.1.0.wasm --grants-file minisnap.toml -- increment
@@ -37,7 +40,7 @@ verb does.";
 /// but those of --dir, no environment but --env, and no network. Its manifest, if there is one beside it, says who it is, whether
 /// it asks for snapshots, which files it needs, and how much memory.
 #[derive(Args)]
-#[command(after_help = EXAMPLE)]
+#[command(after_help = EXAMPLE, override_usage = USAGE)]
 pub struct Run {
     /// The component, which exports wasi:cli/run
     component: PathBuf,

@@ -22,7 +22,7 @@ const EXAMPLE: &str = "Examples:
 
 Exits with 6 if any snapshot is damaged, 10 if anything else cannot be told, and 1 if any is older than --max-age, or missing.";
 
-/// Show how the stores of all components are that a grants file gives a directory
+/// Show how the stores of all components in a grants file are
 ///
 /// A line for each component, instance and named store, those with troubles first. Takes no lock, and reads names and
 /// numbers alone unless --verify is given.
@@ -37,10 +37,10 @@ pub struct StatusOf {
     /// Fail if the newest snapshot of any store is older, or if it has none
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     max_age: Option<Duration>,
-    /// Print {"stores":[...]}, of which each is {"component":NAME,"instance":NAME|null,"store":NAME,
-    /// "directory":DIR|null,"status":"damaged"|"error"|"old"|"none"|"ok","held-by":PID|null,"max-total":BYTES|null},
-    /// with "problem" for the first two, and where it can be read {"layout":"pair"|"numbered"|null,"generations":N,
-    /// "damaged":N|null,"seq":N|null,"modified":"RFC 3339"|null,"age":SECONDS|null,"size":BYTES,
+    /// Print {"stores":[...]}, of which each is {"component":NAME, "instance":NAME|null, "store":NAME,
+    /// "directory":DIR|null, "status":"damaged"|"error"|"old"|"none"|"ok", "held-by":PID|null, "max-total":BYTES|null},
+    /// with "problem" for the first two, and where it can be read {"layout":"pair"|"numbered"|null, "generations":N,
+    /// "damaged":N|null, "seq":N|null, "modified":"RFC 3339"|null, "age":SECONDS|null, "size":BYTES,
     /// "soundness":"verified"|"unverified"|null}
     #[arg(long)]
     json: bool,

@@ -14,7 +14,7 @@ use crate::table;
 const EXAMPLE: &str = "Example:
   minisnap verify ./snapshots && echo sound";
 
-/// Read and check every generation; fail if any is damaged or unreadable
+/// Read and check every generation; fail if any is not sound
 ///
 /// A snapshot of another program has no sum: only its number and its JSON are checked, and it counts as unverified.
 #[derive(Args)]
