@@ -2,12 +2,10 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use super::directory::{Directory, Folders, Owned, beside};
+use super::directory::{Directory, Folders, Owned, beside, resolve};
 use crate::diagnostic::{Diagnostic, Result};
 use crate::grant::is_name;
 #[cfg(target_os = "linux")]
@@ -73,7 +71,9 @@ impl Apart {
                 directories.range::<Path, _>((Bound::Included(start.as_path()), Bound::Unbounded))
             {
                 let outer: PathBuf = inner.components().take(depth).collect();
-                let is_behind = if is_stem { begins_with(&outer, &start) } else { outer == path };
+                let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+                let is_behind =
+                    if is_stem { bytes(&outer).starts_with(&bytes(&start)) } else { outer == path };
                 if !is_behind {
                     break;
                 }
@@ -95,16 +95,12 @@ fn stem(path: &Path) -> Option<PathBuf> {
     (!stem.is_empty() && is_name(instance)).then(|| path.with_file_name(stem))
 }
 
-/// Whether two paths of one folder are so that the name of the first begins with that of the other.
-fn begins_with(path: &Path, start: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().starts_with(start.as_os_str().as_encoded_bytes())
-}
-
 /// What the directories that a file names lead to now, by links and mounts; each thing is found out once.
 pub(super) struct Look<'g> {
     root: &'g Path,
     written: &'g Apart,
     real: OnceCell<Apart>,
+    links: OnceCell<Result<()>>,
     #[cfg(target_os = "linux")]
     located: OnceCell<Vec<Located>>,
 }
@@ -123,6 +119,7 @@ impl<'g> Look<'g> {
             root,
             written,
             real: OnceCell::new(),
+            links: OnceCell::new(),
             #[cfg(target_os = "linux")]
             located: OnceCell::new(),
         }
@@ -131,7 +128,8 @@ impl<'g> Look<'g> {
     /// Checks that no two of all directories overlap, as links lead now, and that none leaves the root.
     pub(super) fn check_links(&self) -> Result<()> {
         let real = |owned: &Owned| Ok((real_below(self.root, owned)?, owned.clone()));
-        Apart::of(self.written.all().map(real).collect::<Result<_>>()?).map(drop)
+        let check = || Apart::of(self.written.all().map(real).collect::<Result<_>>()?).map(drop);
+        self.links.get_or_init(check).clone()
     }
 
     /// Checks a directory that the file names, or that of an instance of which it does, as links lead now.
@@ -345,22 +343,7 @@ fn resolve_at(path: &Path, owned: &Owned) -> Result<PathBuf> {
     })
 }
 
-/// The path without links: of what exists, where it is; what does not exist yet has no links.
-pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
-    match fs::canonicalize(path) {
-        Ok(real) => Ok(real),
-        // A link that leads nowhere may lead anywhere later.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
-            match (path.parent(), path.file_name()) {
-                (Some(parent), Some(name)) => Ok(resolve(parent)?.join(name)),
-                _ => Err(error),
-            }
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Of two components, or instances, of which one has the outer directory, and the other the inner, or the same.
+/// That one has the outer directory, and the other the inner, or the same.
 fn overlap(outer: &Path, one: &Owned, inner: &Path, other: &Owned) -> Diagnostic {
     // Of one directory, in the order of the file, and one that it does not name first.
     let order = |owned: &Owned| (owned.place.line(), owned.instance.clone());

@@ -174,3 +174,18 @@ fn names_in(folder: &Path) -> io::Result<Names> {
     names.values_mut().for_each(|names| names.sort());
     Ok(names)
 }
+
+/// The path without links: of what exists, where it is; what does not exist yet has no links.
+pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Ok(real) => Ok(real),
+        // A link that leads nowhere may lead anywhere later.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
+            match (path.parent(), path.file_name()) {
+                (Some(parent), Some(name)) => Ok(resolve(parent)?.join(name)),
+                _ => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
