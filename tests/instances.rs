@@ -3,13 +3,15 @@
 use std::fs;
 use std::num::NonZeroU32;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::thread;
 
 use minisnap_host::grants::Grants;
 use minisnap_host::{Error, Grant};
 use minisnap_tests::place::{Place, assert_prints, assert_refused};
-use minisnap_tests::{cli, finish, minisnap, names, start};
+use minisnap_tests::random::Random;
+use minisnap_tests::{cli, finish, minisnap, names, rounds, start};
 
 #[test]
 fn an_instance_has_a_directory_of_its_own() {
@@ -150,6 +152,59 @@ fn a_directory_that_is_shared_with_instances_is_a_mistake_with_its_line() {
     let behind = "root = \"s\"\n[components.a]\ndirectory = \"x.{instance}\"\n[components.b]\ndirectory = \"x.a.b\"\n\
                   [components.c]\ndirectory = \"x.z\"\n";
     Place::new(behind).assert_mistake(7, "and the component `c` have one directory", "side by side");
+}
+
+/// What `directory` gives to instances of these names, and whether to nobody else.
+fn given(directory: &str) -> Vec<PathBuf> {
+    let instances =
+        ["x", "y", "-", "z"].map(|instance| PathBuf::from(directory.replace("{instance}", instance)));
+    if directory.contains('{') { instances.to_vec() } else { vec![directory.into()] }
+}
+
+#[test]
+fn directories_are_apart_just_where_no_two_instances_could_share_one() {
+    let parts = ["x", "y", "x.y", "x.y.x", "x.-", "x y", "x."];
+    let mut directories: Vec<String> = Vec::new();
+    for outer in parts {
+        for path in std::iter::once(outer.to_owned()).chain(parts.map(|inner| format!("{outer}/{inner}"))) {
+            directories.extend([
+                path.clone(),
+                format!("{path}/{{instance}}"),
+                format!("{path}.{{instance}}"),
+            ]);
+        }
+    }
+    let overlap = |one: &str, other: &str| {
+        let (one, other) = (given(one), given(other));
+        one.iter().any(|a| other.iter().any(|b| a.starts_with(b) || b.starts_with(a)))
+    };
+    // One whose instances are inside of `x` has all of `x`, though no instance is called so.
+    let share_folder = |one: &str, other: &str| match one.strip_suffix("/{instance}") {
+        Some(folder) => {
+            given(other).iter().any(|b| b.starts_with(folder) || Path::new(folder).starts_with(b))
+        }
+        None => false,
+    };
+    let place = Place::new("");
+    let mut apart = 0;
+    let mut random = Random::default();
+    for _ in 0..rounds(3_000, 30_000) {
+        let chosen: Vec<&String> =
+            (0..4).map(|_| &directories[random.below(directories.len() as u64) as usize]).collect();
+        let mut text = "root = \"s\"\n".to_owned();
+        for (component, directory) in chosen.iter().enumerate() {
+            text += &format!("[components.c{component}]\ndirectory = \"{directory}\"\n");
+        }
+        fs::write(place.grants(), &text).unwrap();
+        let expected = chosen.iter().enumerate().any(|(at, one)| {
+            chosen[..at]
+                .iter()
+                .any(|other| overlap(one, other) || share_folder(one, other) || share_folder(other, one))
+        });
+        assert_eq!(Grants::load(place.grants()).is_err(), expected, "{text}");
+        apart += u32::from(!expected);
+    }
+    assert!(apart > 100, "{apart}");
 }
 
 #[test]
