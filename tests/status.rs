@@ -56,6 +56,7 @@ fn fleet() -> Place {
     create(&place.path("s/agents/b"), Layout::Pair, [8]);
     create(&place.path("s/unnamed"), Layout::Pair, [9]);
     create(&place.path("s/unnamed.x"), Layout::Pair, [10]);
+    create(&place.path("s/agents/c/agent-8"), Layout::Pair, [11]);
     // What is nobody's.
     fs::create_dir_all(place.path("s/lost+found")).unwrap();
     fs::create_dir_all(place.path("s/agents/.hidden")).unwrap();
@@ -77,13 +78,15 @@ fn each_component_instance_and_store_has_a_line() {
         json!(["agents", "a", "", 6, "ok"]),
         json!(["agents", "a", "agent-7", 7, "ok"]),
         json!(["agents", "b", "", 8, "ok"]),
+        // Whose own store is not used.
+        json!(["agents", "c", "agent-8", 11, "ok"]),
         json!(["ledger", null, "", 3, "ok"]),
         json!(["ledger", "eu-1", "", 5, "ok"]),
         json!(["unnamed", null, "", 9, "ok"]),
         json!(["unnamed", "x", "", 10, "ok"]),
     ];
     assert_eq!(found, expected);
-    let ledger = &json_of(&done)[4];
+    let ledger = &json_of(&done)[5];
     let dir = place.path("s/ledger");
     let size: u64 = names(&dir).iter().map(|name| fs::metadata(dir.join(name)).unwrap().len()).sum();
     let rest = json!([
@@ -101,12 +104,12 @@ fn each_component_instance_and_store_has_a_line() {
 
     let table = status(&place, &[]);
     let lines: Vec<&str> = table.stdout.lines().collect();
-    assert_eq!((table.code, lines.len()), (Some(0), 9), "{table:?}");
+    assert_eq!((table.code, lines.len()), (Some(0), 10), "{table:?}");
     let head: Vec<&str> = lines[0].split_whitespace().collect();
     let expected =
         ["status", "component", "instance", "store", "layout", "generations", "seq", "age", "size", "limit"];
     assert_eq!(head, expected);
-    assert!(lines[5].starts_with("ok      ledger") && lines[5].contains(&format!("{} %", size * 100 / 1024)));
+    assert!(lines[6].starts_with("ok      ledger") && lines[6].contains(&format!("{} %", size * 100 / 1024)));
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn what_is_damaged_old_or_cannot_be_read_comes_first_and_decides_the_exit_code()
     assert_eq!(status(&place, &[]).code, Some(0));
     let old = status(&place, &["--json", "--max-age", "2h"]);
     assert_eq!(old.code, Some(1), "{old:?}");
-    assert!(old.stderr.contains("of 8 stores, 3 are older than 2h"), "{}", old.stderr);
+    assert!(old.stderr.contains("of 9 stores, 3 are older than 2h"), "{}", old.stderr);
     let old: Vec<_> =
         first(&old).into_iter().take_while(|(word, _)| word == "old").map(|(_, name)| name).collect();
     // One without any snapshot may have lost its volume.
@@ -186,7 +189,7 @@ fn what_is_damaged_old_or_cannot_be_read_comes_first_and_decides_the_exit_code()
         table.stdout.contains(&format!("ledger: `{}`: 1 damaged; `restore` returns", dir.display())),
         "{table:?}"
     );
-    assert!(table.stderr.contains("of 8 stores, 1 is damaged, 1 is not to be read"), "{table:?}");
+    assert!(table.stderr.contains("of 9 stores, 1 is damaged, 1 is not to be read"), "{table:?}");
     assert!(table.stderr.contains("help: see what is damaged: minisnap verify DIR"), "{table:?}");
 
     // And of a pair, without.
@@ -207,7 +210,7 @@ fn who_gets_nothing_by_a_mistake_has_a_line_and_hides_nobody() {
     std::os::unix::fs::symlink("../elsewhere", place.path("s/ledger")).unwrap();
     let all = grants.status(minisnap(), false).unwrap();
     let wrong: Vec<_> = all.iter().filter(|status| status.contents.is_err()).collect();
-    assert_eq!((wrong.len(), wrong[0].component.as_str(), all.len()), (1, "ledger", 8));
+    assert_eq!((wrong.len(), wrong[0].component.as_str(), all.len()), (1, "ledger", 9));
     assert!(wrong[0].contents.as_ref().unwrap_err().to_string().contains("escapes the root"));
     // The command line, which reads the file anew, says so at once.
     assert_refused(&status(&place, &[]), 2, "escapes the root by a link");

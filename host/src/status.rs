@@ -63,7 +63,8 @@ pub struct Newest {
 }
 
 impl Grants {
-    /// How each store is: of each component that the file names, and of everybody who has a directory; by name.
+    /// How each store is: of each component that the file names, and of everybody who has a directory; by name. A component's
+    /// own store is left out where only its named stores have been used.
     ///
     /// Nothing is written, and no lock is taken. Unless `verify` says that every byte is to be read, only names and numbers are,
     /// and damage is not found.
@@ -90,10 +91,16 @@ impl Grants {
                 }
             };
             let named = if grant.stores > 0 { named_stores(&grant.dir) } else { Vec::new() };
+            let has_named = !named.is_empty();
             for store in std::iter::once(String::new()).chain(named) {
                 let dir = if store.is_empty() { grant.dir.clone() } else { grant.dir.join(&store) };
                 let read = Grant { dir: dir.clone(), stores: 0, deadline: Duration::MAX, ..grant.clone() };
                 let contents = contents(minisnap, read.read_only(), verify);
+                // Who serves others has a snapshot of each, and may have none of its own.
+                let is_unused = contents.as_ref().is_ok_and(|contents| contents.layout.is_none());
+                if store.is_empty() && has_named && is_unused {
+                    continue;
+                }
                 all.push(of(store, Some(dir), grant.max_total, contents));
             }
         }
