@@ -360,6 +360,10 @@ fn no_more_instances_have_a_directory_than_may_have_one() {
         open("1").unwrap().create_text("2", 2).unwrap();
         fs::remove_dir(grants.grant_instance("a", "2").unwrap().dir).unwrap();
         open("3").unwrap();
+        place.install("a@1.0.0.wasm");
+        let refused = place.run_with("a@1.0.0.wasm", &["--instance", "4"], &["create", "1", "1"]);
+        assert_refused(&refused, 8, "`a` has 2 instances already");
+        assert!(refused.stderr.contains("help: give a larger `max-instances`"), "{refused:?}");
         // A reader makes none.
         let reader = grants.grant_instance("a", "4").unwrap().read_only();
         assert!(matches!(minisnap().open(reader).unwrap().restore_text(), Err(Error::NotFound)));

@@ -281,7 +281,11 @@ impl Grants {
             }
             None if is_of_instances => {
                 let what = format!("each instance of `{name}` has a directory of its own, and `{name}` none");
-                return Err(Diagnostic::new(named.owned.place.clone(), what, "say which instance it is"));
+                return Err(Diagnostic::new(
+                    named.owned.place.clone(),
+                    what,
+                    "say which instance it is, as `minisnap run --instance NAME` does",
+                ));
             }
             None => named.owned.clone(),
         };

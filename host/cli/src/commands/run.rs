@@ -142,7 +142,15 @@ impl Run {
 
         let dir = grant.dir.clone();
         let opened = minisnap().and_then(|minisnap| self.settings.wait.open(&minisnap, &grant));
-        let snapshots = opened.map_err(Failure::about(&dir))?;
+        let snapshots = match opened {
+            // Not by the system, but because there are as many as there may be.
+            Err(Error::AccessDenied(why)) if grant.max_instances.is_some() && why.kind().is_none() => {
+                let help = "give a larger `max-instances`, or make room: minisnap clear DIR --yes && rmdir DIR, of one \
+                            that is not needed any more";
+                return Err(Failure::refused(8, why.to_string(), help));
+            }
+            opened => opened.map_err(Failure::about(&dir))?,
+        };
         self.call(&command, snapshots, memory, &folders).map_err(&about_component)
     }
 
