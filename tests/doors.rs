@@ -388,6 +388,13 @@ fn instances_on_one_directory_by_a_bind_mount_are_a_mistake() {
         let Some(done) = mounting(&format!("mount --bind {mount}; {script}"), &place) else { return };
         assert_refused(&done, 2, &what);
     }
+    // A directory that only looks like an instance's is not taken for one.
+    let archive = "root = \"s\"\n[components.a]\n[components.old]\ndirectory = \"a.archive\"\n";
+    let looks_alike = Place::new(archive);
+    fs::create_dir_all(looks_alike.path("s/a.archive")).unwrap();
+    fs::create_dir_all(looks_alike.path("s/c")).unwrap();
+    let script = "mount --bind s/c s/c; \"$1\" grants check minisnap.toml";
+    assert_eq!(mounting(script, &looks_alike).unwrap().code, Some(0));
     // What is mounted elsewhere keeps nobody out.
     let apart = mounting(&format!("mount --bind s/c s/c; {}", run("a", "--instance eu")), &place);
     assert_eq!(apart.unwrap().code, Some(0));

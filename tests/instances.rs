@@ -227,6 +227,16 @@ fn an_instance_gets_no_directory_of_another_component() {
     grants.grant_instance("a", "asia").unwrap();
     grants.grant_instance("d", "eu").unwrap();
     grants.grant("u").unwrap();
+    // Nor one that an instance of another may have, whose directory has the name of one that the file does not name.
+    let place = Place::new("root = \"s\"\n[components.foo]\ndirectory = \"ledger\"\n");
+    let grants = Grants::load(place.grants()).unwrap();
+    assert_eq!(grants.grant_instance("foo", "eu").unwrap().dir, place.path("s/ledger.eu"));
+    assert_eq!(grants.grant("ledger").unwrap_err().line(), Some(3));
+    assert_eq!(grants.grant_instance("ledger", "eu").unwrap_err().line(), Some(3));
+    fs::create_dir_all(place.path("s/ledger.eu")).unwrap();
+    let all = grants.all().unwrap();
+    let owners: Vec<_> = all.iter().map(|found| (found.name.as_str(), found.instance.as_deref())).collect();
+    assert_eq!(owners, [("foo", None), ("foo", Some("eu"))]);
     // Nor does a component that the file does not name get one that is for instances.
     let place = Place::new("root = \"s\"\n[components.a]\ndirectory = \"b/{instance}\"\n");
     assert_eq!(Grants::load(place.grants()).unwrap().grant("b").unwrap_err().line(), Some(3));
@@ -257,6 +267,16 @@ fn a_link_in_the_place_of_an_instances_directory_leads_nowhere() {
     symlink("b/uk", place.path("s/l")).unwrap();
     assert_eq!(grants.grant("c").unwrap_err().line(), Some(6));
     grants.grant_instance("b", "uk").unwrap();
+    // Nor one of the component's own directory to that of its instance.
+    for to in ["ledger.eu", "ledger.eu/sub"] {
+        let place = Place::new("root = \"s\"\n[components.ledger]\n");
+        fs::create_dir_all(place.path("s").join(to)).unwrap();
+        symlink(to, place.path("s/ledger")).unwrap();
+        let grants = Grants::load(place.grants()).unwrap();
+        let refused = grants.grant_instance("ledger", "eu").unwrap_err();
+        assert_eq!(refused.line(), Some(2), "{refused}");
+        grants.grant_instance("ledger", "us").unwrap();
+    }
     // A folder of all instances may be one, to where nobody else's directories are.
     let place = Place::new("root = \"s\"\n[components.b]\ndirectory = \"b/{instance}\"\n");
     fs::create_dir_all(place.path("s/disk")).unwrap();

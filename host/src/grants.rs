@@ -236,8 +236,9 @@ impl Grants {
             for last in names {
                 let name = prefix.strip_suffix('.').unwrap_or(last);
                 let Ok(Named { owned, .. }) = self.unnamed(name) else { continue };
+                let is_free = !self.components.contains_key(name) && look.is_free(&owned);
                 let owned = if prefix.is_empty() { owned } else { owned.instance(last) };
-                if !self.components.contains_key(name) && look.is_free(&owned) {
+                if is_free && look.is_free(&owned) {
                     all.push(owned);
                 }
             }
@@ -289,6 +290,10 @@ impl Grants {
             }
             None => named.owned.clone(),
         };
+        if !is_named && instance.is_some() {
+            // Whose directory is another's would have its instances, too.
+            look.check_unwritten(&named.owned)?;
+        }
         match is_named && instance.is_some() == is_of_instances {
             true => look.check_written(&named.owned, &owned)?,
             false => look.check_unwritten(&owned)?,

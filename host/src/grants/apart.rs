@@ -52,7 +52,10 @@ impl Apart {
     /// Checks that a directory under this path would be apart from each other component's.
     fn check(&self, path: &Path, owned: &Owned) -> Result<()> {
         let is_stem = matches!(owned.directory, Directory::Beside(_));
-        let is_another = |other: &&Owned| other.name != owned.name;
+        // Of one component, an instance is apart from the component itself, and inside of the folder of all instances.
+        let is_another = |other: &&Owned| {
+            other.name != owned.name || other.instance != owned.instance && !other.directory.is_of_instances()
+        };
         for outer in path.ancestors().skip(usize::from(is_stem)) {
             let of_instances = stem(outer).and_then(|stem| self.stems.get(&stem));
             let mut found = self.whole.get(outer).into_iter().chain(of_instances);
@@ -220,7 +223,10 @@ impl<'g> Look<'g> {
                 let (folder, prefix) = owned.directory.of_instances();
                 let folder = self.root.join(folder);
                 let names = folders.list(&folder).ok().and_then(|names| names.get(&prefix));
-                names.into_iter().flatten().for_each(|instance| add(owned.instance(instance)));
+                let instances = names.into_iter().flatten().map(|instance| owned.instance(instance));
+                // What is called so by chance is the directory of another.
+                let is_of_instances = owned.directory.is_of_instances();
+                instances.filter(|instance| is_of_instances || self.is_free(instance)).for_each(&mut add);
                 if !matches!(owned.directory, Directory::Beside(_)) {
                     add(owned.clone());
                 }
