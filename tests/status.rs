@@ -156,6 +156,12 @@ fn what_is_damaged_old_or_cannot_be_read_comes_first_and_decides_the_exit_code()
     create(&place.path("s/idle"), Layout::Pair, [1]);
     assert_eq!(status(&place, &["--max-age", "4h"]).code, Some(0));
 
+    // What a create writes that never commits makes nothing newer.
+    fs::write(place.path("s/agents/b/snapshot.json.new"), "partial").unwrap();
+    let old = status(&place, &["--json", "--max-age", "2h"]);
+    assert_eq!((old.code, &first(&old)[0]), (Some(1), &("old".to_owned(), json!("agents"))), "{old:?}");
+    fs::remove_file(place.path("s/agents/b/snapshot.json.new")).unwrap();
+
     // A file where a directory should be.
     fs::rename(place.path("s/unnamed"), place.path("s/was")).unwrap();
     fs::remove_dir_all(place.path("s/idle")).unwrap();

@@ -67,7 +67,8 @@ impl Grants {
     /// own store is left out where only its named stores have been used.
     ///
     /// Nothing is written, and no lock is taken. Unless `verify` says that every byte is to be read, only names and numbers are,
-    /// and damage is not found.
+    /// and a state only where a crash or another program left a pair whose number nothing else vouches for; most damage is not
+    /// found then. A component of which only instances have directories has no line until one has.
     ///
     /// Errors: a folder with directories cannot be listed. What else is wrong is told of the store that it is about.
     pub fn status(&self, minisnap: &Minisnap, verify: bool) -> diagnostic::Result<Vec<Status>> {
@@ -159,8 +160,8 @@ fn modified(dir: &Path, layout: Layout, seq: u64) -> Option<SystemTime> {
     let modified = |name: &str| fs::metadata(dir.join(name)).and_then(|metadata| metadata.modified()).ok();
     match layout {
         Layout::Numbered => modified(&format!("snapshot_{seq:020}.json")),
-        // Whose rename is still to come.
-        Layout::Pair => modified("snapshot.json.new").or_else(|| modified("snapshot.json")),
+        // What is made under the other name may never be committed; where only that is left, it was.
+        Layout::Pair => modified("snapshot.json").or_else(|| modified("snapshot.json.new")),
     }
 }
 
