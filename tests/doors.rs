@@ -365,8 +365,10 @@ fn instances_on_one_directory_by_a_bind_mount_are_a_mistake() {
     let place = Place::new(
         "root = \"s\"\n[components.a]\ndirectory = \"a/{instance}\"\n[components.b]\n[components.c]\n",
     );
-    place.install("a@1.0.0.wasm").install("b@1.0.0.wasm").install("c@1.0.0.wasm");
-    for folder in ["s/a/eu/x", "s/a/us", "s/b.eu", "s/b.us", "s/c"] {
+    for component in ["a", "b", "c", "u", "v"] {
+        place.install(&format!("{component}@1.0.0.wasm"));
+    }
+    for folder in ["s/a/eu/x", "s/a/us", "s/b.eu", "s/b.us", "s/c", "s/u.eu", "s/u.us", "s/v"] {
         fs::create_dir_all(place.path(folder)).unwrap();
     }
     let run = |component: &str, options: &str| {
@@ -379,11 +381,15 @@ fn instances_on_one_directory_by_a_bind_mount_are_a_mistake() {
         ("s/a/eu s/a/us", run("a", "--instance us"), shared(&of("eu", "a"), &of("us", "a"))),
         ("s/a/eu s/a/us", run("a", "--instance eu"), shared(&of("eu", "a"), &of("us", "a"))),
         ("s/a/eu/x s/a/us", run("a", "--instance us"), "lies inside the directory".to_owned()),
-        ("s/a/eu s/c", run("c", ""), shared(&of("eu", "a"), "the component `c`")),
-        ("s/c s/a/eu", run("a", "--instance eu"), shared(&of("eu", "a"), "the component `c`")),
+        ("s/a/eu s/c", run("c", ""), "lies inside the directory".to_owned()),
+        ("s/c s/a/eu", run("a", "--instance eu"), "lies inside the directory".to_owned()),
         ("s/b.us s/b.eu", run("b", "--instance eu"), shared(&of("eu", "b"), &of("us", "b"))),
         ("s/b.us s/a/eu", run("b", "--instance us"), shared(&of("eu", "a"), &of("us", "b"))),
         ("s/a s/c", run("a", "--instance eu"), "lies inside the directory".to_owned()),
+        // Those that the file does not name are compared, too.
+        ("s/u.eu s/u.us", run("u", "--instance us"), shared(&of("eu", "u"), &of("us", "u"))),
+        ("s/u.eu s/v", run("v", ""), shared("the component `v`", &of("eu", "u"))),
+        ("s/u.eu s/v", run("u", "--instance eu"), shared("the component `v`", &of("eu", "u"))),
     ] {
         let Some(done) = mounting(&format!("mount --bind {mount}; {script}"), &place) else { return };
         assert_refused(&done, 2, &what);

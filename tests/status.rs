@@ -112,23 +112,93 @@ fn each_component_instance_and_store_has_a_line() {
     assert!(lines[6].starts_with("ok      ledger") && lines[6].contains(&format!("{} %", size * 100 / 1024)));
 }
 
+/// Every path below a folder, with its time and its contents.
+fn tree(folder: &Path) -> Vec<(PathBuf, SystemTime, Option<Vec<u8>>)> {
+    let mut all = Vec::new();
+    for name in names(folder) {
+        let path = folder.join(name);
+        let metadata = fs::metadata(&path).unwrap();
+        all.push((path.clone(), metadata.modified().unwrap(), fs::read(&path).ok()));
+        if metadata.is_dir() {
+            all.extend(tree(&path));
+        }
+    }
+    all
+}
+
 #[test]
 fn a_status_writes_nothing_and_waits_for_nobody() {
     let place = fleet();
-    let before = |path: &str| fs::metadata(place.path(path)).unwrap().modified().unwrap();
-    let (root, ledger) = (before("s"), before("s/ledger"));
     let mut store = minisnap().open(Grant::new(place.path("s/ledger"))).unwrap();
     let mut writer = store.open_writer(4).unwrap();
     writer.write_chunk(b"4").unwrap();
+    let before = tree(place.folder());
     let done = status(&place, &["--json", "--verify"]);
     assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(tree(place.folder()), before);
     let rows = json_of(&done);
     let row = rows.iter().find(|row| row["component"] == "ledger" && row["instance"].is_null()).unwrap();
     assert_eq!((&row["held-by"], &row["seq"]), (&json!(std::process::id()), &json!(3)));
-    drop(writer);
+}
+
+#[test]
+fn who_may_write_is_told_and_not_who_shares_the_folder_around() {
+    let place = fleet();
+    let held = |done: &Done| -> Vec<Value> {
+        let rows = json_of(done);
+        let held = rows.iter().filter(|row| !row["held-by"].is_null());
+        held.map(|row| json!([row["component"], row["instance"], row["store"], row["held-by"]])).collect()
+    };
+    let me = std::process::id();
+    // A component of which only a named store is used holds its own directory.
+    let grants = Grants::load(place.grants()).unwrap();
+    let store = minisnap().open(grants.grant_instance("agents", "c").unwrap()).unwrap();
+    assert_eq!(held(&status(&place, &["--json"])), [json!(["agents", "c", "agent-8", me])]);
     drop(store);
-    assert!(!place.path("s/idle").exists());
-    assert_eq!((before("s"), before("s/ledger") >= ledger), (root, true));
+    // Whoever writes in a named store alone shares the directory around.
+    let store = minisnap().open(Grant::new(place.path("s/agents/a/agent-7"))).unwrap();
+    assert_eq!(held(&status(&place, &["--json"])), [json!(["agents", "a", "agent-7", me])]);
+    drop(store);
+}
+
+#[test]
+fn one_folder_that_cannot_be_read_hides_no_other_component() {
+    let place = fleet();
+    fs::rename(place.path("s/agents"), place.path("agents")).unwrap();
+    fs::write(place.path("s/agents"), "").unwrap();
+    let file = place.path("minisnap.prom");
+    let done = status(&place, &["--json", "--prometheus", file.to_str().unwrap()]);
+    let rows = json_of(&done);
+    assert_eq!((done.code, rows.len(), &rows[0]["component"]), (Some(10), 6, &json!("agents")), "{done:?}");
+    assert!(rows[0]["problem"].as_str().unwrap().contains("cannot list the folder"), "{done:?}");
+    let unread = "minisnap_store_readable{component=\"agents\",instance=\"\",store=\"\"} 0";
+    assert!(fs::read_to_string(&file).unwrap().contains(unread));
+}
+
+#[test]
+fn what_may_have_lost_its_volume_is_missed_and_what_needs_no_snapshot_is_not() {
+    let grants = "root = \"s\"\n[components.gone]\ndirectory = \"gone/{instance}\"\n\
+                  [components.banned]\naccess = \"none\"\n[components.many]\n";
+    let place = Place::new(grants);
+    create(&place.path("s/many.x"), Layout::Pair, [1]);
+    let rows = |done: &Done| -> Vec<Value> {
+        json_of(done).iter().map(|row| json!([row["component"], row["instance"], row["status"]])).collect()
+    };
+    let done = status(&place, &["--json"]);
+    assert_eq!(
+        (done.code, rows(&done)),
+        (Some(0), vec![json!(["gone", null, "none"]), json!(["many", "x", "ok"])])
+    );
+    let done = status(&place, &["--json", "--max-age", "1h"]);
+    assert_eq!(
+        (done.code, rows(&done)),
+        (Some(1), vec![json!(["gone", null, "old"]), json!(["many", "x", "ok"])])
+    );
+    fs::write(place.grants(), grants.replace("/{instance}\"\n", "/{instance}\"\nmust-exist = true\n"))
+        .unwrap();
+    assert_eq!(status(&place, &[]).code, Some(10));
+    create(&place.path("s/gone/y"), Layout::Pair, [1]);
+    assert_eq!(status(&place, &["--max-age", "1h"]).code, Some(0));
 }
 
 #[test]
@@ -147,7 +217,7 @@ fn what_is_damaged_old_or_cannot_be_read_comes_first_and_decides_the_exit_code()
     assert_eq!(status(&place, &[]).code, Some(0));
     let old = status(&place, &["--json", "--max-age", "2h"]);
     assert_eq!(old.code, Some(1), "{old:?}");
-    assert!(old.stderr.contains("of 9 stores, 3 are older than 2h"), "{}", old.stderr);
+    assert!(old.stderr.contains("of 9 stores, 3 are older than 2h, or missing"), "{}", old.stderr);
     let old: Vec<_> =
         first(&old).into_iter().take_while(|(word, _)| word == "old").map(|(_, name)| name).collect();
     // One without any snapshot may have lost its volume.

@@ -48,12 +48,23 @@ impl Grant {
         if !self.dir.is_dir() && self.count_instances()? >= most {
             return Err(refused());
         }
-        // Others may have made theirs since: of too many, each takes its own back.
-        if make_durably(&self.dir)? && self.count_instances()? > most {
-            let _ = fs::remove_dir(&self.dir);
+        let is_new = make_durably(&self.dir)?;
+        // Others may have made theirs since, and a crash may have left one that was refused. Each that is empty counts those that
+        // there are: the last of too many is refused, and whoever has a file in it was not.
+        if (is_new || is_empty(&self.dir)?) && self.count_instances()? > most {
+            if is_new {
+                self.take_back();
+            }
             return Err(refused());
         }
         Ok(())
+    }
+
+    /// Removes the directory that was made for nothing, unless somebody holds it or has made a file there.
+    fn take_back(&self) {
+        if File::open(&self.dir).is_ok_and(|dir| dir.try_lock().is_ok()) {
+            let _ = fs::remove_dir(&self.dir);
+        }
     }
 
     /// How many instances have a directory beside this one, itself included: so called but for the instance's name at the end.
@@ -284,6 +295,11 @@ fn make_durably(dir: &Path) -> Result<bool> {
     Ok(is_new)
 }
 
+fn is_empty(dir: &Path) -> Result<bool> {
+    let mut entries = fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))?;
+    Ok(entries.next().is_none())
+}
+
 /// Makes a directory for this user alone: others could read the states in it, and lock its writer out.
 fn make_private(dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
@@ -334,25 +350,39 @@ pub(crate) fn leads_to(path: &Path, dir: &File) -> bool {
     identity(fs::metadata(path)) == identity(dir.metadata())
 }
 
-/// Which process holds which directory, as far as the system tells.
-pub(crate) struct Locks(HashMap<String, u32>);
+/// Which process holds which directory, and whether for itself alone, as far as the system tells.
+pub(crate) struct Locks(HashMap<String, (u32, bool)>);
 
 impl Locks {
-    /// Those that there are now, as Linux lists them: one line a lock, with the process and, as major:minor:inode, the file.
+    /// Those that there are now, as Linux lists them: one line a lock, with its kind, the process and, as major:minor:inode, the
+    /// file.
     pub(crate) fn now() -> Self {
         let text = if cfg!(target_os = "linux") { fs::read_to_string("/proc/locks").ok() } else { None };
         let lock = |line: &str| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             match fields[..] {
-                [_, "FLOCK", _, _, pid, file, ..] => Some((file.to_owned(), pid.parse().ok()?)),
+                [_, "FLOCK", _, kind, pid, file, ..] => {
+                    Some((file.to_owned(), (pid.parse().ok()?, kind == "WRITE")))
+                }
                 _ => None,
             }
         };
         Locks(text.unwrap_or_default().lines().filter_map(lock).collect())
     }
 
-    /// The process that holds a directory, or one of them.
-    pub(crate) fn holder(&self, dir: &fs::Metadata) -> Option<u32> {
+    /// The process that has locked a directory, or one of those that share it.
+    fn holder(&self, dir: &fs::Metadata) -> Option<u32> {
+        self.lock(dir).map(|(process, _)| process)
+    }
+
+    /// The process that may write in a directory.
+    #[cfg(feature = "arcella")]
+    pub(crate) fn writer(&self, dir: &Path) -> Option<u32> {
+        let (process, is_alone) = self.lock(&fs::metadata(dir).ok()?)?;
+        is_alone.then_some(process)
+    }
+
+    fn lock(&self, dir: &fs::Metadata) -> Option<(u32, bool)> {
         use std::os::unix::fs::MetadataExt;
         let (major, minor) = (rustix::fs::major(dir.dev()), rustix::fs::minor(dir.dev()));
         let Locks(locks) = self;

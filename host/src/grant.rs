@@ -172,8 +172,8 @@ impl Grant {
     /// Sets how many [instances](Grant::instance) of the component may have a directory: as many as there are beside this one
     /// whose names are like it but for the instance's name at the end. Not limited unless set.
     ///
-    /// Opening a store for one instance more is [`Error::AccessDenied`], and makes no directory. An instance that has one
-    /// keeps it.
+    /// Opening a store for one instance more is [`Error::AccessDenied`], and leaves no directory. An instance that has a file in
+    /// its own keeps it.
     pub fn max_instances(self, instances: NonZeroU32) -> Self {
         Grant { max_instances: Some(instances), ..self }
     }

@@ -32,14 +32,15 @@ mod apart;
 mod digest;
 mod directory;
 mod file;
+mod look;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use self::apart::{Apart, Look};
-use self::directory::{Directory, Folders, Owned};
+use self::apart::Apart;
+use self::directory::{Directory, Owned};
+use self::look::{Everybody, Look};
 use crate::diagnostic::{Diagnostic, Place, Result, Source};
 use crate::grant::{Grant, is_name};
 
@@ -212,43 +213,23 @@ impl Grants {
     ///
     /// Each has its name and that of its instance, and the error that [`entry`](Grants::entry) would be.
     ///
-    /// Errors: a folder with directories cannot be listed.
+    /// Errors: the root cannot be listed. Where the folder of a component's instances cannot be, that is what the component gets.
     pub fn all(&self) -> Result<Vec<Found>> {
-        let (look, mut folders) = (self.look(), Folders::default());
-        let mut all = Vec::new();
-        for Named { owned, .. } in self.components.values() {
-            let (folder, prefix) = owned.directory.of_instances();
-            let folder = self.root.join(folder);
-            let names = folders.list(&folder);
-            let names = names.map_err(|error| unlisted(&folder, owned.place.clone(), &error))?;
-            let names = names.get(&prefix).into_iter().flatten();
-            let instances = names.map(|instance| owned.instance(instance));
-            if owned.directory.is_of_instances() {
-                all.extend(instances);
-            } else {
-                all.push(owned.clone());
-                all.extend(instances.filter(|instance| look.is_free(instance)));
-            }
+        let look = self.look();
+        let Everybody { all, unlisted, root } = look.everybody();
+        if let Some(unlisted) = root {
+            return Err(unlisted);
         }
-        let place = Place::file(&self.file);
-        let names = folders.list(&self.root).map_err(|error| unlisted(&self.root, place, &error))?;
-        for (prefix, names) in names {
-            for last in names {
-                let name = prefix.strip_suffix('.').unwrap_or(last);
-                let Ok(Named { owned, .. }) = self.unnamed(name) else { continue };
-                let is_free = !self.components.contains_key(name) && look.is_free(&owned);
-                let owned = if prefix.is_empty() { owned } else { owned.instance(last) };
-                if is_free && look.is_free(&owned) {
-                    all.push(owned);
-                }
-            }
-        }
-        all.sort_by(|one, other| (&one.name, &one.instance).cmp(&(&other.name, &other.instance)));
         let found = all.into_iter().map(|Owned { name, instance, .. }| {
             let entry = self.look_up(&look, &name, instance.as_deref());
             Found { name, instance, entry }
         });
-        Ok(found.collect())
+        let unlisted =
+            unlisted.into_iter().map(|(name, why)| Found { name, instance: None, entry: Err(why) });
+        let mut found: Vec<Found> = unlisted.chain(found).collect();
+        found.sort_by(|one, other| (&one.name, &one.instance).cmp(&(&other.name, &other.instance)));
+        found.dedup_by(|next, one| (&next.name, &next.instance) == (&one.name, &one.instance));
+        Ok(found)
     }
 
     /// What a component gets that the file does not name, in the directory of its name; `dir` is the root.
@@ -262,7 +243,7 @@ impl Grants {
     }
 
     fn look(&self) -> Look<'_> {
-        Look::new(&self.root, &self.written)
+        Look::new(&self.file, &self.root, &self.written)
     }
 
     fn look_up(&self, look: &Look<'_>, name: &str, instance: Option<&str>) -> Result<Entry> {
@@ -310,11 +291,8 @@ impl Grants {
     }
 
     fn unnamed(&self, name: &str) -> Result<Named> {
-        let place = Place::file(&self.file);
-        check_name(name, &place)?;
-        let directory = Directory::One(name.into());
-        let owned = Owned { name: name.to_owned(), instance: None, directory, place };
-        Ok(Named { owned, grant: self.defaults.clone(), pin: None })
+        check_name(name, &Place::file(&self.file))?;
+        Ok(Named { owned: Owned::unnamed(name, &self.file), grant: self.defaults.clone(), pin: None })
     }
 }
 
@@ -364,11 +342,6 @@ fn check_instance(instance: &str, place: &Place) -> Result<()> {
     }
     let help = "a name has 1 to 128 letters, digits, `-` and `_`";
     Err(Diagnostic::new(place.clone(), format!("`{instance}` is no instance's name"), help))
-}
-
-fn unlisted(folder: &Path, place: Place, error: &io::Error) -> Diagnostic {
-    let what = format!("cannot list the folder `{}`: {error}", folder.display());
-    Diagnostic::new(place, what, "let this user read it")
 }
 
 fn check_name(name: &str, place: &Place) -> Result<()> {

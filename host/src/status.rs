@@ -1,5 +1,6 @@
 //! How the stores are of all components to which a grants file gives a directory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use crate::component::Minisnap;
 use crate::diagnostic;
 use crate::directory::Locks;
 use crate::error::{Error, Result};
-use crate::grant::{Grant, is_store_name};
-use crate::grants::{Found, Grants};
+use crate::grant::{Access, Grant, is_store_name};
+use crate::grants::{Found, Grants, Terms};
 use crate::snapshot::{Info, Layout, Soundness};
 use crate::store::{UNDONE, end_of_generation};
 
@@ -35,7 +36,7 @@ pub struct Status {
 }
 
 /// What is in the directory of a store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Contents {
     /// The snapshot that would be restored, or `None` if there is none; without reading it, the newest one.
@@ -46,6 +47,8 @@ pub struct Contents {
     pub generations: u64,
     /// How many of them are damaged, if they were read.
     pub damaged: Option<u64>,
+    /// Why one of them cannot be read now, if they were read and one cannot.
+    pub unreadable: Option<String>,
     /// What counts towards `max-total`, in bytes.
     pub size: u64,
 }
@@ -64,49 +67,83 @@ pub struct Newest {
 
 impl Grants {
     /// How each store is: of each component that the file names, and of everybody who has a directory; by name. A component's
-    /// own store is left out where only its named stores have been used.
+    /// own store is left out where only its named stores or its instances have been used, or it may not have any.
     ///
     /// Nothing is written, and no lock is taken. Unless `verify` says that every byte is to be read, only names and numbers are,
     /// and a state only where a crash or another program left a pair whose number nothing else vouches for; most damage is not
-    /// found then. A component of which only instances have directories has no line until one has.
+    /// found then.
     ///
-    /// Errors: a folder with directories cannot be listed. What else is wrong is told of the store that it is about.
+    /// Errors: the root cannot be listed. What else is wrong is told of the store that it is about.
     pub fn status(&self, minisnap: &Minisnap, verify: bool) -> diagnostic::Result<Vec<Status>> {
         let locks = Locks::now();
-        let mut all = Vec::new();
-        for Found { name, instance, entry } in self.all()? {
-            let of = |store: String, dir: Option<PathBuf>, max_total, contents| Status {
-                component: name.clone(),
-                instance: instance.clone(),
-                store,
-                held_by: dir.as_ref().and_then(|dir| locks.holder(&fs::metadata(dir).ok()?)),
-                dir,
-                max_total,
-                contents,
+        let found = self.all()?;
+        let with_instances: BTreeSet<&str> =
+            found.iter().filter(|found| found.instance.is_some()).map(|found| found.name.as_str()).collect();
+        let mut all: Vec<Status> = Vec::new();
+        for Found { name, instance, entry } in &found {
+            let of = |store: &str, grant: Option<&Grant>, contents| {
+                let dir = grant.map(|grant| directory(grant, store));
+                // Who holds a component's directory for itself may write in its named stores.
+                let parent = grant.map(|grant| grant.dir.clone());
+                let held_by = [&dir, &parent].into_iter().flatten().find_map(|dir| locks.writer(dir));
+                Status {
+                    component: name.clone(),
+                    instance: instance.clone(),
+                    store: store.to_owned(),
+                    held_by,
+                    dir,
+                    max_total: grant.and_then(|grant| grant.max_total),
+                    contents,
+                }
             };
             let grant = match entry {
-                Ok(entry) => entry.grant,
+                Ok(entry) => &entry.grant,
                 Err(mistake) => {
-                    all.push(of(String::new(), None, None, Err(Error::other(mistake.to_string()))));
+                    all.push(of("", None, Err(Error::other(mistake.to_string()))));
                     continue;
                 }
             };
             let named = if grant.stores > 0 { named_stores(&grant.dir) } else { Vec::new() };
-            let has_named = !named.is_empty();
-            for store in std::iter::once(String::new()).chain(named) {
-                let dir = if store.is_empty() { grant.dir.clone() } else { grant.dir.join(&store) };
-                let read = Grant { dir: dir.clone(), stores: 0, deadline: Duration::MAX, ..grant.clone() };
+            let has_others =
+                !named.is_empty() || instance.is_none() && with_instances.contains(name.as_str());
+            for store in std::iter::once("").chain(named.iter().map(String::as_str)) {
+                let read = Grant {
+                    dir: directory(grant, store),
+                    stores: 0,
+                    deadline: Duration::MAX,
+                    ..grant.clone()
+                };
                 let contents = contents(minisnap, read.read_only(), verify);
-                // Who serves others has a snapshot of each, and may have none of its own.
+                // Who serves others, or runs as instances, may have no snapshot of its own; and who may have none has none.
                 let is_unused = contents.as_ref().is_ok_and(|contents| contents.layout.is_none());
-                if store.is_empty() && has_named && is_unused {
-                    continue;
+                let need_not_be = store.is_empty() && has_others || grant.access == Access::None;
+                if !(is_unused && need_not_be) {
+                    all.push(of(store, Some(grant), contents));
                 }
-                all.push(of(store, Some(dir), grant.max_total, contents));
             }
         }
+        // One whose volume is gone has no instance, and is to be seen.
+        let names: BTreeSet<&str> = found.iter().map(|found| found.name.as_str()).collect();
+        for Terms { name, grant, .. } in self.terms() {
+            let is_missing = grant.access != Access::None && !names.contains(name.as_str());
+            if is_missing {
+                let contents = match grant.must_exist {
+                    true => Err(Error::other("no instance has a directory, and one must exist".to_owned())),
+                    false => Ok(Contents::default()),
+                };
+                let (max_total, component) = (grant.max_total, name);
+                let (instance, store, dir, held_by) = (None, String::new(), None, None);
+                all.push(Status { component, instance, store, dir, max_total, held_by, contents });
+            }
+        }
+        all.sort_by(|one, other| one.component.cmp(&other.component));
         Ok(all)
     }
+}
+
+/// The directory of a component's store.
+fn directory(grant: &Grant, store: &str) -> PathBuf {
+    if store.is_empty() { grant.dir.clone() } else { grant.dir.join(store) }
 }
 
 /// The directories in that of a component that are named stores, sorted.
@@ -128,12 +165,16 @@ fn contents(minisnap: &Minisnap, grant: Grant, verify: bool) -> Result<Contents>
     };
     let Usage { size, generations } = Usage::of(&dir)?;
     let generations = if layout == Some(Layout::Pair) { 1 } else { generations };
-    let mut contents = Contents { newest: None, layout, generations, damaged: None, size };
+    let mut contents = Contents { layout, generations, size, ..Contents::default() };
     if layout.is_some() && verify {
         let infos = store.generations()?;
         let is_damaged = |info: &&Info| matches!(info.soundness, Soundness::Damaged(_));
         contents.generations = count(infos.len());
         contents.damaged = Some(count(infos.iter().filter(is_damaged).count()));
+        contents.unreadable = infos.iter().find_map(|info| match &info.soundness {
+            Soundness::Unreadable(problem) => Some(problem.clone()),
+            _ => None,
+        });
         let newest = infos.iter().find(|info| !is_damaged(info)).cloned();
         contents.newest = newest.map(|Info { seq, modified, soundness, .. }| Newest {
             seq,

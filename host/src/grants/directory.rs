@@ -33,6 +33,12 @@ pub(super) struct Owned {
 }
 
 impl Owned {
+    /// That of a component which the file does not name: of its name.
+    pub(super) fn unnamed(name: &str, file: &Path) -> Owned {
+        let directory = Directory::One(name.into());
+        Owned { name: name.to_owned(), instance: None, directory, place: Place::file(file) }
+    }
+
     /// The directory of an instance.
     pub(super) fn instance(&self, instance: &str) -> Owned {
         let directory = Directory::One(self.directory.of(instance));

@@ -101,7 +101,7 @@ impl StatusOf {
             (count(Word::Error), "not to be read".to_owned()),
             (
                 count(Word::Old),
-                self.max_age.map_or_else(String::new, |age| format!("older than {}", short(age))),
+                self.max_age.map_or_else(String::new, |age| format!("older than {}, or missing", short(age))),
             ),
         ];
         let counts: Vec<String> = counts
@@ -120,13 +120,14 @@ impl Row {
         let modified = newest.and_then(|newest| newest.modified);
         // What was written in the future, by another clock, is new.
         let age = modified.map(|time| now.duration_since(time).unwrap_or_default());
-        let is_old = max_age.is_some_and(|most| age.is_none_or(|age| age > most));
+        // One of unknown time is not known to be old: it was replaced, or the system tells no time.
+        let is_old = max_age.is_some_and(|most| newest.is_none() || age.is_some_and(|age| age > most));
         let problem = problem(&of);
         let word = match (&of.contents, newest) {
             (Err(Error::Corrupt(_)), _) => Word::Damaged,
             (Err(_), _) => Word::Error,
             (Ok(Contents { damaged: Some(1..), .. }), _) => Word::Damaged,
-            (_, Some(Newest { soundness: Some(Soundness::Unreadable(_)), .. })) => Word::Error,
+            (Ok(Contents { unreadable: Some(_), .. }), _) => Word::Error,
             _ if is_old => Word::Old,
             (_, None) => Word::None,
             (_, Some(_)) => Word::Ok,
@@ -147,17 +148,18 @@ impl Row {
 fn problem(of: &Status) -> Option<String> {
     match &of.contents {
         Err(error) => Some(error.to_line()),
-        Ok(Contents {
-            newest: Some(Newest { soundness: Some(Soundness::Unreadable(problem)), .. }), ..
-        }) => Some(problem.clone()),
         Ok(Contents { damaged: Some(damaged @ 1..), newest, .. }) => {
             let rest = match newest {
-                Some(Newest { seq, .. }) => format!("`restore` returns the snapshot {seq}"),
-                None => "`restore` fails".to_owned(),
+                Some(Newest {
+                    seq, soundness: Some(Soundness::Verified | Soundness::Unverified), ..
+                }) => {
+                    format!("`restore` returns the snapshot {seq}")
+                }
+                _ => "`restore` fails".to_owned(),
             };
             Some(format!("{damaged} damaged; {rest}"))
         }
-        Ok(_) => None,
+        Ok(Contents { unreadable, .. }) => unreadable.clone(),
     }
 }
 
