@@ -104,8 +104,8 @@ impl Grants {
                 }
             };
             let named = if grant.stores > 0 { named_stores(&grant.dir) } else { Vec::new() };
-            let has_others =
-                !named.is_empty() || instance.is_none() && with_instances.contains(name.as_str());
+            let is_run_as_instances = instance.is_none() && with_instances.contains(name.as_str());
+            let has_others = !named.is_empty() || is_run_as_instances && !grant.dir.exists();
             for store in std::iter::once("").chain(named.iter().map(String::as_str)) {
                 let read = Grant {
                     dir: directory(grant, store),

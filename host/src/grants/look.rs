@@ -159,7 +159,7 @@ impl<'g> Look<'g> {
         let location = located(&mounts, &path, owned)?;
         let here = Located { path, owned: owned.clone(), location };
         let (all, unlisted) = self.located.get_or_init(|| self.locate(&mounts));
-        // Who is not known cannot be compared. What the file names is: whoever is not gets nothing.
+        // Whoever cannot be listed cannot be compared: then only those that the file names get their directories.
         let is_named = self.written.all().any(|named| named == owned);
         if let (false, Some(unlisted)) = (is_named, unlisted) {
             return Err(unlisted.clone());
