@@ -55,6 +55,17 @@ impl OpenStore {
     fn made(&self) -> Result<Store<Preopen>, Error> {
         self.stores.made(&self.name)
     }
+
+    /// A writer, opened in one of two ways.
+    #[inline(never)]
+    fn writer(
+        &self,
+        seq: u64,
+        open: fn(&Store<Preopen>, u64) -> Result<Writer<Preopen>, Error>,
+    ) -> Result<wit::SnapshotWriter, wit::Error> {
+        let writer = open(&self.made()?, seq)?;
+        Ok(wit::SnapshotWriter::new(OpenWriter(RefCell::new(Ok(writer)))))
+    }
 }
 
 impl wit::GuestStore for OpenStore {
@@ -88,8 +99,7 @@ impl wit::GuestStore for OpenStore {
     }
 
     fn open_writer(&self, seq: u64) -> Result<wit::SnapshotWriter, wit::Error> {
-        let writer = self.made()?.open_writer(seq)?;
-        Ok(wit::SnapshotWriter::new(OpenWriter(RefCell::new(Ok(writer)))))
+        self.writer(seq, Store::open_writer)
     }
 
     fn open_reader(&self) -> Result<Option<wit::SnapshotReader>, wit::Error> {
@@ -109,6 +119,10 @@ impl maintenance::Guest for Component {
     fn settle(store: wit::StoreBorrow<'_>) -> Result<u64, wit::Error> {
         let settled = store.get::<OpenStore>().existing().and_then(|store| store.settle_leftovers());
         Ok(some(settled)?.unwrap_or_default())
+    }
+
+    fn insert(store: wit::StoreBorrow<'_>, seq: u64) -> Result<wit::SnapshotWriter, wit::Error> {
+        store.get::<OpenStore>().writer(seq, Store::insert)
     }
 
     fn rollback(store: wit::StoreBorrow<'_>, seq: u64) -> Result<Option<Vec<u64>>, wit::Error> {

@@ -205,50 +205,30 @@ fn entry(stat: &DescriptorStat) -> Entry {
     Entry { kind, size: stat.size, modified }
 }
 
-/// What WASI says, as the kind that the logic knows, with WASI's own words.
+/// What WASI says, as the kind that the logic knows and in words for people; what is rare, by its name there.
 #[cold]
 fn to_io(error: ErrorCode) -> io::Error {
-    let kind = match error {
-        ErrorCode::Access | ErrorCode::NotPermitted => ErrorKind::PermissionDenied,
-        ErrorCode::ReadOnly => ErrorKind::ReadOnlyFilesystem,
-        ErrorCode::Invalid => ErrorKind::InvalidInput,
-        ErrorCode::InsufficientSpace => ErrorKind::StorageFull,
-        ErrorCode::Quota => ErrorKind::QuotaExceeded,
-        ErrorCode::Exist => ErrorKind::AlreadyExists,
-        ErrorCode::NoEntry => ErrorKind::NotFound,
-        ErrorCode::Interrupted => ErrorKind::Interrupted,
-        ErrorCode::NotDirectory => ErrorKind::NotADirectory,
-        ErrorCode::IsDirectory => ErrorKind::IsADirectory,
-        ErrorCode::NotEmpty => ErrorKind::DirectoryNotEmpty,
-        ErrorCode::FileTooLarge => ErrorKind::FileTooLarge,
-        ErrorCode::InsufficientMemory => ErrorKind::OutOfMemory,
-        ErrorCode::WouldBlock => ErrorKind::WouldBlock,
-        ErrorCode::Unsupported => ErrorKind::Unsupported,
-        ErrorCode::Already
-        | ErrorCode::BadDescriptor
-        | ErrorCode::Busy
-        | ErrorCode::Deadlock
-        | ErrorCode::IllegalByteSequence
-        | ErrorCode::InProgress
-        | ErrorCode::Io
-        | ErrorCode::Loop
-        | ErrorCode::TooManyLinks
-        | ErrorCode::MessageSize
-        | ErrorCode::NameTooLong
-        | ErrorCode::NoDevice
-        | ErrorCode::NoLock
-        | ErrorCode::NotRecoverable
-        | ErrorCode::NoTty
-        | ErrorCode::NoSuchDevice
-        | ErrorCode::Overflow
-        | ErrorCode::Pipe
-        | ErrorCode::InvalidSeek
-        | ErrorCode::TextFileBusy
-        | ErrorCode::CrossDevice => ErrorKind::Other,
+    let (kind, what) = match error {
+        ErrorCode::Access | ErrorCode::NotPermitted => (ErrorKind::PermissionDenied, "Permission denied"),
+        ErrorCode::ReadOnly => (ErrorKind::ReadOnlyFilesystem, "Read-only file system"),
+        ErrorCode::Invalid => (ErrorKind::InvalidInput, "Invalid argument"),
+        ErrorCode::InsufficientSpace => (ErrorKind::StorageFull, "No space left"),
+        ErrorCode::Quota => (ErrorKind::QuotaExceeded, "Storage quota exceeded"),
+        ErrorCode::Exist => (ErrorKind::AlreadyExists, "File exists"),
+        ErrorCode::NoEntry => (ErrorKind::NotFound, "No such file or directory"),
+        ErrorCode::Interrupted => (ErrorKind::Interrupted, "Interrupted"),
+        ErrorCode::NotDirectory => (ErrorKind::NotADirectory, "Not a directory"),
+        ErrorCode::IsDirectory => (ErrorKind::IsADirectory, "Is a directory"),
+        ErrorCode::NotEmpty => (ErrorKind::DirectoryNotEmpty, "Directory not empty"),
+        ErrorCode::FileTooLarge => (ErrorKind::FileTooLarge, "File too large"),
+        ErrorCode::InsufficientMemory => (ErrorKind::OutOfMemory, "Not enough memory"),
+        ErrorCode::WouldBlock => (ErrorKind::WouldBlock, "It would block"),
+        ErrorCode::Unsupported => (ErrorKind::Unsupported, "Not supported"),
+        ErrorCode::Io => (ErrorKind::Other, "Input/output error"),
+        ErrorCode::Loop => (ErrorKind::Other, "Too many levels of symbolic links"),
+        other => (ErrorKind::Other, other.name()),
     };
-    // Of "Not a directory, similar to `ENOTDIR` in POSIX.", what a user needs.
-    let message = error.message();
-    io::Error::new(kind, Said(message.split([',', '.']).next().unwrap_or(message)))
+    io::Error::new(kind, Said(what))
 }
 
 /// What WASI said.

@@ -110,5 +110,5 @@ pub use linker::{add_to_linker_async, add_to_linker_sync};
 pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness, UnknownName};
 #[cfg(feature = "arcella")]
 pub use status::{Contents, Newest, Status};
-pub use store::{Files, SnapshotStore};
+pub use store::{Copied, CopyError, Files, Selection, SnapshotStore};
 pub use stream::{Reader, Writer};

@@ -2,6 +2,7 @@
 
 mod call;
 mod clear;
+mod copy;
 mod streams;
 mod typed;
 
@@ -24,6 +25,7 @@ use crate::snapshot::{Info, Layout, Skipped, Snapshot};
 
 pub(crate) use call::check_may_block;
 pub use clear::Files;
+pub use copy::{Copied, CopyError, Selection};
 #[cfg(feature = "arcella")]
 pub(crate) use clear::{UNDONE, end_of_generation};
 

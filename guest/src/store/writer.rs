@@ -41,6 +41,8 @@ pub struct Writer<D: Dir> {
     contents: Contents,
     /// Whether the commit sets damaged generations aside.
     sets_aside: bool,
+    /// Whether newer ones may stay above it.
+    is_inserted: bool,
     store: Store<D>,
     /// The last field, so that the next writer finds everything undone.
     _alone: Alone,
@@ -87,10 +89,11 @@ impl<D: Dir> Writer<D> {
     /// The same, in the call that opened it. Returns what the directory holds then, if that is known.
     pub(super) fn commit_at_once(self) -> Result<Option<Contents>> {
         self.check()?;
-        let Writer { formatter, seq, mut contents, sets_aside, store, _alone, .. } = self;
-        let mut is_known = !sets_aside;
+        let Writer { formatter, seq, mut contents, sets_aside, is_inserted, store, _alone, .. } = self;
+        let mut is_known = !sets_aside && !is_inserted;
         match formatter.finish()?.commit()? {
             Layout::Pair => contents.pair = Some(STATE),
+            Layout::Numbered if is_inserted => store.shared.known.remove(seq),
             // It is durable, whether or not others can be removed.
             Layout::Numbered => is_known &= store.prune(seq, &mut contents),
         }
@@ -115,6 +118,15 @@ impl<D: Dir> Store<D> {
 
     /// Starts a snapshot that is written piece by piece. [`Busy`](Error::Busy) while there is a [`Writer`].
     pub fn open_writer(&self, seq: u64) -> Result<Writer<D>> {
+        self.writer(seq, false)
+    }
+
+    /// The same for any number: of a pair, it replaces a newer one, too; newer generations stay, and nothing is pruned.
+    pub fn insert(&self, seq: u64) -> Result<Writer<D>> {
+        self.writer(seq, true)
+    }
+
+    fn writer(&self, seq: u64, is_inserted: bool) -> Result<Writer<D>> {
         let alone = Alone::new(&self.shared)?;
         let contents = self.settle()?;
         let Settings { max_state, max_total, .. } = self.settings;
@@ -124,7 +136,7 @@ impl<D: Dir> Store<D> {
             Layout::Pair => {
                 let newest = pair::newest(&self.dir)?;
                 match newest {
-                    Some(newest) if seq < newest.seq => return Err(Error::Stale(newest.seq)),
+                    Some(newest) if seq < newest.seq && !is_inserted => return Err(Error::Stale(newest.seq)),
                     _ => self.shared.durable.set(false),
                 }
                 if newest.is_some_and(|newest| newest.is_over_ours) {
@@ -133,7 +145,7 @@ impl<D: Dir> Store<D> {
                 (Draft::pair(&self.dir, seq, allowance)?, 0)
             }
             Layout::Numbered => {
-                let damaged = self.check_not_stale(&contents, seq)?;
+                let damaged = self.check_not_stale(&contents, seq, is_inserted)?;
                 self.shared.durable.set(false);
                 sets_aside = !damaged.is_empty();
                 (Draft::generation(&self.dir, seq, damaged, allowance)?, 1)
@@ -149,6 +161,7 @@ impl<D: Dir> Store<D> {
             seq,
             contents,
             sets_aside,
+            is_inserted,
             store: self.clone(),
             _alone: alone,
         })
@@ -194,12 +207,14 @@ impl<D: Dir> Store<D> {
         Ok(contents)
     }
 
-    /// Refuses a number that is lower than that of the newest sound generation; finds the damaged ones on the way.
-    fn check_not_stale(&self, contents: &Contents, seq: u64) -> Result<Vec<u64>> {
+    /// Refuses a number that is lower than that of the newest sound generation, unless it is inserted; finds the damaged ones
+    /// on the way.
+    fn check_not_stale(&self, contents: &Contents, seq: u64, is_inserted: bool) -> Result<Vec<u64>> {
         contents.check_named()?;
         let known = &self.shared.known;
         let mut damaged = Vec::new();
-        for &generation in contents.generations.iter().take_while(|&&generation| generation >= seq) {
+        let not_older = contents.generations.iter().take_while(|&&generation| generation >= seq);
+        for &generation in not_older.filter(|&&generation| generation == seq || !is_inserted) {
             // One that is replaced is read: what has become of it since must not be lost.
             let condition = match generation == seq {
                 true => known.check_anew(&self.dir, generation)?,

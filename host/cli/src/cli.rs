@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    clear, completions, component, create, grants, info, list, man, restore, rollback, run, settle, status,
+    clear, completions, component, copy, create, grants, info, list, man, restore, rollback, run, settle, status,
     verify,
 };
 use crate::failure::Failure;
@@ -45,6 +45,7 @@ enum Verb {
     Settle(settle::Settle),
     Rollback(rollback::Rollback),
     Clear(clear::Clear),
+    Copy(copy::Copy),
     Run(run::Run),
     Grants(grants::Grants),
     Status(status::StatusOf),
@@ -78,6 +79,7 @@ impl Cli {
             Verb::Settle(verb) => verb.run(),
             Verb::Rollback(verb) => verb.run(),
             Verb::Clear(verb) => verb.run(),
+            Verb::Copy(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Grants(verb) => verb.run(),
             Verb::Status(verb) => verb.run(),

@@ -3,6 +3,7 @@
 pub mod clear;
 pub mod completions;
 pub mod component;
+pub mod copy;
 pub mod create;
 pub mod grants;
 pub mod info;

@@ -1,5 +1,6 @@
 //! The command line `minisnap`: parse, run, exit code.
 
+mod archive;
 mod cli;
 mod commands;
 mod failure;
@@ -7,6 +8,7 @@ mod output;
 mod preopen;
 mod progress;
 mod settings;
+mod signals;
 mod stores;
 mod table;
 

@@ -13,11 +13,11 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::pipe::ClosedOutputStream;
 
 use crate::failure::{Failure, Subject, plain};
-use streams::Stream;
+pub use streams::Stream;
 use target::Target;
 pub use unwritten::Unwritten;
 
-const STDOUT: Subject = Subject::Stream("standard output");
+pub const STDOUT: Subject = Subject::Stream("standard output");
 const STDERR: Subject = Subject::Stream("standard error");
 
 /// Prints on standard output.

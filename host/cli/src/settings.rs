@@ -42,7 +42,7 @@ impl Settings {
 }
 
 /// The layouts, each described for `--help`.
-fn layout() -> impl TypedValueParser<Value = Layout> {
+pub fn layout() -> impl TypedValueParser<Value = Layout> {
     let layouts = [
         PossibleValue::new("pair").help("The newest snapshot, as minisnap 0.1.0 to 0.1.2 keep it"),
         PossibleValue::new("numbered")

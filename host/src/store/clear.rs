@@ -197,7 +197,7 @@ pub(crate) fn end_of_generation(name: &str) -> Option<&str> {
 }
 
 /// What the name of a generation ends in that was set aside as damaged.
-const DAMAGED: &str = ".json.damaged";
+pub(super) const DAMAGED: &str = ".json.damaged";
 
 /// What the name of a generation ends in that a rollback undid.
 pub(crate) const UNDONE: &str = ".json.undone";

@@ -7,7 +7,6 @@ use super::call::may_block;
 use super::{CHUNK, SnapshotStore, tell_skipped};
 use crate::bindings::export as wit;
 use crate::clock::Deadline;
-use crate::engine::Guest;
 use crate::error::{Error, Result};
 use crate::instance::{Answer, Handle, Instance, Stream};
 use crate::snapshot::{Info, Skipped};
@@ -15,15 +14,34 @@ use crate::snapshot::{Info, Skipped};
 impl SnapshotStore {
     /// Opens a stream to a new snapshot.
     pub(crate) fn stream_to(&mut self, name: &str, seq: u64) -> Result<Handle> {
+        self.stream_by(name, seq, |instance| {
+            let open = |guest: &wit::GuestStore<'_>, store: &mut _, this| guest.call_open_writer(store, this, seq);
+            instance.call(name, open)
+        })
+    }
+
+    /// The same to a snapshot with any number, in the component's own store.
+    pub(super) fn stream_of_any_seq(&mut self, seq: u64) -> Result<Handle> {
+        self.stream_by("", seq, |instance| {
+            let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
+            maintenance.call_insert(&mut instance.store, instance.this, seq)
+        })
+    }
+
+    fn stream_by(
+        &mut self,
+        name: &str,
+        seq: u64,
+        open: impl FnOnce(&mut Instance) -> Answer<ResourceAny>,
+    ) -> Result<Handle> {
         self.check_access()?;
         let span = self.span_of_create(name, seq);
         let _within = span.enter();
         self.in_one_turn(|store| {
             let locked = store.lock(name)?;
             store.settle_first(name)?;
-            let result = store.open_stream(name, "open-writer", &span, |guest, store, this| {
-                Ok(guest.call_open_writer(store, this, seq)?.map(Some))
-            });
+            let open = |instance: &mut Instance| Ok(open(instance)?.map(Some));
+            let result = store.open_stream(name, "open-writer", &span, open);
             let handle = store.explain(result)?;
             // It may have made the directory.
             let locked = match locked {
@@ -45,9 +63,11 @@ impl SnapshotStore {
         let span = self.span_of_restore(name);
         let _within = span.enter();
         self.in_one_turn(|store| {
-            let handle = store.open_stream(name, "open-reader", &span, |guest, store, this| match seq {
-                None => guest.call_open_reader(store, this),
-                Some(seq) => guest.call_open_reader_at(store, this, seq),
+            let handle = store.open_stream(name, "open-reader", &span, |instance| {
+                instance.call(name, |guest, store, this| match seq {
+                    None => guest.call_open_reader(store, this),
+                    Some(seq) => guest.call_open_reader_at(store, this, seq),
+                })
             })?;
             let known = store.call_stream(handle, "info", |instance| {
                 let guest = instance.bindings.arcella_minisnap_snapshot_store();
@@ -69,14 +89,10 @@ impl SnapshotStore {
         name: &str,
         function: &'static str,
         span: &Span,
-        open: impl FnOnce(
-            &wit::GuestStore<'_>,
-            &mut wasmtime::Store<Guest>,
-            ResourceAny,
-        ) -> Answer<Option<ResourceAny>>,
+        open: impl FnOnce(&mut Instance) -> Answer<Option<ResourceAny>>,
     ) -> Result<Handle> {
         let stream = self.with_instance(function, |instance| {
-            let opened = instance.call(name, open);
+            let opened = open(instance);
             if let Ok(Ok(Some(resource))) = &opened {
                 let (name, span) = (name.to_owned(), span.clone());
                 instance.streams.push(Stream { resource: *resource, name, locked: None, span, given: 0 });
@@ -159,6 +175,16 @@ impl SnapshotStore {
         seq: u64,
         write: impl FnOnce(&mut Self, Handle) -> Result<bool>,
     ) -> Result<bool> {
+        let handle = self.stream_to(name, seq)?;
+        self.write_by(handle, write)
+    }
+
+    /// The same on a stream that is open.
+    pub(super) fn write_by(
+        &mut self,
+        handle: Handle,
+        write: impl FnOnce(&mut Self, Handle) -> Result<bool>,
+    ) -> Result<bool> {
         /// Ends the stream unless it is committed, also where the call panics.
         struct Open<'s>(&'s mut SnapshotStore, Option<Handle>);
         impl Drop for Open<'_> {
@@ -168,7 +194,6 @@ impl SnapshotStore {
                 }
             }
         }
-        let handle = self.stream_to(name, seq)?;
         let mut open = Open(self, Some(handle));
         let is_whole = write(open.0, handle)?;
         if is_whole {

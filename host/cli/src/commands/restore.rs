@@ -109,7 +109,7 @@ fn copy(
 }
 
 /// Tells on standard error which generations were damaged.
-fn warn_of(skipped: &[Skipped]) -> Result<(), Failure> {
+pub fn warn_of(skipped: &[Skipped]) -> Result<(), Failure> {
     let warnings: Vec<String> = skipped
         .iter()
         .map(|Skipped { seq, problem }| {

@@ -10,13 +10,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat, renameat, unlinkat};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
+
+use crate::signals::end_tidily;
 
 /// The temporary name to remove on a signal. Locked while the name is created, renamed or removed.
 static NAMED: Mutex<Option<(OwnedFd, OsString)>> = Mutex::new(None);
@@ -36,7 +34,7 @@ impl<'f> Temporary<'f> {
         if let Some(file) = nameless(folder, mode) {
             return Ok(Temporary { folder, file: file.into(), name: None });
         }
-        end_tidily()?;
+        end_tidily(remove_named)?;
         let for_a_signal = folder.try_clone()?;
         let mut named = named();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -55,7 +53,7 @@ impl<'f> Temporary<'f> {
             if self.link(to).is_ok() {
                 return Ok(());
             }
-            end_tidily()?;
+            end_tidily(remove_named)?;
         }
         // The thread waits for this lock before it ends the process.
         let mut named = named();
@@ -112,32 +110,15 @@ fn under_a_free_name<T>(make: impl Fn(&OsStr) -> rustix::io::Result<T>) -> rusti
     Err(Errno::EXIST)
 }
 
+/// Removes the temporary name, and lets no other appear.
+fn remove_named() {
+    let named = named();
+    if let Some((folder, name)) = &*named {
+        let _ = unlinkat(folder, name, AtFlags::empty());
+    }
+    std::mem::forget(named);
+}
+
 fn named() -> MutexGuard<'static, Option<(OwnedFd, OsString)>> {
     NAMED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// From now on, INT, TERM and HUP remove the temporary name before they end this process.
-fn end_tidily() -> io::Result<()> {
-    let mut signals =
-        Signals::new([SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal)))?;
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            // Locked until the process ends, so no other temporary name appears.
-            let named = named();
-            if let Some((folder, name)) = &*named {
-                let _ = unlinkat(folder, name, AtFlags::empty());
-            }
-            let _ = emulate_default_handler(signal);
-        }
-    })?;
-    Ok(())
-}
-
-/// Whether this process was started with the signal ignored, as by `nohup`: it stays ignored.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored
-        .and_then(|ignored| u64::from_str_radix(ignored.trim(), 16).ok())
-        .is_some_and(|ignored| ignored >> (signal - 1) & 1 == 1)
 }

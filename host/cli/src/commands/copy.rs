@@ -1,0 +1,213 @@
+//! `minisnap copy`
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use minisnap_host::{Copied, CopyError, Error, Grant, Layout, Minisnap, Selection, SnapshotStore};
+use serde_json::json;
+
+use super::restore::warn_of;
+use crate::archive::{self, STDIN, Scratch};
+use crate::failure::{Failure, Subject, plain, shell_word};
+use crate::output::{STDOUT, print, print_beside};
+use crate::progress::Progress;
+use crate::settings::layout;
+use crate::stores::{Wait, minisnap};
+
+const EXAMPLE: &str = "Examples:
+  minisnap copy ./snapshots /backup/snapshots --all
+  minisnap copy /backup/snapshots ./snapshots --replace --dry-run
+  minisnap copy ./snapshots - | ssh other minisnap copy - /srv/snapshots";
+
+/// How many names of folders are told.
+const MAX_NAMES: usize = 5;
+
+/// Copy the newest sound snapshot to another directory, or all of them: back up, restore, move
+///
+/// Each is checked before it is copied, and again once it is written; what is there with the same state is not written again, and
+/// what is damaged there is replaced. Whoever restores from TO meanwhile finds what was newest there, or the newest of those that
+/// are copied. In the layout `numbered`, files are copied byte for byte; nothing is pruned.
+///
+/// FROM may be in use: it is not locked. If TO holds a newer snapshot, or another state under one of the numbers, nothing is
+/// copied without --replace. Named stores have directories of their own: copy each.
+#[derive(Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Copy {
+    /// The directory to copy from; `-` is an archive on standard input, as tar writes it
+    from: PathBuf,
+    /// The directory to copy to, created if it does not exist; `-` is an archive on standard output
+    to: PathBuf,
+    /// Copy every sound generation; the layout `pair` takes the newest of them
+    #[arg(long, conflicts_with = "seq")]
+    all: bool,
+    /// Copy this generation instead of the newest sound one
+    #[arg(long, value_name = "N")]
+    seq: Option<u64>,
+    /// Layout for a new directory [default: that of FROM]
+    #[arg(long, value_parser = layout())]
+    layout: Option<Layout>,
+    /// Let what is copied take the place of all that TO holds. The layout `numbered` keeps that as *.undone, a pair does not
+    #[arg(long)]
+    replace: bool,
+    /// Print what would be done, and change nothing; this does not check whether you may do it
+    #[arg(long)]
+    dry_run: bool,
+    /// Fail if TO does not exist, for instance because its volume is not mounted
+    #[arg(long)]
+    must_exist: bool,
+    /// Print {"layout":"pair"|"numbered","copied":[N,...],"present":[N,...],"replaced":[N,...]}, newest first; to standard
+    /// error, if TO is an archive
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+impl Copy {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        if is_archive(&self.to) && io::stdout().is_terminal() {
+            return Err(Failure::refused(2, "standard output is a terminal, and takes no archive", "redirect it"));
+        }
+        let scratch = match is_archive(&self.from) || is_archive(&self.to) {
+            true => Some(Scratch::new()?),
+            false => None,
+        };
+        let place = |path: &Path, name: &str| match &scratch {
+            Some(scratch) if is_archive(path) => scratch.path().join(name),
+            _ => path.to_owned(),
+        };
+        let (from, to) = (place(&self.from, "from"), place(&self.to, "to"));
+        if is_archive(&self.from) {
+            std::fs::create_dir(&from).map_err(|error| Failure::file("make", &from, &error))?;
+            warn_of_folders(STDIN, &archive::unpack(&from)?)?;
+        }
+        let copied = self.copy(&from, &to)?;
+        warn_of(&copied.skipped)?;
+        let text = self.text(&copied);
+        if is_archive(&self.to) {
+            if !self.dry_run {
+                archive::pack(&to)?;
+            }
+            print_beside(text.as_bytes())?;
+        } else {
+            print(text.as_bytes())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> Result<Copied, Failure> {
+        let (about_from, about_to) = (Failure::about(self.from()), Failure::about(self.to()));
+        let minisnap = minisnap().map_err(&about_from)?;
+        let mut source = minisnap.open(of_any_size(from).read_only()).map_err(&about_from)?;
+        // What is not there shows before a directory is made.
+        let layout = self.layout.map_or_else(|| source.layout().map_err(&about_from), Ok)?;
+        if !is_archive(&self.from) {
+            warn_of_folders(self.from(), &folders(from, &source))?;
+        }
+        let mut target = self.open(&minisnap, to, layout).map_err(&about_to)?;
+        match (self.layout, target.layout()) {
+            (Some(asked), Ok(found)) if asked != found => {
+                let what = format!("{} holds the layout `{found}`", self.to());
+                return Err(Failure::refused(2, what, "leave out --layout, or copy to an empty directory"));
+            }
+            _ => {}
+        }
+        let selection = match (self.seq, self.all) {
+            (Some(seq), _) => Selection::Seq(seq),
+            (None, true) => Selection::All,
+            (None, false) => Selection::Newest,
+        };
+        let progress = Progress::new("copying", None);
+        let copied = match self.dry_run {
+            true => target.plan_copy(&mut source, selection, self.replace),
+            false => {
+                target.copy_from(&mut source, selection, self.replace, |bytes| progress.advance(bytes))
+            }
+        };
+        drop(progress);
+        copied.map_err(|error| match error {
+            CopyError::From(error) if self.seq.is_some() => Failure::about_one_of(self.from())(error),
+            CopyError::From(error) => about_from(error),
+            CopyError::To(Error::Stale(newest)) => self.refused(
+                &format!("holds the snapshot {newest}, which is newer than what is copied"),
+                &format!("minisnap list {}", shell_word(&self.to)),
+            ),
+            CopyError::To(error) => about_to(error),
+            CopyError::OtherState(seq) => self.refused(
+                &format!("holds another state under the number {seq}: the two are not of one history"),
+                &format!("minisnap restore {} --seq {seq}", shell_word(&self.to)),
+            ),
+            // Which another version of the library may have.
+            error => about_to(Error::Io(error.to_string().into())),
+        })
+    }
+
+    fn open(&self, minisnap: &Minisnap, to: &Path, layout: Layout) -> Result<SnapshotStore, Error> {
+        let grant = of_any_size(to).layout(layout);
+        let grant = if self.must_exist { grant.must_exist() } else { grant };
+        if self.dry_run { minisnap.open(grant.read_only()) } else { self.wait.open(minisnap, &grant) }
+    }
+
+    fn refused(&self, what: &str, look: &str) -> Failure {
+        let help = format!("see what it holds: {look}; --replace puts what is copied in its place");
+        Failure::refused(4, format!("{} {what}", self.to()), help)
+    }
+
+    fn from(&self) -> Subject {
+        if is_archive(&self.from) { STDIN } else { Subject::from(&self.from) }
+    }
+
+    fn to(&self) -> Subject {
+        if is_archive(&self.to) { STDOUT } else { Subject::from(&self.to) }
+    }
+
+    fn text(&self, copied: &Copied) -> String {
+        let Copied { layout, copied, present, replaced, .. } = copied;
+        if self.json {
+            let layout = layout.to_string();
+            let value = json!({"layout": layout, "copied": copied, "present": present, "replaced": replaced});
+            return format!("{value}\n");
+        }
+        let (copy, undo) = match (self.dry_run, layout) {
+            (true, Layout::Pair) => ("would copy", "would replace"),
+            (true, Layout::Numbered) => ("would copy", "would undo"),
+            (false, Layout::Pair) => ("copied", "replaced"),
+            (false, Layout::Numbered) => ("copied", "undone"),
+        };
+        let lines = |what: &str, seqs: &[u64]| -> String {
+            seqs.iter().map(|seq| format!("{what} {seq}\n")).collect()
+        };
+        lines(copy, copied) + &lines("present", present) + &lines(undo, replaced)
+    }
+}
+
+fn of_any_size(dir: &Path) -> Grant {
+    Grant::new(dir).max_state(u64::MAX).deadline(Duration::MAX)
+}
+
+fn is_archive(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// The folders in a directory, which may be of named stores.
+fn folders(dir: &Path, store: &SnapshotStore) -> Vec<String> {
+    let others = store.files().map(|files| files.others).unwrap_or_default();
+    others.into_iter().filter(|name| dir.join(name).is_dir()).collect()
+}
+
+fn warn_of_folders(subject: Subject, folders: &[String]) -> Result<(), Failure> {
+    if folders.is_empty() {
+        return Ok(());
+    }
+    let shown = folders.iter().take(MAX_NAMES).map(|name| plain(name).into_owned());
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let more = match folders.len().saturating_sub(MAX_NAMES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let warning = format!("warning: {subject}: its folders are not copied: copy each by itself: {shown}{more}\n");
+    print_beside(warning.as_bytes())
+}
