@@ -25,9 +25,9 @@ use crate::snapshot::{Info, Layout, Skipped, Snapshot};
 
 pub(crate) use call::check_may_block;
 pub use clear::Files;
-pub use copy::{Copied, CopyError, Selection};
 #[cfg(feature = "arcella")]
 pub(crate) use clear::{UNDONE, end_of_generation};
+pub use copy::{Copied, CopyError, Selection};
 
 /// What one call hands over of a stream, in bytes.
 const CHUNK: usize = 256 << 10;

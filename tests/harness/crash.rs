@@ -11,7 +11,7 @@ use minisnap_host::Layout;
 use tempfile::TempDir;
 
 use crate::disk::{Disk, Machine, Model, Node, Visible};
-use crate::subject::{NATIVES, Pair, Subject, show, state};
+use crate::subject::{NATIVES, OURS, Pair, Subject, show, state};
 use crate::trace::{Call, trace};
 use crate::{Tally, cli, program, run, scratch};
 
@@ -39,6 +39,8 @@ pub enum Act {
     Rollback,
     /// Erases all of them.
     Clear,
+    /// Copies the snapshots 1 and 2, or the second one from a pair, in the place of what is there.
+    Copy(Subject),
 }
 
 /// How many syncs a create makes in its directory, in the layouts of [`OURS`](crate::subject::OURS), after the first.
@@ -83,6 +85,17 @@ pub fn scenarios(subject: Subject) -> Vec<Scenario> {
             scenarios.push(Scenario { who, act: Act::Rollback, before: before.clone(), size: 60 });
             scenarios.push(Scenario { who, act: Act::Clear, before, size: 60 });
         }
+        // Into a pair, both come the same way.
+        let into = if subject.layout() == Layout::Pair { &OURS[..1] } else { &OURS };
+        for &from in into {
+            // Nothing, the first of them, newer ones, and other states under their numbers.
+            let older = (subject, 0, 1);
+            for before in
+                [vec![], vec![one], vec![(subject, 4, 4), (subject, 5, 5)], vec![older, (subject, 1, 2)]]
+            {
+                scenarios.push(Scenario { who, act: Act::Copy(from), before, size: 60 });
+            }
+        }
         if subject.layout() == Layout::Pair {
             scenarios.push(Scenario { who, act: Act::Clear, before: vec![one], size: 60 });
         }
@@ -101,7 +114,7 @@ pub fn scenarios(subject: Subject) -> Vec<Scenario> {
 
 /// What is done with this store, in both layouts.
 pub fn ours() -> Vec<Scenario> {
-    crate::subject::OURS.into_iter().flat_map(scenarios).collect()
+    OURS.into_iter().flat_map(scenarios).collect()
 }
 
 /// The same with native minisnap, which is known to fail.
@@ -122,8 +135,8 @@ impl Scenario {
         Some((state(seq, self.size), seq))
     }
 
-    /// The command that does it, in the store's directory below `root`.
-    fn command(&self, root: &Path) -> Command {
+    /// The command that does it, in the store's directory below `root`; what is copied is in `source`.
+    fn command(&self, root: &Path, source: &Path) -> Command {
         let dir = root.join(STORE);
         let subject = self.subject();
         let mut command = Command::new(program("act"));
@@ -142,6 +155,14 @@ impl Scenario {
             (Who::Whole(_), Act::Clear) => {
                 command = cli();
                 command.arg("clear").arg(&dir).arg("--yes");
+            }
+            (Who::Whole(_), Act::Copy(_)) => {
+                command = cli();
+                command.arg("copy").arg(source).arg(&dir).args(["--all", "--replace"]);
+                // For a directory that is not there.
+                if self.before.is_empty() {
+                    command.args(["--layout", subject.layout_name()]);
+                }
             }
         }
         command
@@ -162,8 +183,16 @@ impl Scenario {
             let done = run(&mut subject.create(&dir, seq), &state(of, self.size));
             assert_eq!(done.code, Some(0), "{done:?}");
         }
+        let source = scratch();
+        if let Act::Copy(from) = self.act {
+            for seq in [1, 2] {
+                let done = run(&mut from.create(source.path(), seq), &state(seq, self.size));
+                assert_eq!(done.code, Some(0), "{done:?}");
+            }
+        }
         let before = read(root.path());
-        let (done, calls) = trace(&self.command(root.path()), root.path(), &state(2, self.size));
+        let command = self.command(root.path(), source.path());
+        let (done, calls) = trace(&command, root.path(), &state(2, self.size));
         assert_eq!(done.code, Some(0), "{done:?}");
         let mut machine = Machine::new(before.clone());
         calls.iter().for_each(|call| apply(&mut machine, call));
@@ -186,7 +215,7 @@ impl Recorded<'_> {
         let Scenario { before, act, size, .. } = self.scenario;
         let as_pair = |&(_, of, seq): &Earlier| (state(of, *size), seq);
         let new = match act {
-            Act::Create | Act::Stream => self.scenario.pair(2),
+            Act::Create | Act::Stream | Act::Copy(_) => self.scenario.pair(2),
             Act::Rollback => before.first().map(as_pair),
             Act::Clear => None,
         };
@@ -381,6 +410,7 @@ fn apply(machine: &mut Machine, call: &Call) {
             let node = node(machine, path);
             machine.sync(node);
         }
+        Call::Link(from, to) => machine.link(from, to).unwrap_or_else(|e| panic!("{call:?}: {e}")),
         Call::Rename(from, to) => machine.rename(from, to).unwrap_or_else(|e| panic!("{call:?}: {e}")),
         Call::Remove(path) => machine.remove(path).unwrap_or_else(|e| panic!("{call:?}: {e}")),
     }
@@ -412,6 +442,10 @@ fn below_first(call: &Call) -> (usize, Call) {
         Call::Sync(path) => {
             let (number, path) = split(path);
             (number, Call::Sync(path))
+        }
+        Call::Link(from, to) => {
+            let ((number, from), (_, to)) = (split(from), split(to));
+            (number, Call::Link(from, to))
         }
         Call::Rename(from, to) => {
             let ((number, from), (_, to)) = (split(from), split(to));

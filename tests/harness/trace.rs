@@ -36,6 +36,8 @@ pub enum Call {
     Sync(String),
     /// The first name was given to the second.
     Rename(String, String),
+    /// What has the first name got the second one, too.
+    Link(String, String),
     /// A file or an empty directory was removed.
     Remove(String),
 }
@@ -113,6 +115,8 @@ impl Reader {
                 assert!(!argument(4).contains("EXCHANGE"), "names are exchanged: {call}");
                 self.renamed(self.at(argument(0), argument(1)), self.at(argument(2), argument(3)))
             }
+            "link" => self.linked(self.at("", argument(0)), self.at("", argument(1))),
+            "linkat" => self.linked(self.at(argument(0), argument(1)), self.at(argument(2), argument(3))),
             "unlink" | "rmdir" => self.at("", argument(0)).map(Call::Remove),
             "unlinkat" => self.at(argument(0), argument(1)).map(Call::Remove),
             "write" | "pwrite64" => self.written(argument(0), argument(1), argument(3), result),
@@ -175,6 +179,14 @@ impl Reader {
             (Some(from), Some(to)) => Some(Call::Rename(from, to)),
             (None, None) => None,
             across => panic!("a rename into or out of the traced folder: {across:?}"),
+        }
+    }
+
+    fn linked(&self, from: Option<String>, to: Option<String>) -> Option<Call> {
+        match (from, to) {
+            (Some(from), Some(to)) => Some(Call::Link(from, to)),
+            (None, None) => None,
+            across => panic!("a link into or out of the traced folder: {across:?}"),
         }
     }
 

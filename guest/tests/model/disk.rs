@@ -184,6 +184,18 @@ impl Machine {
         Ok(())
     }
 
+    /// Gives a file one more name.
+    #[allow(dead_code, reason = "only a host makes links")]
+    pub fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let node = self.now.find(from).ok_or(ErrorKind::NotFound)?;
+        if self.now.find(to).is_some() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let (dir, name) = self.now.parent(to).ok_or(ErrorKind::NotFound)?;
+        self.edit(Edit { dir, name: name.to_owned(), to: Some(node), from: None });
+        Ok(())
+    }
+
     /// Removes a file or an empty directory.
     pub fn remove(&mut self, name: &str) -> io::Result<()> {
         let node = self.now.find(name).ok_or(ErrorKind::NotFound)?;

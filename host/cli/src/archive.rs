@@ -67,7 +67,10 @@ fn unpack_from(input: impl Read, into: &Path) -> io::Result<Vec<String>> {
                 let mut file = File::create_new(into.join(name))?;
                 let size = io::copy(&mut entry, &mut file)?;
                 if size != entry.size() {
-                    return Err(io::Error::other(format!("the archive is cut short in `{}`", path.display())));
+                    return Err(io::Error::other(format!(
+                        "the archive is cut short in `{}`",
+                        path.display()
+                    )));
                 }
                 // Of a pair that another program wrote, its times tell which file is newer.
                 let modified = entry.header().mtime()?;
@@ -103,8 +106,10 @@ pub fn pack(dir: &Path) -> Result<(), Failure> {
 /// The names of the files in a directory, sorted, with their paths.
 fn files(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
-    let mut files: Vec<_> =
-        entries.iter().map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())).collect();
+    let mut files: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .collect();
     files.sort();
     Ok(files)
 }

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    clear, completions, component, copy, create, grants, info, list, man, restore, rollback, run, settle, status,
-    verify,
+    clear, completions, component, copy, create, grants, info, list, man, restore, rollback, run, settle,
+    status, verify,
 };
 use crate::failure::Failure;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -239,7 +239,7 @@ impl SnapshotStore {
         seq: u64,
         as_files: bool,
     ) -> std::result::Result<Found, CopyError> {
-        if as_files && self.has_the_same_file(from, seq).map_err(Target)? {
+        if as_files && self.has_the_same_file(from, seq) {
             return Ok(Found::SameState);
         }
         let mut here = match self.open_reader_at(seq) {
@@ -259,11 +259,11 @@ impl SnapshotStore {
     }
 
     /// Whether the files of a generation are the same, byte for byte; not, if one cannot be read.
-    fn has_the_same_file(&self, other: &SnapshotStore, seq: u64) -> Result<bool> {
+    fn has_the_same_file(&self, other: &SnapshotStore, seq: u64) -> bool {
         let open = |store: &SnapshotStore| File::open(store.grant.dir.join(generation(seq)));
-        let (Ok(mut one), Ok(mut other)) = (open(self), open(other)) else { return Ok(false) };
-        let (one, other) = (|| read_chunk(&mut one), || read_chunk(&mut other));
-        Ok(is_same(one, other).unwrap_or_default())
+        let (Ok(one), Ok(other)) = (open(self), open(other)) else { return false };
+        let (mut one, mut other) = (Chunks::of(&one), Chunks::of(&other));
+        is_same(|| one.next(), || other.next()).unwrap_or_default()
     }
 
     /// Copies the newest first: whoever restores meanwhile finds what was newest, or this. `None` if it was pruned.
@@ -330,7 +330,7 @@ impl SnapshotStore {
         self.check_replaceable("").map_err(Target)?;
         self.dir().map_err(Target)?;
         let temporary = format!("{name}.tmp");
-        let written = self.write_file(source, &path, &temporary, metadata.modified().ok(), progress);
+        let written = self.write_file(&source, &path, &temporary, metadata.modified().ok(), progress);
         let placed = written.and_then(|()| self.place(&temporary, seq, found).map_err(Target));
         placed.inspect_err(|_| drop(self.remove(&temporary)))?;
         Ok(true)
@@ -339,7 +339,7 @@ impl SnapshotStore {
     /// Writes what is in `source` to a file of this name, with this time, durably, and reads both again to compare them.
     fn write_file(
         &self,
-        mut source: File,
+        source: &File,
         path: &Path,
         name: &str,
         modified: Option<SystemTime>,
@@ -350,8 +350,9 @@ impl SnapshotStore {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(self.held().map_err(Target)?, name, flags, Mode::from_raw_mode(0o666));
         let mut file: File = opened.map_err(|e| Target(Error::io("make", &to, e.into())))?.into();
+        let mut chunks = Chunks::of(source);
         loop {
-            let chunk = read_chunk(&mut source).map_err(read)?;
+            let chunk = chunks.next().map_err(read)?;
             if chunk.is_empty() {
                 break;
             }
@@ -363,15 +364,16 @@ impl SnapshotStore {
             let _ = file.set_times(FileTimes::new().set_modified(modified));
         }
         file.sync_all().map_err(|e| Target(Error::io("sync", &to, e)))?;
-        source.rewind().map_err(read)?;
-        file.rewind().map_err(|e| Target(Error::io("read", &to, e)))?;
+        let (mut given, mut written) = (Chunks::of(source), Chunks::of(&file));
         let is_same = is_same(
-            || read_chunk(&mut source).map_err(read),
-            || read_chunk(&mut file).map_err(|e| Target(Error::io("read", &to, e))),
+            || given.next().map_err(read),
+            || written.next().map_err(|e| Target(Error::io("read", &to, e))),
         )?;
         if !is_same {
             let to = to.display();
-            return Err(Target(Error::other(format!("`{to}` is not what was written: copy to another disk"))));
+            return Err(Target(Error::other(format!(
+                "`{to}` is not what was written: copy to another disk"
+            ))));
         }
         Ok(())
     }
@@ -519,10 +521,30 @@ fn generations(dir: &Path) -> Result<BTreeMap<u64, u64>> {
     Ok(generations)
 }
 
-fn read_chunk(file: &mut File) -> io::Result<Vec<u8>> {
-    let mut chunk = Vec::with_capacity(CHUNK);
-    file.take(CHUNK as u64).read_to_end(&mut chunk)?;
-    Ok(chunk)
+/// A file from its start on, in chunks.
+struct Chunks<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl<'f> Chunks<'f> {
+    fn of(file: &'f File) -> Self {
+        Chunks { file, at: 0 }
+    }
+
+    /// The next one, of no bytes at the end.
+    fn next(&mut self) -> io::Result<Vec<u8>> {
+        let mut chunk = vec![0; CHUNK];
+        let size = loop {
+            match self.file.read_at(&mut chunk, self.at) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                size => break size?,
+            }
+        };
+        chunk.truncate(size);
+        self.at += size as u64;
+        Ok(chunk)
+    }
 }
 
 /// Whether two sources give the same bytes, in whatever chunks, until each gives an empty one.

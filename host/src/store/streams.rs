@@ -15,7 +15,8 @@ impl SnapshotStore {
     /// Opens a stream to a new snapshot.
     pub(crate) fn stream_to(&mut self, name: &str, seq: u64) -> Result<Handle> {
         self.stream_by(name, seq, |instance| {
-            let open = |guest: &wit::GuestStore<'_>, store: &mut _, this| guest.call_open_writer(store, this, seq);
+            let open =
+                |guest: &wit::GuestStore<'_>, store: &mut _, this| guest.call_open_writer(store, this, seq);
             instance.call(name, open)
         })
     }

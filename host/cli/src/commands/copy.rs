@@ -69,7 +69,11 @@ pub struct Copy {
 impl Copy {
     pub fn run(self) -> Result<ExitCode, Failure> {
         if is_archive(&self.to) && io::stdout().is_terminal() {
-            return Err(Failure::refused(2, "standard output is a terminal, and takes no archive", "redirect it"));
+            return Err(Failure::refused(
+                2,
+                "standard output is a terminal, and takes no archive",
+                "redirect it",
+            ));
         }
         let scratch = match is_archive(&self.from) || is_archive(&self.to) {
             true => Some(Scratch::new()?),
@@ -123,9 +127,7 @@ impl Copy {
         let progress = Progress::new("copying", None);
         let copied = match self.dry_run {
             true => target.plan_copy(&mut source, selection, self.replace),
-            false => {
-                target.copy_from(&mut source, selection, self.replace, |bytes| progress.advance(bytes))
-            }
+            false => target.copy_from(&mut source, selection, self.replace, |bytes| progress.advance(bytes)),
         };
         drop(progress);
         copied.map_err(|error| match error {
@@ -208,6 +210,7 @@ fn warn_of_folders(subject: Subject, folders: &[String]) -> Result<(), Failure> 
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let warning = format!("warning: {subject}: its folders are not copied: copy each by itself: {shown}{more}\n");
+    let warning =
+        format!("warning: {subject}: its folders are not copied: copy each by itself: {shown}{more}\n");
     print_beside(warning.as_bytes())
 }
