@@ -64,7 +64,10 @@ fn unpack_from(input: impl Read, into: &Path) -> io::Result<Vec<String>> {
         let parts: Vec<Component<'_>> = path.components().filter(|part| *part != Component::CurDir).collect();
         match parts[..] {
             [Component::Normal(name)] if entry.header().entry_type().is_file() => {
-                let mut file = File::create_new(into.join(name))?;
+                let mut file = File::create_new(into.join(name)).map_err(|error| match error.kind() {
+                    io::ErrorKind::AlreadyExists => odd(&path, "is in it twice"),
+                    _ => error,
+                })?;
                 let size = io::copy(&mut entry, &mut file)?;
                 if size != entry.size() {
                     return Err(io::Error::other(format!(
@@ -83,10 +86,17 @@ fn unpack_from(input: impl Read, into: &Path) -> io::Result<Vec<String>> {
                     folders.push(folder);
                 }
             }
+            [Component::Normal(_)] if !entry.header().entry_type().is_dir() => {
+                return Err(odd(&path, "is no file but a link or the like: give tar --hard-dereference"));
+            }
             _ => {}
         }
     }
     Ok(folders)
+}
+
+fn odd(path: &Path, what: &str) -> io::Error {
+    io::Error::other(format!("`{}` {what}", path.display()))
 }
 
 /// Writes the files in a directory, which has nothing else, to standard output.

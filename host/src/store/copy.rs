@@ -260,7 +260,7 @@ impl SnapshotStore {
 
     /// Whether the files of a generation are the same, byte for byte; not, if one cannot be read.
     fn has_the_same_file(&self, other: &SnapshotStore, seq: u64) -> bool {
-        let open = |store: &SnapshotStore| File::open(store.grant.dir.join(generation(seq)));
+        let open = |store: &SnapshotStore| open(&store.grant.dir.join(generation(seq)));
         let (Ok(one), Ok(other)) = (open(self), open(other)) else { return false };
         let (mut one, mut other) = (Chunks::of(&one), Chunks::of(&other));
         is_same(|| one.next(), || other.next()).unwrap_or_default()
@@ -319,7 +319,7 @@ impl SnapshotStore {
     ) -> std::result::Result<bool, CopyError> {
         let name = generation(seq);
         let path = from.grant.dir.join(&name);
-        let source = match File::open(&path) {
+        let source = match open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             source => source.map_err(|e| Source(Error::io("open", &path, e)))?,
         };
@@ -519,6 +519,16 @@ fn generations(dir: &Path) -> Result<BTreeMap<u64, u64>> {
         }
     }
     Ok(generations)
+}
+
+/// Opens a file for reading, and nothing else.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
 }
 
 /// A file from its start on, in chunks.

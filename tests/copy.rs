@@ -1,0 +1,532 @@
+//! Copying snapshots: what is copied as it is, what is refused, from a directory that is in use, and through archives.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use minisnap_host::{CopyError, Error, Grant, Layout, Selection, SnapshotStore, Soundness};
+use minisnap_tests::subject::Subject;
+use minisnap_tests::trace::{Call, trace};
+use minisnap_tests::{Done, cli, in_parallel, minisnap, names, run, scratch, start};
+
+const LAYOUTS: [Layout; 2] = [Layout::Pair, Layout::Numbered];
+
+fn store(dir: &Path, layout: Layout) -> SnapshotStore {
+    minisnap().open(Grant::new(dir).layout(layout).keep(NonZeroU32::new(99).unwrap())).unwrap()
+}
+
+/// Makes snapshots of these numbers, whose states are objects with this text.
+fn create(dir: &Path, layout: Layout, seqs: &[u64], text: &str) {
+    let mut store = store(dir, layout);
+    for seq in seqs {
+        store.create(&serde_json::json!({"seq": seq, "text": text}), *seq).unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path, args: &[&str]) -> Done {
+    run(cli().arg("copy").arg(from).arg(to).args(args), "")
+}
+
+fn file(seq: u64) -> String {
+    format!("snapshot_{seq:020}.json")
+}
+
+/// The names of a directory with the numbers alone.
+fn short(dir: &Path) -> Vec<String> {
+    names(dir).into_iter().map(|name| name.replace("snapshot_000000000000000000", "")).collect()
+}
+
+fn newest(dir: &Path) -> (u64, String) {
+    let restored = minisnap().open(Grant::new(dir).read_only()).unwrap().restore_text().unwrap();
+    (restored.seq, restored.state)
+}
+
+#[track_caller]
+fn assert_done(done: &Done, stdout: &str) {
+    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(0), stdout, ""));
+}
+
+#[track_caller]
+fn assert_refused(done: &Done, code: i32, what: &str) {
+    assert!(done.code == Some(code) && done.stdout.is_empty() && done.stderr.contains(what), "{done:?}");
+}
+
+/// Whether two directories have the same names, contents and times.
+#[track_caller]
+fn assert_same(one: &Path, other: &Path) {
+    assert_eq!(names(one), names(other));
+    for name in names(one) {
+        let read = |dir: &Path| {
+            let path = dir.join(&name);
+            (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap())
+        };
+        let ((bytes, time), (other_bytes, other_time)) = (read(one), read(other));
+        assert_eq!(bytes, other_bytes, "{name}");
+        // The files of a pair get the time of its state, which is known to the millisecond.
+        let difference = time.duration_since(other_time).unwrap_or_else(|error| error.duration());
+        assert!(difference < Duration::from_millis(100), "{name}: {difference:?}");
+    }
+}
+
+#[test]
+fn a_copy_has_the_same_bytes_and_times_and_only_what_is_missing_is_copied() {
+    let dir = scratch();
+    let (from, to) = (dir.path().join("from"), dir.path().join("a/b/to"));
+    create(&from, Layout::Numbered, &[1, 2], "");
+    // One that another program wrote has no sum, and gets none.
+    let native = run(&mut Subject::Native013.create(&from, 3), "{\"native\":1}");
+    assert_eq!(native.code, Some(0), "{native:?}");
+    let old = SystemTime::now() - Duration::from_secs(86_400);
+    fs::File::options().write(true).open(from.join(file(1))).unwrap().set_modified(old).unwrap();
+    fs::write(from.join("notes.txt"), "").unwrap();
+
+    assert_done(&copy(&from, &to, &[]), "copied 3\n");
+    assert_done(&copy(&from, &to, &["--all", "--dry-run"]), "would copy 2\nwould copy 1\npresent 3\n");
+    assert_eq!(names(&to), [file(3)]);
+    assert_done(&copy(&from, &to, &["--all"]), "copied 2\ncopied 1\npresent 3\n");
+    let json = "{\"copied\":[],\"layout\":\"numbered\",\"present\":[3,2,1],\"replaced\":[]}\n";
+    assert_done(&copy(&from, &to, &["--all", "--json"]), json);
+    fs::remove_file(from.join("notes.txt")).unwrap();
+    assert_same(&from, &to);
+    let sound: Vec<_> =
+        store(&to, Layout::Numbered).generations().unwrap().into_iter().map(|info| info.soundness).collect();
+    assert_eq!(sound, [Soundness::Unverified, Soundness::Verified, Soundness::Verified]);
+    assert_done(&copy(&from, &dir.path().join("one"), &["--seq", "2"]), "copied 2\n");
+
+    // A pair, too; of another program's, the copy gets sums.
+    let (from, to) = (dir.path().join("pair"), dir.path().join("other"));
+    create(&from, Layout::Pair, &[7], "");
+    assert_done(&copy(&from, &to, &["--all"]), "copied 7\n");
+    assert_done(&copy(&from, &to, &[]), "present 7\n");
+    assert_same(&from, &to);
+    fs::remove_file(from.join("snapshot.sum")).unwrap();
+    assert_done(&copy(&from, &dir.path().join("third"), &[]), "copied 7\n");
+    assert_same(&to, &dir.path().join("third"));
+}
+
+#[test]
+fn a_pair_is_copied_to_generations_and_back() {
+    let dir = scratch();
+    let path = |name: &str| dir.path().join(name);
+    create(&path("pair"), Layout::Pair, &[5], "a state");
+    assert_done(&copy(&path("pair"), &path("history"), &["--layout", "numbered"]), "copied 5\n");
+    assert_eq!(names(&path("history")), [file(5)]);
+    create(&path("history"), Layout::Numbered, &[6], "");
+    // The layout of a directory is its own.
+    assert_refused(&copy(&path("history"), &path("pair"), &["--layout", "numbered"]), 2, "layout `pair`");
+    assert_done(&copy(&path("history"), &path("pair"), &["--seq", "5"]), "present 5\n");
+    assert_done(&copy(&path("history"), &path("back"), &["--all", "--layout", "pair"]), "copied 6\n");
+    assert_done(&copy(&path("history"), &path("pair"), &["--all"]), "copied 6\n");
+    assert_same(&path("pair"), &path("back"));
+    create(&path("pair"), Layout::Pair, &[8], "");
+    assert_done(&copy(&path("pair"), &path("history"), &[]), "copied 8\n");
+    assert_eq!(short(&path("history")), ["05.json", "06.json", "08.json"]);
+    assert_eq!(newest(&path("history")), newest(&path("pair")));
+}
+
+#[test]
+fn a_copy_puts_no_older_snapshot_over_a_newer_one_and_mixes_no_histories_unless_it_is_to_replace() {
+    let dir = scratch();
+    let path = |name: &str| dir.path().join(name);
+    create(&path("from"), Layout::Numbered, &[1, 3, 4], "");
+    for layout in LAYOUTS {
+        let to = path(&layout.to_string());
+        create(&to, layout, &[1, 2, 3, 9], "other");
+        let before = names(&to);
+        for args in [&[][..], &["--all"], &["--seq", "3"], &["--dry-run"]] {
+            let refused = copy(&path("from"), &to, args);
+            assert_refused(&refused, 4, "holds the snapshot 9, which is newer than what is copied");
+            assert!(refused.stderr.contains("--replace"), "{refused:?}");
+        }
+        assert_eq!(names(&to), before);
+        assert_eq!(newest(&to).0, 9);
+    }
+    let to = path("numbered");
+    fs::remove_file(to.join(file(9))).unwrap();
+    let refused = copy(&path("from"), &to, &["--all"]);
+    assert_refused(&refused, 4, "holds another state under the number 3: the two are not of one history");
+    assert_eq!(short(&to), ["01.json", "02.json", "03.json"]);
+
+    create(&to, Layout::Numbered, &[9], "other");
+    let planned =
+        "would copy 4\nwould copy 3\nwould copy 1\nwould undo 9\nwould undo 3\nwould undo 2\nwould undo 1\n";
+    assert_done(&copy(&path("from"), &to, &["--all", "--replace", "--dry-run"]), planned);
+    assert_done(
+        &copy(&path("from"), &to, &["--all", "--replace"]),
+        &planned.replace("would copy", "copied").replace("would undo", "undone"),
+    );
+    let kept = ["01.json.undone", "02.json.undone", "03.json.undone", "09.json.undone"];
+    let there: Vec<String> = short(&to).into_iter().filter(|name| name.ends_with(".undone")).collect();
+    assert_eq!(there, kept);
+    assert!(fs::read_to_string(to.join(file(3) + ".undone")).unwrap().contains("other"));
+    for name in kept {
+        fs::remove_file(to.join(format!("snapshot_000000000000000000{name}"))).unwrap();
+    }
+    assert_same(&path("from"), &to);
+
+    // A pair keeps nothing of what it held.
+    let to = path("pair");
+    assert_done(&copy(&path("from"), &to, &["--replace", "--dry-run"]), "would copy 4\nwould replace 9\n");
+    assert_done(&copy(&path("from"), &to, &["--replace"]), "copied 4\nreplaced 9\n");
+    assert_eq!(newest(&to), newest(&path("from")));
+    create(&path("same"), Layout::Pair, &[4], "other");
+    assert_refused(&copy(&path("same"), &to, &[]), 4, "under the number 4");
+    assert_done(&copy(&path("same"), &to, &["--replace"]), "copied 4\nreplaced 4\n");
+    assert_eq!(newest(&to), newest(&path("same")));
+    // From a pair to generations.
+    assert_done(&copy(&to, &path("from"), &["--replace"]), "copied 4\nundone 4\nundone 3\nundone 1\n");
+    assert_eq!(newest(&path("from")), newest(&path("same")));
+    assert_eq!(short(&path("from")), ["01.json.undone", "03.json.undone", "04.json", "04.json.undone"]);
+}
+
+#[test]
+fn what_is_damaged_is_not_copied_and_is_replaced_where_it_is_copied_to() {
+    let dir = scratch();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    create(&from, Layout::Numbered, &[1, 2, 3], "");
+    assert_eq!(copy(&from, &to, &["--all"]).code, Some(0));
+    let rot = |path: &Path| {
+        let text = fs::read_to_string(path).unwrap();
+        fs::write(path, text.replace("text", "rot!")).unwrap();
+    };
+    rot(&to.join(file(2)));
+    rot(&to.join(file(3)));
+    assert_done(&copy(&from, &to, &["--all"]), "copied 3\ncopied 2\npresent 1\n");
+    let mut expected = vec!["01.json", "02.json", "02.json.damaged", "03.json", "03.json.damaged"];
+    assert_eq!(short(&to), expected);
+    assert_eq!(newest(&to), newest(&from));
+
+    rot(&from.join(file(3)));
+    let other = dir.path().join("other");
+    let done = copy(&from, &other, &["--all"]);
+    assert!(done.stderr.starts_with("warning: the snapshot 3 is damaged and was skipped"), "{done:?}");
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "copied 2\ncopied 1\n"));
+    // The sound one is not replaced by what stands in for a damaged one.
+    assert_refused(&copy(&from, &to, &[]), 4, "holds the snapshot 3");
+    expected.sort_unstable();
+    assert_eq!(short(&to), expected);
+    assert_refused(&copy(&from, &other, &["--seq", "3"]), 6, "is not what was written");
+    for seq in [1, 2] {
+        rot(&from.join(file(seq)));
+    }
+    for args in [&[][..], &["--all"]] {
+        assert_eq!(copy(&from, &dir.path().join("none"), args).code, Some(6));
+    }
+
+    // Of a pair, what is damaged is replaced by the same, or a newer one.
+    let (from, to) = (dir.path().join("pair"), dir.path().join("healed"));
+    create(&from, Layout::Pair, &[4], "");
+    create(&to, Layout::Pair, &[4], "");
+    rot(&to.join("snapshot.json"));
+    assert_done(&copy(&from, &to, &[]), "copied 4\n");
+    assert_same(&from, &to);
+}
+
+/// Nothing is locked there, and every copy holds a snapshot that was acknowledged before it began, or a newer one.
+#[test]
+fn a_directory_is_copied_while_its_writer_goes_on() {
+    for layout in LAYOUTS {
+        let dir = scratch();
+        let (live, acknowledged, is_done) =
+            (dir.path().join("live"), AtomicU64::new(0), AtomicBool::new(false));
+        let mut writer =
+            minisnap().open(Grant::new(&live).layout(layout).keep(NonZeroU32::new(2).unwrap())).unwrap();
+        writer.create(&1, 1).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for seq in 2.. {
+                    writer.create(&seq, seq).unwrap();
+                    acknowledged.store(seq, Ordering::SeqCst);
+                    if is_done.load(Ordering::SeqCst) {
+                        break;
+                    }
+                }
+            });
+            let copies = 30;
+            for count in 0..copies {
+                let to = dir.path().join(count.to_string());
+                let before = acknowledged.load(Ordering::SeqCst);
+                let mut from = minisnap().open(Grant::new(&live).read_only()).unwrap();
+                let mut target = store(&to, layout);
+                let selection = if count % 2 == 0 { Selection::All } else { Selection::Newest };
+                let copied = target.copy_from(&mut from, selection, false, |_| {});
+                if count == copies - 1 {
+                    is_done.store(true, Ordering::SeqCst);
+                }
+                let copied = copied.unwrap();
+                let restored = target.restore::<u64>().unwrap();
+                assert!(restored.seq >= before && restored.state == restored.seq, "{restored:?}, {before}");
+                assert_eq!(restored.seq, copied.copied[0]);
+                assert!(
+                    target.generations().unwrap().iter().all(|info| info.soundness == Soundness::Verified)
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn a_copy_needs_a_directory_that_is_free_and_may_be_written() {
+    let dir = scratch();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    create(&from, Layout::Numbered, &[1], "");
+    let holder = store(&to, Layout::Numbered);
+    assert_refused(&copy(&from, &to, &[]), 9, "in use by process");
+    drop(holder);
+    let mut source = store(&from, Layout::Numbered);
+    let mut reader = minisnap().open(Grant::new(&to).read_only()).unwrap();
+    let refused = reader.copy_from(&mut source, Selection::Newest, false, |_| {}).unwrap_err();
+    assert!(matches!(refused, CopyError::To(Error::AccessDenied(_))), "{refused:?}");
+    // Who may only read can ask what would be done.
+    let planned = reader.plan_copy(&mut source, Selection::Newest, false).unwrap();
+    assert_eq!((planned.copied, planned.layout), (vec![1], Layout::Pair));
+    assert!(names(&to).is_empty());
+    // What another store of this host has open stays.
+    let mut target = store(&to, Layout::Numbered);
+    let told = target.copy_from(&mut source, Selection::Newest, false, |_| {}).unwrap();
+    assert_eq!((told.copied, told.layout), (vec![1], Layout::Numbered));
+    target.create(&2, 2).unwrap();
+    drop((target, source));
+    assert_refused(&copy(&from, &from, &[]), 10, "is the directory that is copied from");
+    assert_refused(&copy(&dir.path().join("missing"), &to, &[]), 1, "no snapshot yet");
+    assert_refused(&copy(&from, &dir.path().join("new"), &["--must-exist"]), 10, "must exist");
+    assert!(!dir.path().join("new").exists());
+}
+
+/// In this order, no crash leaves an older snapshot as the newest, or loses what was acknowledged or is to be kept.
+#[test]
+fn a_copy_writes_syncs_and_renames_in_this_order() {
+    let (source, root) = (scratch(), scratch());
+    create(source.path(), Layout::Numbered, &[1, 2], "");
+    let to = root.path().join("to");
+    create(&to, Layout::Numbered, &[1, 2, 3, 4], "other");
+    create(&to, Layout::Numbered, &[5], "");
+    fs::rename(to.join(file(1)), to.join(file(0))).unwrap();
+    let (done, calls) =
+        trace(cli().arg("copy").arg(source.path()).arg(&to).args(["--all", "--replace"]), root.path(), "");
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let short = |name: &str| name.replace("to/snapshot_000000000000000000", "");
+    let steps: Vec<String> = calls
+        .into_iter()
+        .skip_while(|call| !matches!(call, Call::Open { .. }))
+        .filter_map(|call| match call {
+            Call::Open { path, .. } => Some(format!("make {}", short(&path))),
+            Call::Sync(name) => Some(format!("sync {}", short(&name))),
+            Call::Rename(from, to) => Some(format!("rename {} {}", short(&from), short(&to))),
+            Call::Link(from, to) => Some(format!("link {} {}", short(&from), short(&to))),
+            Call::Remove(name) => Some(format!("remove {}", short(&name))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "make 02.json.tmp",
+            "sync 02.json.tmp",
+            // What it replaces is kept, durably.
+            "link 02.json 02.json.undone",
+            "sync to",
+            "rename 02.json.tmp 02.json",
+            // It is durable before what is newer is undone, which is the commit, by a rollback.
+            "sync to",
+            "sync to",
+            "rename 03.json 03.json.undone",
+            "rename 04.json 04.json.undone",
+            "sync to",
+            "rename 05.json 05.json.undone",
+            "sync to",
+            "make 01.json.tmp",
+            "sync 01.json.tmp",
+            "rename 01.json.tmp 01.json",
+            "link 00.json 00.json.undone",
+            "sync to",
+            "remove 00.json",
+            "sync to",
+        ]
+    );
+}
+
+/// How a copy is made, and what is there before.
+const CASES: [(Layout, Layout, &[u64]); 4] = [
+    (Layout::Numbered, Layout::Numbered, &[1, 2, 5]),
+    (Layout::Numbered, Layout::Numbered, &[]),
+    (Layout::Pair, Layout::Numbered, &[1, 2, 5]),
+    (Layout::Numbered, Layout::Pair, &[5]),
+];
+
+#[test]
+fn any_failed_call_of_a_copy_leaves_the_old_or_the_new_snapshot_and_can_be_repeated() {
+    let calls = ["write", "pwrite64", "fsync", "renameat", "linkat"];
+    let cases = CASES.iter().flat_map(|case| calls.map(|call| (*case, call)));
+    let failed = AtomicU64::new(0);
+    in_parallel(cases.collect(), |((of, layout, before), call)| {
+        for when in 1.. {
+            let dir = scratch();
+            let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+            create(&from, of, &[1, 2], "new");
+            create(&to, layout, before, "old");
+            let old = before.last().map(|_| newest(&to));
+            let log = tempfile::NamedTempFile::new().unwrap();
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-e", &format!("trace={call}"), "-e"]);
+            strace.arg(format!("inject={call}:error=EIO:when={when}")).arg("-o").arg(log.path());
+            let args = ["--all", "--replace", "--layout", &layout.to_string()];
+            strace.arg(cli().get_program()).arg("copy").arg(&from).arg(&to).args(args);
+            let done = run(&mut strace, "");
+            if !fs::read_to_string(log.path()).unwrap().contains("(INJECTED)") {
+                assert_eq!(done.code, Some(0), "{done:?}");
+                break;
+            }
+            failed.fetch_add(1, Ordering::Relaxed);
+            let restored = minisnap().open(Grant::new(&to).read_only()).unwrap().restore_text();
+            let restored = restored.ok().map(|snapshot| (snapshot.seq, snapshot.state));
+            let new = Some(newest(&from));
+            assert!(restored == new || restored == old, "{call} {when}: {restored:?}, {done:?}");
+            // What only tells of it may fail as well.
+            assert!(done.code != Some(0) || restored == new, "{call} {when}: {done:?}");
+            assert!(
+                done.code == Some(0) || done.stderr.is_empty() || done.stderr.starts_with("error: "),
+                "{done:?}"
+            );
+            let again = copy(&from, &to, &args);
+            assert_eq!(again.code, Some(0), "{call} {when}: {again:?}");
+            assert_eq!(Some(newest(&to)), new);
+            assert!(
+                names(&to).iter().all(|name| !name.ends_with(".tmp") && !name.ends_with(".new")),
+                "{call} {when}"
+            );
+        }
+    });
+    assert!(failed.into_inner() > 60, "the calls are not made to fail");
+}
+
+/// An archive of a store, made by this command line with these arguments.
+fn archive(dir: &Path, args: &[&str]) -> String {
+    let done = run(cli().arg("copy").arg(dir).arg("-").args(args), "");
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    done.stdout
+}
+
+fn unpack(archive: &str, to: &Path, args: &[&str]) -> Done {
+    run(cli().args(["copy", "-"]).arg(to).args(args), archive)
+}
+
+fn tar(args: &[&str], dir: &Path, input: &str) -> String {
+    let done = run(Command::new("tar").arg("-C").arg(dir).args(args), input);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    done.stdout
+}
+
+#[test]
+fn an_archive_holds_the_files_as_they_are_for_tar_and_from_tar() {
+    for (layout, seqs) in [(Layout::Pair, &[3][..]), (Layout::Numbered, &[1, 2, 3])] {
+        let dir = scratch();
+        let path = |name: &str| dir.path().join(name);
+        create(&path("from"), layout, seqs, "");
+        // An archive has whole seconds.
+        for name in names(&path("from")) {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+            fs::File::options()
+                .write(true)
+                .open(path("from").join(name))
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        }
+        let archive = archive(&path("from"), &["--all"]);
+        fs::create_dir(path("tar")).unwrap();
+        tar(&["-x"], &path("tar"), &archive);
+        assert_same(&path("from"), &path("tar"));
+        assert_eq!(unpack(&archive, &path("to"), &["--all"]).code, Some(0));
+        assert_same(&path("from"), &path("to"));
+        // Of tar's own, what is in folders is left out.
+        fs::create_dir(path("tar").join("agent-7")).unwrap();
+        fs::write(path("tar").join("agent-7/snapshot.json"), "1").unwrap();
+        for what in [&["-c", "."][..], &["-c", "--format=pax", "."]] {
+            let made = tar(what, &path("tar"), "");
+            let to = path(&what.len().to_string());
+            let done = unpack(&made, &to, &["--all"]);
+            assert_eq!((done.code, done.stdout.lines().count()), (Some(0), seqs.len()), "{done:?}");
+            assert!(
+                done.stderr.contains("folders are not copied") && done.stderr.contains("agent-7"),
+                "{done:?}"
+            );
+            assert_same(&path("from"), &to);
+        }
+        // From one archive to another, in another layout; what was done is told beside it.
+        let other = run(cli().args(["copy", "-", "-", "--layout", "pair"]), &archive);
+        assert_eq!((other.code, other.stderr.as_str()), (Some(0), "copied 3\n"));
+        assert_done(&unpack(&other.stdout, &path("pair"), &[]), "copied 3\n");
+        assert_eq!(newest(&path("pair")), newest(&path("from")));
+    }
+}
+
+#[test]
+fn an_archive_that_is_cut_or_odd_is_refused_and_nothing_is_copied() {
+    let dir = scratch();
+    let path = |name: &str| dir.path().join(name);
+    create(&path("from"), Layout::Pair, &[3], "");
+    create(&path("to"), Layout::Pair, &[1], "old");
+    let before = newest(&path("to"));
+    let whole = archive(&path("from"), &[]);
+    let ends = whole.trim_end_matches('\0').len();
+    for cut in (0..whole.len()).step_by(256).chain([ends, ends + 1]) {
+        let done = unpack(&whole[..cut], &path("to"), &[]);
+        if done.code == Some(0) {
+            // Its end is there, if not the whole of its last record.
+            assert!(cut > ends + 512, "{cut}: {done:?}");
+            fs::remove_dir_all(path("to")).unwrap();
+            create(&path("to"), Layout::Pair, &[1], "old");
+            continue;
+        }
+        assert_refused(&done, 10, "standard input cannot be unpacked: ");
+        assert_eq!(newest(&path("to")), before, "{cut}");
+    }
+    for odd in ["not an archive", &"x".repeat(4096)] {
+        assert_refused(&unpack(odd, &path("to"), &[]), 10, "not compressed");
+    }
+    // A link's content is elsewhere, in the archive or not.
+    fs::create_dir(path("odd")).unwrap();
+    std::os::unix::fs::symlink(path("from").join("snapshot.json"), path("odd").join("snapshot.json"))
+        .unwrap();
+    fs::write(path("odd").join("snapshot.seq"), "9").unwrap();
+    assert_refused(
+        &unpack(&tar(&["-c", "."], &path("odd"), ""), &path("to"), &[]),
+        10,
+        "`./snapshot.json` is no file",
+    );
+    fs::remove_file(path("odd").join("snapshot.json")).unwrap();
+    fs::hard_link(path("odd").join("snapshot.seq"), path("odd").join("snapshot.json")).unwrap();
+    let linked = tar(&["-c", "snapshot.seq", "snapshot.json"], &path("odd"), "");
+    assert_refused(&unpack(&linked, &path("to"), &[]), 10, "--hard-dereference");
+    let twice = tar(&["-c", "snapshot.seq", "--hard-dereference", "snapshot.seq"], &path("odd"), "");
+    assert_refused(&unpack(&twice, &path("to"), &[]), 10, "`snapshot.seq` is in it twice");
+    let outside = tar(&["-c", "-P", "--transform=s,^,../,", "snapshot.seq"], &path("odd"), "");
+    assert_refused(&unpack(&outside, &path("to"), &[]), 1, "no snapshot yet");
+    assert!(!path("snapshot.seq").exists());
+    assert_eq!(newest(&path("to")), before);
+}
+
+#[test]
+fn what_an_archive_was_unpacked_to_is_gone_after_a_signal() {
+    let (dir, temporary) = (scratch(), scratch());
+    let mut command = cli();
+    command.args(["copy", "-"]).arg(dir.path().join("to")).env("TMPDIR", temporary.path());
+    let mut child = start(&mut command);
+    // It stays open.
+    let _input = child.stdin.take();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while names(temporary.path()).first().is_none_or(|name| names(&temporary.path().join(name)).is_empty()) {
+        assert!(Instant::now() < deadline, "nothing is unpacked");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let killed = Command::new("kill").arg(child.id().to_string()).stdout(Stdio::null()).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), None);
+    assert_eq!(names(temporary.path()), [""; 0]);
+    assert!(!dir.path().join("to").exists());
+}
