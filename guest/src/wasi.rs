@@ -212,7 +212,7 @@ fn to_io(error: ErrorCode) -> io::Error {
         ErrorCode::Access | ErrorCode::NotPermitted => (ErrorKind::PermissionDenied, "Permission denied"),
         ErrorCode::ReadOnly => (ErrorKind::ReadOnlyFilesystem, "Read-only file system"),
         ErrorCode::Invalid => (ErrorKind::InvalidInput, "Invalid argument"),
-        ErrorCode::InsufficientSpace => (ErrorKind::StorageFull, "No space left"),
+        ErrorCode::InsufficientSpace => (ErrorKind::StorageFull, "No space left on device"),
         ErrorCode::Quota => (ErrorKind::QuotaExceeded, "Storage quota exceeded"),
         ErrorCode::Exist => (ErrorKind::AlreadyExists, "File exists"),
         ErrorCode::NoEntry => (ErrorKind::NotFound, "No such file or directory"),

@@ -25,9 +25,9 @@ const EXAMPLE: &str = "Examples:
 /// How many names of folders are told.
 const MAX_NAMES: usize = 5;
 
-/// Copy the newest sound snapshot to another directory, or all of them: back up, restore, move
+/// Copy snapshots to another directory: back up, restore, move
 ///
-/// Each is checked before it is copied, and again once it is written; what is there with the same state is not written again, and
+/// The newest sound one, unless --all or --seq says otherwise. Each is checked before it is copied, and again once it is written; what is there with the same state is not written again, and
 /// what is damaged there is replaced. Whoever restores from TO meanwhile finds what was newest there, or the newest of those that
 /// are copied. In the layout `numbered`, files are copied byte for byte; nothing is pruned.
 ///
