@@ -27,9 +27,10 @@ const MAX_NAMES: usize = 5;
 
 /// Copy snapshots to another directory: back up, restore, move
 ///
-/// The newest sound one, unless --all or --seq says otherwise. Each is checked before it is copied, and again once it is written; what is there with the same state is not written again, and
-/// what is damaged there is replaced. Whoever restores from TO meanwhile finds what was newest there, or the newest of those that
-/// are copied. In the layout `numbered`, files are copied byte for byte; nothing is pruned.
+/// The newest sound one, unless --all or --seq says otherwise. Each is checked before it is copied, and again once it is written;
+/// what is there with the same state is not written again, and what is damaged there is replaced. Whoever restores from TO
+/// meanwhile finds what was newest there, or the newest of those that are copied. In the layout `numbered`, files are copied byte
+/// for byte; nothing is pruned.
 ///
 /// FROM may be in use: it is not locked. If TO holds a newer snapshot, or another state under one of the numbers, nothing is
 /// copied without --replace. Named stores have directories of their own: copy each.
@@ -58,7 +59,7 @@ pub struct Copy {
     /// Fail if TO does not exist, for instance because its volume is not mounted
     #[arg(long)]
     must_exist: bool,
-    /// Print {"layout":"pair"|"numbered","copied":[N,...],"present":[N,...],"replaced":[N,...]}, newest first; to standard
+    /// Print {"layout":"pair"|"numbered", "copied":[N,...], "present":[N,...], "replaced":[N,...]}, newest first; to standard
     /// error, if TO is an archive
     #[arg(long)]
     json: bool,
