@@ -121,6 +121,10 @@ impl maintenance::Guest for Component {
         Ok(some(settled)?.unwrap_or_default())
     }
 
+    fn pruned(store: wit::StoreBorrow<'_>) -> u64 {
+        store.get::<OpenStore>().existing().map_or(0, |store| store.pruned())
+    }
+
     fn insert(store: wit::StoreBorrow<'_>, seq: u64) -> Result<wit::SnapshotWriter, wit::Error> {
         store.get::<OpenStore>().writer(seq, Store::insert)
     }

@@ -3,7 +3,7 @@
 //! A generation's file is only ever renamed into place whole, and never changed: what was opened is one generation,
 //! whatever happens to its name meanwhile.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 
 pub mod envelope;
@@ -111,6 +111,8 @@ pub struct Known {
     sound: RefCell<Vec<Sound>>,
     /// Those that were damaged when they were read.
     damaged: RefCell<Vec<u64>>,
+    /// How many were pruned.
+    pruned: Cell<u64>,
 }
 
 /// A generation that was found sound. They are sorted, the newest first.
@@ -166,6 +168,16 @@ impl Known {
     /// Whether this store wrote a generation, by its last line; not whether it is sound.
     pub fn is_ours<D: Dir>(&self, dir: &D, seq: u64) -> bool {
         self.get(seq).map_or_else(|| is_ours(dir, seq), |known| known.verified)
+    }
+
+    /// Counts generations that were pruned.
+    pub fn count_pruned(&self, count: usize) {
+        self.pruned.set(self.pruned.get() + count as u64);
+    }
+
+    /// How many were pruned since this was called.
+    pub fn take_pruned(&self) -> u64 {
+        self.pruned.take()
     }
 
     /// Forgets a generation, of which another may be there now.

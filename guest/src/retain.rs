@@ -121,6 +121,7 @@ pub fn prune<D: Dir>(
                 }
             }
         }
+        known.count_pruned(removed.len());
         contents.generations.retain(|seq| removed.binary_search(seq).is_err());
     }
     for &(seq, count) in contents.set_aside.iter().skip(retention.keep).rev().take(MAX_PRUNED) {
@@ -129,28 +130,30 @@ pub fn prune<D: Dir>(
     }
     if is_over {
         is_exact = false;
-        make_room(dir, retention.max_total, &pinned);
+        make_room(dir, retention.max_total, &pinned, known);
     }
     is_exact
 }
 
 /// Removes what was set aside, and then generations, the oldest first and never the newest, until the directory holds no
 /// more than `max_total` bytes.
-fn make_room<D: Dir>(dir: &D, max_total: u64, pinned: &[u64]) {
+fn make_room<D: Dir>(dir: &D, max_total: u64, pinned: &[u64], known: &Known) {
     let (Ok(mut held), Ok(contents)) = (held(dir, &|_| true), Contents::look_alone(dir)) else { return };
     let mut names = Vec::new();
     for &(seq, count) in contents.set_aside.iter().rev() {
         names.push(catalog::set_aside(seq, count));
     }
+    let set_aside = names.len();
     for &seq in contents.generations.iter().skip(1).rev() {
         if names.len() < MAX_PRUNED && !pinned.contains(&seq) {
             names.push(catalog::generation(seq));
         }
     }
-    for name in names {
+    for (at, name) in names.into_iter().enumerate() {
         let size = if held > max_total { size(dir, &name) } else { return };
         if remove_file(dir, &name).is_ok() {
             held = held.saturating_sub(size);
+            known.count_pruned(usize::from(at >= set_aside));
         }
     }
 }

@@ -116,6 +116,11 @@ impl<D: Dir> Store<D> {
         self.look(|_, layout| layout.map(Some).ok_or(Error::NotFound))
     }
 
+    /// How many generations were pruned since this was called.
+    pub fn pruned(&self) -> u64 {
+        self.shared.known.take_pruned()
+    }
+
     /// Reads the snapshot that [`restore`](Self::restore) returns and says what is known of it; of the state, only a
     /// piece is in memory at a time.
     pub fn info(&self) -> Result<Info> {

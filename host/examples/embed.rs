@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use minisnap_host::manifest::{Admitted, Manifest, MemoryLimit, Offer};
-use minisnap_host::{Grant, Minisnap, SnapshotCtx};
+use minisnap_host::{Grant, Minisnap, SnapshotCtx, describe_metrics};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Result, Store, bail};
 use wasmtime_wasi::p2::bindings::sync::Command;
@@ -33,11 +34,15 @@ fn main() -> Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
     minisnap_host::add_to_linker_sync(&mut linker, |consumer| &mut consumer.snapshots)?;
     let minisnap = Minisnap::new()?;
+    // Whatever recorder the host has: this one prints what Prometheus would ask for.
+    let metrics = PrometheusBuilder::new().install_recorder()?;
+    describe_metrics();
 
     for file in components {
         // Which directory, and what the component may do there, is the host's decision.
         let Some(manifest) = Manifest::of(file)? else { bail!("{file}: name it NAME@X.Y.Z.wasm") };
-        let grant = Grant::new(Path::new(root).join(manifest.name())).max_state(16 << 20).max_total(64 << 20);
+        let grant = Grant::new(Path::new(root).join(manifest.name())).component(manifest.name());
+        let grant = grant.max_state(16 << 20).max_total(64 << 20);
         // The component gets as much of it as its manifest allows, or does not run.
         let Admitted { grant, memory } = manifest.admit(Offer::new(grant).component_memory(256 << 20))?;
 
@@ -52,5 +57,6 @@ fn main() -> Result<()> {
             bail!("{file} failed");
         }
     }
+    eprint!("{}", metrics.render());
     Ok(())
 }

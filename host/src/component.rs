@@ -18,7 +18,9 @@ use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, span};
 use crate::idle::Idle;
+use crate::instance::Instance;
 use crate::memory::Budget;
+use crate::metrics::{Event, Labels};
 use crate::store::{Shared, SnapshotStore};
 
 /// The store component that this crate embeds, for composing it with others.
@@ -113,7 +115,7 @@ impl MinisnapBuilder {
             ));
         }
         let component = self.compile(&engine)?;
-        let idle = Arc::new(Idle::new(self.max_idle));
+        let idle = Arc::new(Idle::new(self.max_idle, Instance::evict));
         let waiting = idle.clone();
         let budget = Budget::new(self.max_memory, move || waiting.drop_oldest());
         let calls = Arc::new(Calls::new(self.max_calls));
@@ -242,6 +244,7 @@ impl Minisnap {
 
 /// What is logged of the opening of a store.
 struct Opening {
+    labels: Labels,
     span: Span,
     started: Instant,
 }
@@ -249,12 +252,13 @@ struct Opening {
 impl Opening {
     fn of(grant: &Grant) -> Self {
         let span = span!("grant", grant, grant.dir, access = ?grant.access);
-        Opening { span, started: Instant::now() }
+        Opening { labels: Labels::of(grant), span, started: Instant::now() }
     }
 
     fn ended(self, opened: Result<SnapshotStore>) -> Result<SnapshotStore> {
-        if opened.is_ok() {
-            self.span.in_scope(|| debug!(elapsed = ?self.started.elapsed(), "opened"));
+        match &opened {
+            Ok(_) => self.span.in_scope(|| debug!(elapsed = ?self.started.elapsed(), "opened")),
+            Err(error) => self.labels.count(Event::Failed(error)),
         }
         opened
     }

@@ -139,6 +139,28 @@ impl Error {
         ))
     }
 
+    /// The name of the case: of that of the WIT, where there is one.
+    pub fn case(&self) -> &'static str {
+        match self {
+            Error::NotFound => "not-found",
+            Error::InvalidName(_) => "invalid-name",
+            Error::InvalidState(_) => "invalid-state",
+            Error::Stale(_) => "stale",
+            Error::TooLarge(_) => "too-large",
+            Error::Corrupt(_) => "corrupt",
+            Error::NoSpace(_) => "no-space",
+            Error::AccessDenied(_) => "access-denied",
+            Error::Busy(_) => "busy",
+            Error::Io(_) => "io",
+            Error::DeadlineExceeded(_) => "deadline-exceeded",
+            Error::DirectoryReplaced(_) => "directory-replaced",
+            Error::StreamEnded(_) => "stream-ended",
+            Error::InDoubt(_) => "in-doubt",
+            Error::OtherType(_) => "other-type",
+            Error::Component(_) => "component",
+        }
+    }
+
     /// The error and its sources, in one line. [`Display`](fmt::Display) leaves the sources to who prints the chain.
     pub fn to_line(&self) -> String {
         to_line(self)

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 /// What waits in the slots of all owners.
 pub(crate) struct Idle<T> {
     most: usize,
+    /// What becomes of one that is dropped for another.
+    evict: fn(T),
     waiting: Mutex<Waiting<T>>,
 }
 
@@ -30,8 +32,8 @@ struct Content<T> {
 
 impl<T> Idle<T> {
     /// Lets `most` wait.
-    pub(crate) fn new(most: usize) -> Self {
-        Idle { most, waiting: Mutex::new(Waiting { next: 0, slots: BTreeMap::new() }) }
+    pub(crate) fn new(most: usize, evict: fn(T)) -> Self {
+        Idle { most, evict, waiting: Mutex::new(Waiting { next: 0, slots: BTreeMap::new() }) }
     }
 
     /// Another slot.
@@ -55,7 +57,9 @@ impl<T> Idle<T> {
             let mut content = lock(&slot);
             if content.number == Some(number) { content.value.take() } else { None }
         });
-        drop(value);
+        if let Some(value) = value {
+            (self.evict)(value);
+        }
         true
     }
 }
@@ -111,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_was_not_used_for_longest_is_dropped_first() {
-        let idle = Arc::new(Idle::new(2));
+        let idle = Arc::new(Idle::new(2, drop));
         let slots: Vec<Slot<usize>> = (0..4).map(|_| idle.slot()).collect();
         slots[3].keep(3);
         for number in [0, 1] {

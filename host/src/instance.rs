@@ -16,6 +16,7 @@ use crate::engine::{Engine, Guest};
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant};
 use crate::memory::Memory;
+use crate::metrics::{Event, Labels};
 
 /// Where the component finds its directory.
 const GUEST_DIR: &str = "/snapshots";
@@ -37,6 +38,9 @@ pub(crate) struct Instance {
     /// The store of the empty name.
     pub(crate) this: ResourceAny,
     output: MemoryOutputPipe,
+    labels: Labels,
+    /// Whether it has trapped beside what it was called for, and is good for nothing more.
+    pub(crate) has_trapped: bool,
 }
 
 /// A reader or writer that is open.
@@ -98,7 +102,14 @@ impl Instance {
         let bindings = bindings.map_err(|error| not_made(error, &mut store, grant))?;
         let opened = bindings.arcella_minisnap_snapshot_store().call_open(&mut store, "");
         let this = opened.map_err(|error| not_made(error, &mut store, grant))??;
-        Ok(Instance { streams: Vec::new(), dir, store, bindings, this, output })
+        let labels = Labels::of(grant);
+        labels.count(Event::Made);
+        Ok(Instance { streams: Vec::new(), dir, store, bindings, this, output, labels, has_trapped: false })
+    }
+
+    /// Ends it, since others need its place.
+    pub(crate) fn evict(self) {
+        self.labels.count(Event::Evicted);
     }
 
     /// Calls a function of the store of this name.
@@ -107,18 +118,44 @@ impl Instance {
         name: &str,
         call: impl FnOnce(&wit::GuestStore<'_>, &mut wasmtime::Store<Guest>, ResourceAny) -> Answer<R>,
     ) -> Answer<R> {
-        let guest = self.bindings.arcella_minisnap_snapshot_store();
+        self.with_store(name, |bindings, store, this| {
+            call(&bindings.arcella_minisnap_snapshot_store().store(), store, this)
+        })
+    }
+
+    /// The same of what the component exports.
+    fn with_store<R>(
+        &mut self,
+        name: &str,
+        call: impl FnOnce(&bindings::Store, &mut wasmtime::Store<Guest>, ResourceAny) -> Answer<R>,
+    ) -> Answer<R> {
         if name.is_empty() {
-            return call(&guest.store(), &mut self.store, self.this);
+            return call(&self.bindings, &mut self.store, self.this);
         }
         // What is known of it, the component keeps; a handle is only a name.
-        let this = match guest.call_open(&mut self.store, name)? {
+        let opened = self.bindings.arcella_minisnap_snapshot_store().call_open(&mut self.store, name)?;
+        let this = match opened {
             Ok(this) => this,
             Err(error) => return Ok(Err(error)),
         };
-        let answer = call(&guest.store(), &mut self.store, this)?;
+        let answer = call(&self.bindings, &mut self.store, this)?;
         this.resource_drop(&mut self.store)?;
         Ok(answer)
+    }
+
+    /// Counts the generations that a create has pruned in the store of this name. That has its own time, and is no part of the
+    /// create's answer.
+    pub(crate) fn count_pruned(&mut self, name: &str) {
+        if cfg!(feature = "metrics") {
+            self.set_deadline(Duration::from_secs(1));
+            let pruned = self.with_store(name, |bindings, store, this| {
+                bindings.arcella_minisnap_snapshot_maintenance().call_pruned(store, this).map(Ok)
+            });
+            match pruned {
+                Ok(pruned) => self.labels.count(Event::Pruned(pruned.unwrap_or_default())),
+                Err(_) => self.has_trapped = true,
+            }
+        }
     }
 
     /// Gives the next call so much time.
@@ -164,11 +201,20 @@ impl Instance {
     }
 }
 
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.labels.count(Event::Ended);
+    }
+}
+
 /// Why an instance could not be made.
 fn not_made(error: wasmtime::Error, store: &mut wasmtime::Store<Guest>, grant: &Grant) -> Error {
     match (store.data_mut().memory.problem(), error.downcast_ref::<Trap>()) {
         (Some(problem), _) => problem,
-        (None, Some(Trap::Interrupt)) => Error::interrupted("open", grant.deadline),
+        (None, Some(Trap::Interrupt)) => {
+            Labels::of(grant).count(Event::Interrupted);
+            Error::interrupted("open", grant.deadline)
+        }
         (None, _) => Error::Component(error),
     }
 }

@@ -91,6 +91,7 @@ mod engine;
 mod idle;
 mod instance;
 mod memory;
+mod metrics;
 
 // At the bottom: what crosses the component's edge.
 pub mod bindings;
@@ -107,6 +108,8 @@ pub use error::{Error, Problem, Result};
 pub use folder::{Folder, FolderError};
 pub use grant::{Access, Grant};
 pub use linker::{add_to_linker_async, add_to_linker_sync};
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness, UnknownName};
 #[cfg(feature = "arcella")]
 pub use status::{Contents, Newest, Status};

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::grant::{Grant, span};
 use crate::idle::{Idle, Slot};
 use crate::instance::{Handle, Instance};
+use crate::metrics::Event;
 use crate::snapshot::{Info, Layout, Skipped, Snapshot};
 
 pub(crate) use call::check_may_block;
@@ -130,10 +131,12 @@ impl SnapshotStore {
 
     /// The same in the store of this name.
     pub(crate) fn create_in(&mut self, name: &str, state: &str, seq: u64) -> Result<()> {
-        self.check_access()?;
+        self.check_granted()?;
         // Before anything is written.
         if state.len() as u64 > self.grant.max_state {
-            return Err(Error::TooLarge(self.grant.max_state));
+            let refused = Error::TooLarge(self.grant.max_state);
+            self.count(Event::Failed(&refused));
+            return Err(refused);
         }
         self.in_one_turn(|store| {
             if state.len() > CHUNK {
@@ -144,9 +147,15 @@ impl SnapshotStore {
             span.record("bytes", state.len());
             let _locked = store.lock(name)?;
             store.settle_first(name)?;
-            let result =
-                store.call(name, "create", |guest, store, this| guest.call_create(store, this, state, seq));
-            store.explain(result)
+            let result = store.with_instance("create", |instance| {
+                let created =
+                    instance.call(name, |guest, store, this| guest.call_create(store, this, state, seq))?;
+                instance.count_pruned(name);
+                Ok(created)
+            });
+            store.explain(result)?;
+            store.count(Event::Created(state.len() as u64));
+            Ok(())
         })
     }
 
@@ -190,7 +199,7 @@ impl SnapshotStore {
         })?;
         let snapshot = Snapshot::from(snapshot.ok_or(Error::NotFound)?);
         span.record("seq", snapshot.seq).record("bytes", snapshot.state.len());
-        tell_skipped(&snapshot.skipped);
+        self.tell_restored(snapshot.state.len() as u64, &snapshot.skipped);
         Ok(snapshot)
     }
 
@@ -299,7 +308,7 @@ impl SnapshotStore {
     /// [`Error::Corrupt`], [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`],
     /// [`Error::Component`].
     pub fn settle(&mut self) -> Result<u64> {
-        self.check_access()?;
+        self.check_granted()?;
         let _span = span!("settle", self.grant, self.grant.dir).entered();
         let leftovers = self.in_one_turn(|store| {
             store.check_replaceable("")?;
@@ -310,6 +319,7 @@ impl SnapshotStore {
             store.explain(result)
         })?;
         if leftovers > 0 {
+            self.count(Event::Settled(leftovers));
             warn!(leftovers, "what an earlier crash left was finished or removed");
         }
         self.settled = true;
@@ -328,7 +338,7 @@ impl SnapshotStore {
     /// [`Error::Busy`] while a component has a writer open, [`Error::Io`], also of a pair, [`Error::InDoubt`],
     /// [`Error::Component`].
     pub fn rollback(&mut self, seq: u64) -> Result<Vec<u64>> {
-        self.check_access()?;
+        self.check_granted()?;
         let _span = span!("rollback", self.grant, self.grant.dir, seq).entered();
         let undone = self.in_one_turn(|store| {
             store.settle_first("")?;
@@ -354,6 +364,15 @@ impl SnapshotStore {
     /// The span of a restore, in which what is restored is recorded once it is known.
     fn span_of_restore(&self, name: &str) -> Span {
         span!("restore", self.grant, self.dir_of(name), seq = field::Empty, bytes = field::Empty)
+    }
+
+    /// Counts a restore, and tells of each generation that was damaged and skipped.
+    fn tell_restored(&self, bytes: u64, skipped: &[Skipped]) {
+        self.count(Event::Restored(bytes));
+        self.count(Event::Skipped(skipped.len()));
+        for Skipped { seq, problem } in skipped {
+            warn_span!("skip", seq, problem).in_scope(|| warn!("a damaged generation was skipped"));
+        }
     }
 
     /// What was granted.
@@ -393,12 +412,5 @@ impl Drop for SnapshotStore {
 impl fmt::Debug for SnapshotStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SnapshotStore").field("grant", &self.grant).finish_non_exhaustive()
-    }
-}
-
-/// Tells of each generation that was damaged and skipped.
-fn tell_skipped(skipped: &[Skipped]) {
-    for Skipped { seq, problem } in skipped {
-        warn_span!("skip", seq, problem).in_scope(|| warn!("a damaged generation was skipped"));
     }
 }

@@ -20,6 +20,7 @@ use crate::engine::Guest;
 use crate::error::{Error, Result};
 use crate::grant::Access;
 use crate::instance::{Answer, Instance, Stream};
+use crate::metrics::{Event, Labels};
 
 /// An instance that has grown beyond this many bytes does not outlive its call, unless a stream is open: its memory goes
 /// back to the system, and what is left between its allocations cannot keep the next large state from fitting.
@@ -41,7 +42,8 @@ impl SnapshotStore {
             check_may_block()?;
         }
         let deadline = Deadline::after(self.grant.deadline);
-        let _turn = self.shared.calls.turn(&self.target, deadline)?;
+        let turn = self.shared.calls.turn(&self.target, deadline);
+        let _turn = turn.inspect_err(|error| self.count(Event::Failed(error)))?;
         self.in_turn(deadline, call)
     }
 
@@ -61,7 +63,12 @@ impl SnapshotStore {
         (self.deadline, self.has_turn) = (deadline, true);
         let InTurn(store) = &mut InTurn(self);
         store.end_ownerless();
-        call(store)
+        call(store).inspect_err(|error| store.count(Event::Failed(error)))
+    }
+
+    /// Counts what has happened.
+    pub(crate) fn count(&self, event: Event<'_>) {
+        Labels::of(&self.grant).count(event);
     }
 
     /// Ends the streams that have no owner any more.
@@ -88,6 +95,11 @@ impl SnapshotStore {
             let _calling = self.shared.engine.calling();
             instance.close(self.grant.deadline);
         }
+    }
+
+    /// Refuses what is not granted, before anything waits for its turn.
+    pub(super) fn check_granted(&self) -> Result<()> {
+        self.check_access().inspect_err(|error| self.count(Event::Failed(error)))
     }
 
     pub(super) fn check_access(&self) -> Result<()> {
@@ -153,13 +165,15 @@ impl SnapshotStore {
             let _calling = self.shared.engine.calling();
             call(&mut instance)
         };
-        debug!(call = name, elapsed = ?started.elapsed(), "called");
+        let elapsed = started.elapsed();
+        debug!(call = name, ?elapsed, "called");
+        self.count(Event::Called(name, elapsed));
         let peak = instance.peak_memory();
         self.peak_memory = self.peak_memory.max(peak);
         let problem = instance.memory_problem();
         let trap = match answer {
             Ok(answer) => {
-                if !instance.streams.is_empty() || peak <= KEPT_MEMORY {
+                if !instance.has_trapped && (!instance.streams.is_empty() || peak <= KEPT_MEMORY) {
                     self.put_back(instance);
                 }
                 return match (answer, problem) {
@@ -183,6 +197,7 @@ impl SnapshotStore {
             return Err(in_doubt(problem));
         }
         if let Some(Trap::Interrupt) = trap.downcast_ref::<Trap>() {
+            self.count(Event::Interrupted);
             return Err(in_doubt(Error::interrupted(name, self.grant.deadline)));
         }
         // What it has printed may hold a piece of a state, which no log gets.

@@ -74,7 +74,7 @@ impl SnapshotStore {
     /// [`Error::AccessDenied`], [`Error::Busy`] while a reader or writer is open, of a named store too, [`Error::Io`], also for
     /// a directory with snapshots in two layouts, [`Error::InDoubt`] where a part may be erased, [`Error::Component`].
     pub fn clear(&mut self) -> Result<Vec<String>> {
-        self.check_access()?;
+        self.check_granted()?;
         let _span = span!("clear", self.grant, self.grant.dir).entered();
         self.in_one_turn(|store| {
             if store.has_streams() {

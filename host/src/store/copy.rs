@@ -112,7 +112,7 @@ impl SnapshotStore {
         replace: bool,
         mut progress: impl FnMut(u64),
     ) -> std::result::Result<Copied, CopyError> {
-        self.check_access().map_err(Target)?;
+        self.check_granted().map_err(Target)?;
         let _span = span!("copy", self.grant, self.grant.dir, from = %from.grant.dir.display()).entered();
         if self.has_streams() {
             return Err(Target(Error::Busy("a reader or writer is open: drop it first".to_owned())));

@@ -4,11 +4,12 @@ use tracing::Span;
 use wasmtime::component::ResourceAny;
 
 use super::call::may_block;
-use super::{CHUNK, SnapshotStore, tell_skipped};
+use super::{CHUNK, SnapshotStore};
 use crate::bindings::export as wit;
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::instance::{Answer, Handle, Instance, Stream};
+use crate::metrics::Event;
 use crate::snapshot::{Info, Skipped};
 
 impl SnapshotStore {
@@ -35,7 +36,7 @@ impl SnapshotStore {
         seq: u64,
         open: impl FnOnce(&mut Instance) -> Answer<ResourceAny>,
     ) -> Result<Handle> {
-        self.check_access()?;
+        self.check_granted()?;
         let span = self.span_of_create(name, seq);
         let _within = span.enter();
         self.in_one_turn(|store| {
@@ -79,7 +80,7 @@ impl SnapshotStore {
             let (info, skipped) = known.inspect_err(|_| store.end(handle))?;
             span.record("seq", info.seq).record("bytes", info.size);
             let skipped: Vec<Skipped> = skipped.into_iter().map(Into::into).collect();
-            tell_skipped(&skipped);
+            store.tell_restored(info.size, &skipped);
             Ok((handle, info.into(), skipped))
         })
     }
@@ -140,15 +141,22 @@ impl SnapshotStore {
                     return Err(error);
                 }
             };
+            let mut given = 0;
             let result = store.call_stream(handle, "commit", |instance| {
+                let mut name = String::new();
                 if let Some(stream) = instance.stream(handle) {
                     stream.span.record("bytes", stream.given);
+                    (given, name) = (stream.given, stream.name.clone());
                 }
                 instance.streams.retain(|stream| stream.resource != handle);
                 let guest = instance.bindings.arcella_minisnap_snapshot_store();
-                guest.snapshot_writer().call_commit(&mut instance.store, handle)
+                let committed = guest.snapshot_writer().call_commit(&mut instance.store, handle)?;
+                instance.count_pruned(&name);
+                Ok(committed)
             });
-            store.explain(result)
+            store.explain(result)?;
+            store.count(Event::Created(given));
+            Ok(())
         })
     }
 
