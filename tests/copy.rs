@@ -1,6 +1,7 @@
 //! Copying snapshots: what is copied as it is, what is refused, from a directory that is in use, and through archives.
 
 use std::fs;
+use std::io::Read;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use minisnap_host::{CopyError, Error, Grant, Layout, Selection, SnapshotStore, Soundness};
 use minisnap_tests::subject::Subject;
 use minisnap_tests::trace::{Call, trace};
-use minisnap_tests::{Done, cli, in_parallel, minisnap, names, run, scratch, start};
+use minisnap_tests::{Done, cli, in_parallel, minisnap, names, run, run_mounting, scratch, start};
 
 const LAYOUTS: [Layout; 2] = [Layout::Pair, Layout::Numbered];
 
@@ -88,7 +89,7 @@ fn a_copy_has_the_same_bytes_and_times_and_only_what_is_missing_is_copied() {
     assert_done(&copy(&from, &to, &["--all", "--dry-run"]), "would copy 2\nwould copy 1\npresent 3\n");
     assert_eq!(names(&to), [file(3)]);
     assert_done(&copy(&from, &to, &["--all"]), "copied 2\ncopied 1\npresent 3\n");
-    let json = "{\"copied\":[],\"layout\":\"numbered\",\"present\":[3,2,1],\"replaced\":[]}\n";
+    let json = "{\"copied\":[],\"layout\":\"numbered\",\"present\":[3,2,1],\"replaced\":[],\"skipped\":[]}\n";
     assert_done(&copy(&from, &to, &["--all", "--json"]), json);
     fs::remove_file(from.join("notes.txt")).unwrap();
     assert_same(&from, &to);
@@ -120,7 +121,7 @@ fn a_pair_is_copied_to_generations_and_back() {
     assert_refused(&copy(&path("history"), &path("pair"), &["--layout", "numbered"]), 2, "layout `pair`");
     assert_done(&copy(&path("history"), &path("pair"), &["--seq", "5"]), "present 5\n");
     assert_done(&copy(&path("history"), &path("back"), &["--all", "--layout", "pair"]), "copied 6\n");
-    assert_done(&copy(&path("history"), &path("pair"), &["--all"]), "copied 6\n");
+    assert_done(&copy(&path("history"), &path("pair"), &["--all"]), "copied 6\nreplaced 5\n");
     assert_same(&path("pair"), &path("back"));
     create(&path("pair"), Layout::Pair, &[8], "");
     assert_done(&copy(&path("pair"), &path("history"), &[]), "copied 8\n");
@@ -148,7 +149,7 @@ fn a_copy_puts_no_older_snapshot_over_a_newer_one_and_mixes_no_histories_unless_
     let to = path("numbered");
     fs::remove_file(to.join(file(9))).unwrap();
     let refused = copy(&path("from"), &to, &["--all"]);
-    assert_refused(&refused, 4, "holds another state under the number 3: the two are not of one history");
+    assert_refused(&refused, 4, "holds another state under the number 3: it was created again, or");
     assert_eq!(short(&to), ["01.json", "02.json", "03.json"]);
 
     create(&to, Layout::Numbered, &[9], "other");
@@ -205,8 +206,13 @@ fn what_is_damaged_is_not_copied_and_is_replaced_where_it_is_copied_to() {
     let done = copy(&from, &other, &["--all"]);
     assert!(done.stderr.starts_with("warning: the snapshot 3 is damaged and was skipped"), "{done:?}");
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "copied 2\ncopied 1\n"));
-    // The sound one is not replaced by what stands in for a damaged one.
-    assert_refused(&copy(&from, &to, &[]), 4, "holds the snapshot 3");
+    // The sound one is not replaced by what stands in for a damaged one, and it is said why.
+    let refused = copy(&from, &to, &[]);
+    assert_refused(&refused, 4, "holds the snapshot 3, which is newer");
+    assert!(refused.stderr.starts_with("warning: the snapshot 3 is damaged"), "{refused:?}");
+    for args in [&["--replace"][..], &["--all", "--replace"]] {
+        assert_refused(&copy(&from, &to, args), 4, "it may be the only sound one");
+    }
     expected.sort_unstable();
     assert_eq!(short(&to), expected);
     assert_refused(&copy(&from, &other, &["--seq", "3"]), 6, "is not what was written");
@@ -224,6 +230,109 @@ fn what_is_damaged_is_not_copied_and_is_replaced_where_it_is_copied_to() {
     rot(&to.join("snapshot.json"));
     assert_done(&copy(&from, &to, &[]), "copied 4\n");
     assert_same(&from, &to);
+}
+
+/// The number that both have with the same state says up to where they are of one history.
+#[test]
+fn only_what_is_above_the_newest_snapshot_that_both_have_alike_gives_way() {
+    let dir = scratch();
+    let path = |name: &str| dir.path().join(name);
+    create(&path("backup"), Layout::Numbered, &[1, 2, 3], "");
+    let fork = |name: &str| {
+        assert_eq!(copy(&path("backup"), &path(name), &["--all"]).code, Some(0));
+        path(name)
+    };
+    // Another history is found below what is copied, too: at the newest number that both have.
+    let other = path("other");
+    create(&other, Layout::Numbered, &[2, 3, 4], "other");
+    for args in [&[][..], &["--all"], &["--seq", "4"]] {
+        assert_refused(&copy(&other, &path("backup"), args), 4, "another state under the number 3");
+    }
+    // One that is damaged tells nothing.
+    fs::write(other.join(file(3)), "rot").unwrap();
+    assert_refused(&copy(&other, &path("backup"), &[]), 4, "another state under the number 2");
+    assert_eq!(short(&path("backup")), ["01.json", "02.json", "03.json"]);
+
+    // One snapshot was created again: only that gives way, and what is above it.
+    let again = fork("again");
+    create(&again, Layout::Numbered, &[3, 4], "again");
+    let to = fork("to");
+    assert_refused(&copy(&again, &to, &["--all"]), 4, "it was created again");
+    assert_done(
+        &copy(&again, &to, &["--all", "--replace"]),
+        "copied 4\ncopied 3\npresent 2\npresent 1\nundone 3\n",
+    );
+    assert_done(&copy(&path("backup"), &to, &["--replace"]), "copied 3\nundone 4\nundone 3\n");
+    assert_eq!(
+        short(&to),
+        ["01.json", "02.json", "03.json", "03.json.undone", "03.json.undone-2", "04.json.undone"]
+    );
+    // Older ones of the same history stay, although they are not copied.
+    let newer = fork("newer");
+    create(&newer, Layout::Numbered, &[5, 6], "");
+    assert_done(&copy(&path("backup"), &newer, &["--replace"]), "present 3\nundone 6\nundone 5\n");
+    assert_eq!(short(&newer), ["01.json", "02.json", "03.json", "05.json.undone", "06.json.undone"]);
+    assert_done(&copy(&path("backup"), &newer, &["--seq", "2", "--replace"]), "present 2\nundone 3\n");
+    // A pair has one number; it is compared with that of the history.
+    let pair = path("pair");
+    create(&pair, Layout::Pair, &[2], "other");
+    assert_refused(&copy(&path("backup"), &pair, &[]), 4, "another state under the number 2");
+}
+
+#[test]
+fn a_pair_that_is_damaged_in_any_way_is_replaced_if_it_is_to_be() {
+    let dir = scratch();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    create(&from, Layout::Pair, &[3], "");
+    for (names, damage) in [
+        (&["snapshot.seq"][..], Some("rot")),
+        (&["snapshot.sum"], Some("rot")),
+        (&["snapshot.json"], Some("rot")),
+        (&["snapshot.seq", "snapshot.sum"], None),
+        (&["snapshot.json", "snapshot.sum"], None),
+        (&["snapshot.json", "snapshot.seq", "snapshot.sum"], Some("")),
+    ] {
+        create(&to, Layout::Pair, &[5], "old");
+        for name in names {
+            match damage {
+                Some(text) => fs::write(to.join(name), text).unwrap(),
+                None => fs::remove_file(to.join(name)).unwrap(),
+            }
+        }
+        let refused = copy(&from, &to, &[]);
+        assert!([Some(4), Some(6)].contains(&refused.code), "{names:?}: {refused:?}");
+        let done = copy(&from, &to, &["--replace"]);
+        assert_eq!((done.code, newest(&to)), (Some(0), newest(&from)), "{names:?}: {done:?}");
+        assert_same(&from, &to);
+        fs::remove_dir_all(&to).unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_be_copied_leaves_no_directory() {
+    let dir = scratch();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    create(&from, Layout::Numbered, &[1], "");
+    assert_refused(&copy(&from, &to, &["--seq", "7"]), 1, "no snapshot of this number");
+    assert!(!to.exists());
+    fs::write(from.join(file(1)), "rot").unwrap();
+    assert_refused(&copy(&from, &to, &[]), 6, "");
+    assert!(!to.exists());
+    // One that was there stays.
+    fs::create_dir(&to).unwrap();
+    assert_refused(&copy(&from, &to, &[]), 6, "");
+    assert!(to.exists());
+}
+
+/// The entry of a bind mount has another inode than the file that it leads to.
+#[test]
+fn a_generation_that_is_mounted_is_copied_like_any_other() {
+    let dir = scratch();
+    create(&dir.path().join("from"), Layout::Numbered, &[1, 2, 3], "");
+    create(&dir.path().join("other"), Layout::Numbered, &[1, 3], "");
+    let script = "cd $2; for n in 1 3; do f=snapshot_0000000000000000000$n.json; mount --bind other/$f from/$f; done; $1 copy from to --all";
+    assert_done(&run_mounting(script, dir.path(), ""), "copied 3\ncopied 2\ncopied 1\n");
+    assert_eq!(short(&dir.path().join("to")), ["01.json", "02.json", "03.json"]);
 }
 
 /// Nothing is locked there, and every copy holds a snapshot that was acknowledged before it began, or a newer one.
@@ -269,6 +378,35 @@ fn a_directory_is_copied_while_its_writer_goes_on() {
     }
 }
 
+/// What is there already may be pruned in the one that is copied while the two are compared.
+#[test]
+fn a_directory_is_backed_up_again_and_again_while_its_writer_prunes() {
+    let dir = scratch();
+    let (live, to, is_done) = (dir.path().join("live"), dir.path().join("to"), AtomicBool::new(false));
+    let grant = Grant::new(&live).layout(Layout::Numbered).keep(NonZeroU32::new(1).unwrap());
+    let mut writer = minisnap().open(grant).unwrap();
+    writer.create(&1, 1).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for seq in 2.. {
+                writer.create(&seq, seq).unwrap();
+                if is_done.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+        });
+        let mut target = store(&to, Layout::Numbered);
+        let copied: Vec<_> = (0..200)
+            .map(|_| {
+                let mut from = minisnap().open(Grant::new(&live).read_only()).unwrap();
+                target.copy_from(&mut from, Selection::All, false, |_| {})
+            })
+            .collect();
+        is_done.store(true, Ordering::SeqCst);
+        assert!(copied.iter().all(Result::is_ok), "{copied:?}");
+    });
+}
+
 #[test]
 fn a_copy_needs_a_directory_that_is_free_and_may_be_written() {
     let dir = scratch();
@@ -312,7 +450,7 @@ fn a_copy_writes_syncs_and_renames_in_this_order() {
     let short = |name: &str| name.replace("to/snapshot_000000000000000000", "");
     let steps: Vec<String> = calls
         .into_iter()
-        .skip_while(|call| !matches!(call, Call::Open { .. }))
+        .skip_while(|call| !matches!(call, Call::Link(..)))
         .filter_map(|call| match call {
             Call::Open { path, .. } => Some(format!("make {}", short(&path))),
             Call::Sync(name) => Some(format!("sync {}", short(&name))),
@@ -325,11 +463,12 @@ fn a_copy_writes_syncs_and_renames_in_this_order() {
     assert_eq!(
         steps,
         [
+            // What gives way is kept, durably.
+            "link 02.json 02.json.undone",
+            "link 00.json 00.json.undone",
+            "sync to",
             "make 02.json.tmp",
             "sync 02.json.tmp",
-            // What it replaces is kept, durably.
-            "link 02.json 02.json.undone",
-            "sync to",
             "rename 02.json.tmp 02.json",
             // It is durable before what is newer is undone, which is the commit, by a rollback.
             "sync to",
@@ -342,9 +481,9 @@ fn a_copy_writes_syncs_and_renames_in_this_order() {
             "make 01.json.tmp",
             "sync 01.json.tmp",
             "rename 01.json.tmp 01.json",
-            "link 00.json 00.json.undone",
-            "sync to",
             "remove 00.json",
+            "sync to",
+            // By who reads what was copied.
             "sync to",
         ]
     );
@@ -364,17 +503,28 @@ fn any_failed_call_of_a_copy_leaves_the_old_or_the_new_snapshot_and_can_be_repea
     let cases = CASES.iter().flat_map(|case| calls.map(|call| (*case, call)));
     let failed = AtomicU64::new(0);
     in_parallel(cases.collect(), |((of, layout, before), call)| {
+        let layout_name = layout.to_string();
+        let args = ["--all", "--replace", "--layout", &layout_name];
+        let (template, whole) = (scratch(), scratch());
+        create(&template.path().join("from"), of, &[1, 2], "new");
+        create(&template.path().join("to"), layout, before, "old");
+        let copied = |to: &Path| {
+            let copied = Command::new("cp").arg("-a").arg(template.path().join(".")).arg(to).status();
+            assert!(copied.unwrap().success());
+            (to.join("from"), to.join("to"))
+        };
+        let (from, to) = copied(whole.path());
+        let old = before.last().map(|_| newest(&to));
+        assert_eq!(copy(&from, &to, &args).code, Some(0));
+        // What is there in the end, whatever failed before.
+        let (new, expected) = (Some(newest(&to)), names(&to));
         for when in 1.. {
             let dir = scratch();
-            let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-            create(&from, of, &[1, 2], "new");
-            create(&to, layout, before, "old");
-            let old = before.last().map(|_| newest(&to));
+            let (from, to) = copied(dir.path());
             let log = tempfile::NamedTempFile::new().unwrap();
             let mut strace = Command::new("strace");
             strace.args(["-f", "-e", &format!("trace={call}"), "-e"]);
             strace.arg(format!("inject={call}:error=EIO:when={when}")).arg("-o").arg(log.path());
-            let args = ["--all", "--replace", "--layout", &layout.to_string()];
             strace.arg(cli().get_program()).arg("copy").arg(&from).arg(&to).args(args);
             let done = run(&mut strace, "");
             if !fs::read_to_string(log.path()).unwrap().contains("(INJECTED)") {
@@ -384,21 +534,15 @@ fn any_failed_call_of_a_copy_leaves_the_old_or_the_new_snapshot_and_can_be_repea
             failed.fetch_add(1, Ordering::Relaxed);
             let restored = minisnap().open(Grant::new(&to).read_only()).unwrap().restore_text();
             let restored = restored.ok().map(|snapshot| (snapshot.seq, snapshot.state));
-            let new = Some(newest(&from));
             assert!(restored == new || restored == old, "{call} {when}: {restored:?}, {done:?}");
             // What only tells of it may fail as well.
             assert!(done.code != Some(0) || restored == new, "{call} {when}: {done:?}");
-            assert!(
-                done.code == Some(0) || done.stderr.is_empty() || done.stderr.starts_with("error: "),
-                "{done:?}"
-            );
+            let is_told = done.stderr.contains("`: ") && done.stderr.contains("unharmed");
+            assert!(!is_told || restored == old, "{call} {when}: {done:?}");
             let again = copy(&from, &to, &args);
             assert_eq!(again.code, Some(0), "{call} {when}: {again:?}");
             assert_eq!(Some(newest(&to)), new);
-            assert!(
-                names(&to).iter().all(|name| !name.ends_with(".tmp") && !name.ends_with(".new")),
-                "{call} {when}"
-            );
+            assert_eq!(names(&to), expected, "{call} {when}: {done:?}");
         }
     });
     assert!(failed.into_inner() > 60, "the calls are not made to fail");
@@ -497,7 +641,7 @@ fn an_archive_that_is_cut_or_odd_is_refused_and_nothing_is_copied() {
     assert_refused(
         &unpack(&tar(&["-c", "."], &path("odd"), ""), &path("to"), &[]),
         10,
-        "`./snapshot.json` is no file",
+        "`./snapshot.json` is a symlink",
     );
     fs::remove_file(path("odd").join("snapshot.json")).unwrap();
     fs::hard_link(path("odd").join("snapshot.seq"), path("odd").join("snapshot.json")).unwrap();
@@ -505,10 +649,104 @@ fn an_archive_that_is_cut_or_odd_is_refused_and_nothing_is_copied() {
     assert_refused(&unpack(&linked, &path("to"), &[]), 10, "--hard-dereference");
     let twice = tar(&["-c", "snapshot.seq", "--hard-dereference", "snapshot.seq"], &path("odd"), "");
     assert_refused(&unpack(&twice, &path("to"), &[]), 10, "`snapshot.seq` is in it twice");
-    let outside = tar(&["-c", "-P", "--transform=s,^,../,", "snapshot.seq"], &path("odd"), "");
-    assert_refused(&unpack(&outside, &path("to"), &[]), 1, "no snapshot yet");
+    for outside in ["--transform=s,^,../,", "--transform=s,^,/,"] {
+        let outside = tar(&["-c", "-P", outside, "snapshot.seq"], &path("odd"), "");
+        assert_refused(&unpack(&outside, &path("to"), &[]), 10, "leads out of the archive");
+    }
     assert!(!path("snapshot.seq").exists());
     assert_eq!(newest(&path("to")), before);
+}
+
+/// A header as tar has it, of a file of this type and size, at this time.
+fn header(name: &str, kind: char, size: usize, modified: &str) -> String {
+    let field = |text: &str, size: usize| format!("{text:\0<size$}");
+    let start = field(name, 100) + &field("0000600", 8) + &field("", 8) + &field("", 8);
+    let start = start + &field(&format!("{size:011o}"), 12) + &field(modified, 12);
+    let end = field(&kind.to_string(), 1) + &field("", 100) + &field("ustar  ", 255);
+    let sum: u32 = format!("{start}        {end}").bytes().map(u32::from).sum();
+    format!("{start}{sum:06o}\0 {end}")
+}
+
+fn member(name: &str, kind: char, contents: &str) -> String {
+    let padding = "\0".repeat(contents.len().next_multiple_of(512) - contents.len());
+    header(name, kind, contents.len(), "00000000000") + contents + &padding
+}
+
+#[test]
+fn an_archive_of_zeros_times_or_headers_that_nobody_expects_is_read_right() {
+    let dir = scratch();
+    let path = |name: &str| dir.path().join(name);
+    create(&path("from"), Layout::Numbered, &[1], "");
+    let state = fs::read_to_string(path("from").join(file(1))).unwrap();
+    let end = "\0".repeat(1024);
+    let plain = member(&file(1), '0', &state);
+    // As after a power cut: its zeros are no end of the archive.
+    let zeros = member(&file(2), '0', &"\0".repeat(1024));
+    assert_refused(&unpack(&(plain.clone() + &zeros), &path("to"), &[]), 10, "cut short");
+    let done = unpack(&(plain.clone() + &zeros + &end), &path("to"), &[]);
+    assert!(done.code == Some(0) && done.stderr.contains("snapshot 2 is damaged"), "{done:?}");
+    // Before 1970, or at no time at all.
+    for time in ["\u{7f}", "77777777777", "nothing"] {
+        let odd = header(&file(1), '0', state.len(), time) + &plain[512..] + &end;
+        let to = path(&time.len().to_string());
+        assert_done(&unpack(&odd, &to, &[]), "copied 1\n");
+    }
+    // Names that take a gigabyte are not kept in memory.
+    let long = member("././@LongLink", 'L', &"x".repeat(4 << 20));
+    for odd in [long.clone() + &plain + &end, plain.clone() + &long + &plain + &end] {
+        assert_refused(&unpack(&odd, &path("long"), &[]), 10, "headers are too large");
+    }
+    let global = member("pax_global_header", 'g', "11 a=bcdef\n");
+    assert_done(&unpack(&(global + &plain + &end), &path("global"), &[]), "copied 1\n");
+    let nothing = unpack(&(member("notes/a.txt", '0', "a") + &end), &path("none"), &[]);
+    assert_refused(&nothing, 1, "tar -C DIR -c .");
+    assert!(!path("none").exists());
+}
+
+/// It is no archive any more: its reader must not take what came for all.
+#[test]
+fn an_archive_whose_writer_was_ended_is_refused() {
+    let (dir, temporary) = (scratch(), scratch());
+    let mut store = store(&dir.path().join("from"), Layout::Numbered);
+    for seq in 1..=40 {
+        store.create_text(&format!("\"{}\"", "x".repeat(100_000)), seq).unwrap();
+    }
+    drop(store);
+    for signal in ["TERM", "INT"] {
+        let mut command = cli();
+        command.arg("copy").arg(dir.path().join("from")).args(["-", "--all"]).env("TMPDIR", temporary.path());
+        let mut child = start(&mut command);
+        let mut archive = vec![0; 512];
+        let mut output = child.stdout.take().unwrap();
+        // It waits for its reader.
+        output.read_exact(&mut archive).unwrap();
+        let killed = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        thread::sleep(Duration::from_millis(200));
+        output.read_to_end(&mut archive).unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(names(temporary.path()), [""; 0]);
+        let archive = String::from_utf8(archive).unwrap();
+        assert_refused(&unpack(&archive, &dir.path().join("to"), &["--all"]), 10, "cannot be unpacked");
+    }
+}
+
+#[test]
+fn a_folder_of_temporary_files_without_room_is_named() {
+    let dir = scratch();
+    create(&dir.path().join("from"), Layout::Numbered, &[1], &"x".repeat(200_000));
+    let archive = archive(&dir.path().join("from"), &[]);
+    fs::create_dir(dir.path().join("tmp")).unwrap();
+    let mounted = "cd $2; mount -t tmpfs -o size=100k none tmp; export TMPDIR=$2/tmp;";
+    for (copy, what) in
+        [("$1 copy from -", "/tmp`: cannot write"), ("$1 copy - to", "/tmp` has no room for the archive")]
+    {
+        let full = run_mounting(&format!("{mounted} {copy}"), dir.path(), &archive);
+        assert_refused(&full, 7, what);
+    }
+    assert_done(&copy(&dir.path().join("from"), &dir.path().join("must"), &["--dry-run"]), "would copy 1\n");
+    let told = run(cli().arg("copy").arg(dir.path().join("from")).args(["-", "--must-exist"]), "");
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
 }
 
 #[test]

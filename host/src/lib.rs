@@ -113,5 +113,5 @@ pub use metrics::describe_metrics;
 pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness, UnknownName};
 #[cfg(feature = "arcella")]
 pub use status::{Contents, Newest, Status};
-pub use store::{Copied, CopyError, Files, Selection, SnapshotStore};
+pub use store::{Copied, CopyError, Files, Refusal, Selection, SnapshotStore};
 pub use stream::{Reader, Writer};

@@ -28,7 +28,7 @@ pub(crate) use call::check_may_block;
 pub use clear::Files;
 #[cfg(feature = "arcella")]
 pub(crate) use clear::{UNDONE, end_of_generation};
-pub use copy::{Copied, CopyError, Selection};
+pub use copy::{Copied, CopyError, Refusal, Selection};
 
 /// What one call hands over of a stream, in bytes.
 const CHUNK: usize = 256 << 10;

@@ -121,7 +121,7 @@ impl<D: Dir> Store<D> {
         self.writer(seq, false)
     }
 
-    /// The same for any number: of a pair, it replaces a newer one, too; newer generations stay, and nothing is pruned.
+    /// The same for any number: of a pair, it replaces a newer or damaged one, too; newer generations stay, and nothing is pruned.
     pub fn insert(&self, seq: u64) -> Result<Writer<D>> {
         self.writer(seq, true)
     }
@@ -134,7 +134,11 @@ impl<D: Dir> Store<D> {
         let mut sets_aside = false;
         let (draft, levels) = match contents.layout()?.unwrap_or(self.settings.layout) {
             Layout::Pair => {
-                let newest = pair::newest(&self.dir)?;
+                let newest = match pair::newest(&self.dir) {
+                    // Whatever is there gives way.
+                    Err(Error::Corrupt(_)) if is_inserted => None,
+                    newest => newest?,
+                };
                 match newest {
                     Some(newest) if seq < newest.seq && !is_inserted => return Err(Error::Stale(newest.seq)),
                     _ => self.shared.durable.set(false),

@@ -19,6 +19,8 @@ pub struct Failure {
     has_others: bool,
     /// Whether the verb limits what the directory may hold.
     is_limited: bool,
+    /// What to do next, where the verb knows better.
+    help: Option<String>,
 }
 
 /// That a component was ended because of `--timeout`.
@@ -56,7 +58,7 @@ enum Problem {
 
 impl Failure {
     fn new(problem: Problem, subject: Option<Subject>) -> Failure {
-        Failure { problem, subject, has_others: false, is_limited: false }
+        Failure { problem, subject, has_others: false, is_limited: false, help: None }
     }
 
     pub fn about(subject: impl Into<Subject>) -> impl Fn(Error) -> Failure {
@@ -74,6 +76,11 @@ impl Failure {
     pub fn about_limited(subject: impl Into<Subject>, is_limited: bool) -> impl Fn(Error) -> Failure {
         let about = Failure::about(subject);
         move |error| Failure { is_limited, ..about(error) }
+    }
+
+    /// The same with other help.
+    pub fn with_help(self, help: impl Into<String>) -> Failure {
+        Failure { help: Some(help.into()), ..self }
     }
 
     /// A state that is larger than `limit`: as it was given, in `size` bytes if that is known, or only as it is stored.
@@ -250,7 +257,8 @@ impl fmt::Display for Failure {
             write!(f, "{subject}: ")?;
         }
         let Diagnosis { what, help } = self.diagnosis();
-        write!(f, "{}\n  help: {}", plain(&what), plain(&help))
+        let help = self.help.as_ref().unwrap_or(&help);
+        write!(f, "{}\n  help: {}", plain(&what), plain(help))
     }
 }
 

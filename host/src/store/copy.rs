@@ -1,19 +1,20 @@
 //! Copying snapshots from one store to another: what is compared, what is refused, and in which order they come.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, FileTimes};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{self, File, FileTimes, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, linkat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, linkat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::clear::{DAMAGED, UNDONE, end_of_generation};
 use super::{CHUNK, SnapshotStore};
 use crate::directory::Held;
-use crate::error::{Error, Result};
+use crate::error::{self, Error};
 use crate::grant::span;
 use crate::snapshot::{Info, Layout, Skipped, Soundness};
 
@@ -38,7 +39,7 @@ pub struct Copied {
     pub copied: Vec<u64>,
     /// The numbers that are there already, with the same state.
     pub present: Vec<u64>,
-    /// The numbers of what was there beside them, and is replaced: kept as `*.undone`, unless it is a pair.
+    /// The numbers of what is replaced there: kept as `*.undone`, unless it is a pair.
     pub replaced: Vec<u64>,
     /// The damaged generations that are not copied.
     pub skipped: Vec<Skipped>,
@@ -48,18 +49,51 @@ pub struct Copied {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
-    /// What is copied cannot be read. Nothing that is there was replaced by it.
+    /// What is copied cannot be read.
     #[error("cannot copy from there: {0}")]
     From(#[source] Error),
-    /// It cannot be written, or not be compared with what is there. [`Error::Stale`] if something newer is there.
+    /// It cannot be written, or not be compared with what is there.
     #[error("cannot copy to there: {0}")]
     To(#[source] Error),
-    /// Another state is there under this number: the two stores are of different histories.
-    #[error("another state is there under the number {0}")]
-    OtherState(u64),
+    /// It is refused, because of what is there. Nothing was copied.
+    #[error("the snapshot {seq} that is there {refusal}")]
+    Refused {
+        /// The number of what is there.
+        seq: u64,
+        /// Why.
+        refusal: Refusal,
+        /// The damaged generations that would not have been copied.
+        skipped: Vec<Skipped>,
+    },
+}
+
+/// Why a copy is refused because of a snapshot that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It is newer than those that are copied.
+    Newer,
+    /// It has another state than the one of its number that is to be copied from: it was created again, or the two stores are of
+    /// different histories.
+    OtherState,
+    /// The one of its number that is to be copied from is damaged, so that this may be the only sound one.
+    OnlySound,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::Newer => "is newer than what is copied",
+            Refusal::OtherState => "has another state than the one to copy from",
+            Refusal::OnlySound => "is damaged where it is copied from, and may be the only sound one",
+        })
+    }
 }
 
 use CopyError::{From as Source, To as Target};
+
+/// The result of a copy, or of a step of one.
+type Result<T> = std::result::Result<T, CopyError>;
 
 /// What is there under a number that is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,41 +111,52 @@ struct Plan {
     as_files: bool,
     /// The numbers to copy, newest first.
     seqs: Vec<(u64, Found)>,
-    /// The inodes of the generations that were checked, by number.
-    inodes: BTreeMap<u64, u64>,
-    /// The generations that give way, below all that are copied, or between them.
+    /// The files of the generations as they were before they were checked, by number.
+    files: BTreeMap<u64, Identity>,
+    /// The older generations that give way.
     older: Vec<u64>,
 }
 
-/// How often a copy begins anew, when what it is to copy was pruned since it was found.
+/// Which file it is. No file of a generation is changed: it is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: Option<SystemTime>,
+}
+
+/// How often a copy begins anew, when what it is to copy was pruned or replaced since it was found.
 const ATTEMPTS: usize = 100;
 
 impl SnapshotStore {
     /// Copies snapshots from another store to this one, durably, each with its time, and says which. In the layout
     /// `numbered`, files are copied byte for byte; where the layout changes, or another program wrote a pair, the copy gets its
-    /// own sums. Every snapshot is checked before it is copied, and again once it is written; those that are there with the same
+    /// own sums. Every snapshot is checked before it is copied, and again once it is there; those that are there with the same
     /// state are not written again, and those that are damaged there are replaced and set aside. Nothing is pruned.
     ///
     /// Other stores may write in the directory of `from` meanwhile, of which nothing is locked. Whoever restores from this one
     /// meanwhile, or after a crash, finds the snapshot that was newest, or the newest of those that are copied. After an error,
     /// another call goes on where this one stopped.
     ///
-    /// It is refused if this store holds a newer snapshot than those that are copied, or another state under one of their
-    /// numbers, unless it is to `replace`: then it holds them and nothing else. What else it held is kept as `*.undone`; what a
-    /// pair held is gone.
+    /// It is [refused](CopyError::Refused) if this store holds a newer snapshot than those that are copied, or if the two stores
+    /// have different states under one number: under one of those that are copied, or under the newest other one that both have.
+    /// With `replace`, those give way, and so does whatever is above the newest number that both have with the same state. It is
+    /// kept as `*.undone`; what a pair held is gone.
     ///
     /// `progress` is told how many bytes were written. It blocks, and only each of its calls of a component has a deadline.
     ///
     /// # Errors
     ///
-    /// [`CopyError`], with [`Error::Busy`] if what is to be copied is pruned faster than it can be read.
+    /// [`CopyError`], with [`Error::Busy`] if what is to be copied is pruned faster than it can be read, and [`Error::InDoubt`]
+    /// if a part of it is there.
     pub fn copy_from(
         &mut self,
         from: &mut SnapshotStore,
         selection: Selection,
         replace: bool,
         mut progress: impl FnMut(u64),
-    ) -> std::result::Result<Copied, CopyError> {
+    ) -> Result<Copied> {
         self.check_granted().map_err(Target)?;
         let _span = span!("copy", self.grant, self.grant.dir, from = %from.grant.dir.display()).entered();
         if self.has_streams() {
@@ -121,14 +166,14 @@ impl SnapshotStore {
         for _ in 0..ATTEMPTS {
             // An instance may remember what the directory held.
             self.end_streams();
-            let plan = self.plan(from, selection, replace)?;
+            let Some(plan) = self.plan(from, selection, replace)? else { continue };
             let copied = self.carry_out(from, plan, &mut progress);
             self.end_streams();
             if let Some(copied) = copied? {
                 return Ok(copied);
             }
         }
-        Err(pruned())
+        Err(overtaken())
     }
 
     /// What [`copy_from`](Self::copy_from) would do, as the two stores are now; nothing is changed, and reading suffices.
@@ -141,16 +186,22 @@ impl SnapshotStore {
         from: &mut SnapshotStore,
         selection: Selection,
         replace: bool,
-    ) -> std::result::Result<Copied, CopyError> {
-        self.plan(from, selection, replace).map(|plan| plan.copied)
+    ) -> Result<Copied> {
+        for _ in 0..ATTEMPTS {
+            if let Some(plan) = self.plan(from, selection, replace)? {
+                return Ok(plan.copied);
+            }
+        }
+        Err(overtaken())
     }
 
+    /// What is to be done; `None` if it was pruned or replaced meanwhile.
     fn plan(
         &mut self,
         from: &mut SnapshotStore,
         selection: Selection,
         replace: bool,
-    ) -> std::result::Result<Plan, CopyError> {
+    ) -> Result<Option<Plan>> {
         let source = from.layout().map_err(Source)?;
         if matches!((from.dir(), self.dir()), (Ok(one), Ok(other)) if one == other) {
             let dir = self.grant.dir.display();
@@ -161,54 +212,90 @@ impl SnapshotStore {
             layout => layout.map_err(Target)?,
         };
         let as_files = (source, layout) == (Layout::Numbered, Layout::Numbered);
-        // Before they are checked: a file of this inode is the one that was.
-        let inodes = if as_files { generations(&from.grant.dir).map_err(Source)? } else { BTreeMap::new() };
+        let files = match source {
+            Layout::Numbered => generations(&from.grant.dir).map_err(Source)?,
+            Layout::Pair => BTreeMap::new(),
+        };
         let (mut selected, skipped) = from.select(selection).map_err(Source)?;
         if layout == Layout::Pair {
             selected.truncate(1);
         }
-        let there = match layout {
-            Layout::Numbered => generations(&self.grant.dir).map_err(Target)?.into_keys().rev().collect(),
+        let mut half_undone = BTreeSet::new();
+        let there: Vec<u64> = match layout {
+            Layout::Numbered => {
+                let ours = generations(&self.grant.dir).map_err(Target)?;
+                half_undone = self.half_undone(&ours);
+                ours.into_keys().rev().collect()
+            }
             Layout::Pair => match self.newest_seq() {
                 Err(Error::NotFound) => Vec::new(),
+                // Whatever it was, it gives way.
+                Err(Error::Corrupt(_)) if replace => Vec::new(),
                 seq => vec![seq.map_err(Target)?],
             },
         };
         let newest = selected.first().copied().ok_or(Source(Error::NotFound))?;
-        match there.first() {
-            Some(&newer) if newer > newest && !replace => return Err(Target(Error::Stale(newer))),
+        let is_there = |seq: &u64| there.binary_search_by(|other| seq.cmp(other)).is_ok();
+        let only_sound = skipped.iter().map(|skipped| skipped.seq).find(is_there).filter(|_| replace);
+        let refused = |seq, refusal| Err(CopyError::Refused { seq, refusal, skipped: skipped.clone() });
+        match (only_sound, there.first()) {
+            (Some(seq), _) => return refused(seq, Refusal::OnlySound),
+            (None, Some(&newer)) if newer > newest && !replace => return refused(newer, Refusal::Newer),
             _ => {}
         }
+
+        let mut comparison = Comparison { as_files, replace, unsound: None };
         let mut seqs = Vec::new();
-        for seq in selected {
-            let is_there = there.binary_search_by(|other| seq.cmp(other)).is_ok();
-            let found = if is_there { self.compare(from, seq, as_files)? } else { Found::Nothing };
-            if found == Found::OtherState && !replace {
-                return Err(CopyError::OtherState(seq));
+        for &seq in &selected {
+            let found = match is_there(&seq) {
+                true => comparison.compare(self, from, seq)?,
+                false => Some(Found::Nothing),
+            };
+            match found {
+                None => return Ok(None),
+                Some(Found::OtherState) if !replace => return refused(seq, Refusal::OtherState),
+                Some(found) => seqs.push((seq, found)),
             }
-            seqs.push((seq, found));
         }
-        let with = |wanted: &dyn Fn(Found) -> bool| {
-            seqs.iter().filter(|(_, found)| wanted(*found)).map(|&(seq, _)| seq).collect::<Vec<_>>()
-        };
+        // Up to here, the two stores are of one history.
+        let mut common = seqs.iter().find(|(_, found)| *found == Found::SameState).map(|&(seq, _)| seq);
+        if common.is_none() {
+            let is_other =
+                |seq: &u64| *seq < newest && selected.binary_search_by(|other| seq.cmp(other)).is_err();
+            for seq in files.keys().copied().rev().filter(is_other).filter(is_there) {
+                match comparison.compare(self, from, seq) {
+                    Ok(Some(Found::SameState)) => {
+                        common = Some(seq);
+                        break;
+                    }
+                    Ok(Some(Found::OtherState)) if !replace => return refused(seq, Refusal::OtherState),
+                    Ok(None) => return Ok(None),
+                    Ok(Some(_)) | Err(Source(Error::Corrupt(_))) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+
         let gives_way = |seq: &u64| match seqs.binary_search_by(|(other, _)| seq.cmp(other)) {
             Ok(at) => seqs[at].1 == Found::OtherState,
-            Err(_) => replace,
+            Err(_) => {
+                let is_above = *seq > newest || Some(*seq) > common;
+                layout == Layout::Pair || replace && (is_above || half_undone.contains(seq))
+            }
         };
-        let replaced: Vec<u64> = there.into_iter().filter(gives_way).collect();
-        let is_older = |seq: &u64| *seq < newest && seqs.iter().all(|(other, _)| other != seq);
-        let older = match layout {
-            Layout::Numbered => replaced.iter().copied().filter(is_older).collect(),
-            Layout::Pair => Vec::new(),
-        };
-        let copied = with(&|found| found != Found::SameState);
-        let present = with(&|found| found == Found::SameState);
-        let copied = Copied { layout, copied, present, replaced, skipped };
-        Ok(Plan { copied, as_files, seqs, inodes, older })
+        let replaced: Vec<u64> = there.iter().copied().filter(gives_way).collect();
+        let is_selected = |seq: &u64| selected.binary_search_by(|other| seq.cmp(other)).is_ok();
+        let is_older = |seq: &u64| layout == Layout::Numbered && *seq < newest && !is_selected(seq);
+        let older = replaced.iter().copied().filter(is_older).collect();
+        let (present, copied): (Vec<_>, Vec<_>) =
+            seqs.iter().copied().partition(|(_, found)| *found == Found::SameState);
+        let numbers = |seqs: Vec<(u64, Found)>| seqs.into_iter().map(|(seq, _)| seq).collect();
+        let copied = Copied { layout, copied: numbers(copied), present: numbers(present), replaced, skipped };
+        Ok(Some(Plan { copied, as_files, seqs, files, older }))
     }
 
     /// The numbers of what is to be copied from this store, newest first, all of it checked, and what is damaged.
-    fn select(&mut self, selection: Selection) -> Result<(Vec<u64>, Vec<Skipped>)> {
+    fn select(&mut self, selection: Selection) -> error::Result<(Vec<u64>, Vec<Skipped>)> {
         let seq = match selection {
             Selection::Newest => None,
             Selection::Seq(seq) => Some(seq),
@@ -232,91 +319,91 @@ impl SnapshotStore {
         Ok((vec![info.seq], skipped))
     }
 
-    /// Compares the snapshot of this number with the one that is to be copied.
-    fn compare(
-        &mut self,
-        from: &mut SnapshotStore,
-        seq: u64,
-        as_files: bool,
-    ) -> std::result::Result<Found, CopyError> {
-        if as_files && self.has_the_same_file(from, seq) {
-            return Ok(Found::SameState);
-        }
-        let mut here = match self.open_reader_at(seq) {
-            Err(Error::NotFound) => return Ok(Found::Nothing),
-            Err(Error::Corrupt(_)) => return Ok(Found::Damaged),
-            here => here.map_err(Target)?,
-        };
-        let mut there = match from.open_reader_at(seq) {
-            Err(Error::NotFound) => return Err(pruned()),
-            there => there.map_err(Source)?,
-        };
-        let is_same = is_same(
-            || there.read_chunk(CHUNK as u64).map_err(Source),
-            || here.read_chunk(CHUNK as u64).map_err(Target),
-        )?;
-        Ok(if is_same { Found::SameState } else { Found::OtherState })
-    }
-
-    /// Whether the files of a generation are the same, byte for byte; not, if one cannot be read.
-    fn has_the_same_file(&self, other: &SnapshotStore, seq: u64) -> bool {
-        let open = |store: &SnapshotStore| open(&store.grant.dir.join(generation(seq)));
-        let (Ok(one), Ok(other)) = (open(self), open(other)) else { return false };
-        let (mut one, mut other) = (Chunks::of(&one), Chunks::of(&other));
-        is_same(|| one.next(), || other.next()).unwrap_or_default()
-    }
-
-    /// Copies the newest first: whoever restores meanwhile finds what was newest, or this. `None` if it was pruned.
+    /// Copies the newest first: whoever restores meanwhile finds what was newest, or this. `None` if it is not there any more.
     fn carry_out(
         &mut self,
         from: &mut SnapshotStore,
         plan: Plan,
         progress: &mut dyn FnMut(u64),
-    ) -> std::result::Result<Option<Copied>, CopyError> {
-        let Plan { mut copied, as_files, seqs, inodes, older } = plan;
-        let newest = seqs.first().map(|&(seq, _)| seq);
+    ) -> Result<Option<Copied>> {
+        let Plan { mut copied, as_files, seqs, files, older } = plan;
+        // What gives way has its other name before anything is in its place: if this is interrupted, that tells who goes on.
+        let other = seqs.iter().filter(|(_, found)| *found == Found::OtherState).map(|(seq, _)| seq);
+        let mut kept = other.filter(|_| copied.layout == Layout::Numbered).chain(&older).peekable();
+        if kept.peek().is_some() {
+            let linked = kept.try_for_each(|&seq| self.link_undone(seq));
+            linked.and_then(|()| self.sync()).map_err(Target)?;
+        }
+        let mut gone = BTreeSet::new();
+        let mut is_newest = true;
         for (seq, found) in seqs {
-            let is_newest = Some(seq) == newest;
             let is_done = match found {
-                Found::SameState => true,
-                _ if as_files => self.copy_file(from, seq, found, inodes.get(&seq), progress)?,
-                _ => self.copy_state(from, seq, found, copied.layout, progress)?,
+                Found::SameState => Ok(true),
+                _ if as_files => self.copy_file(from, seq, found, files.get(&seq), progress),
+                _ => self.copy_state(from, seq, copied.layout, progress),
             };
-            match is_done {
-                false if is_newest => return Ok(None),
-                // It is not there any more, as if it had been pruned before.
-                false => copied.copied.retain(|&other| other != seq),
-                true if is_newest => {
-                    self.sync().map_err(Target)?;
-                    if copied.layout == Layout::Numbered && copied.replaced.iter().any(|&other| other > seq) {
-                        self.end_streams();
-                        self.rollback(seq).map_err(Target)?;
+            let is_done = if is_newest { is_done? } else { is_done.map_err(in_doubt)? };
+            if is_newest && is_done {
+                self.sync().map_err(|error| in_doubt(Target(error)))?;
+                if copied.layout == Layout::Numbered && copied.replaced.iter().any(|&other| other > seq) {
+                    self.end_streams();
+                    self.rollback(seq).map_err(|error| in_doubt(Target(error)))?;
+                }
+            } else if is_newest {
+                return Ok(None);
+            } else if !is_done {
+                // As if it had been pruned before.
+                gone.insert(seq);
+            }
+            is_newest = false;
+        }
+        copied.copied.retain(|seq| !gone.contains(seq));
+        let undone = older.iter().try_for_each(|&seq| self.remove(&generation(seq)));
+        undone.and_then(|()| self.sync()).map_err(|error| in_doubt(Target(error)))?;
+        match self.check_copied(&copied.copied) {
+            Ok(()) => Ok(Some(copied)),
+            Err(damaged @ Error::Corrupt(_)) => Err(Target(damaged)),
+            Err(error) => Err(in_doubt(Target(error))),
+        }
+    }
+
+    /// Reads what was copied.
+    fn check_copied(&mut self, copied: &[u64]) -> error::Result<()> {
+        self.end_streams();
+        match *copied {
+            [] => Ok(()),
+            [seq] => {
+                let (handle, ..) = self.stream_from("", Some(seq))?;
+                self.end(handle);
+                Ok(())
+            }
+            _ => {
+                let is_copied = |seq: &u64| copied.binary_search_by(|other| seq.cmp(other)).is_ok();
+                for Info { seq, soundness, .. } in self.generations()? {
+                    match soundness {
+                        Soundness::Damaged(problem) if is_copied(&seq) => {
+                            return Err(Error::Corrupt(problem));
+                        }
+                        Soundness::Unreadable(problem) if is_copied(&seq) => {
+                            return Err(Error::other(problem));
+                        }
+                        _ => {}
                     }
                 }
-                true => {}
+                Ok(())
             }
         }
-        self.give_way(&older).map_err(Target)?;
-        Ok(Some(copied))
     }
 
-    /// Undoes generations that are older than the newest, and makes durable what was done before.
-    fn give_way(&self, older: &[u64]) -> Result<()> {
-        older.iter().try_for_each(|&seq| self.keep_beside(seq, UNDONE))?;
-        self.sync()?;
-        older.iter().try_for_each(|&seq| self.remove(&generation(seq)))?;
-        if older.is_empty() { Ok(()) } else { self.sync() }
-    }
-
-    /// Copies the file of a generation. Returns whether it was there still.
+    /// Copies the file of a generation. Returns whether it is there still, as it was.
     fn copy_file(
         &mut self,
         from: &SnapshotStore,
         seq: u64,
         found: Found,
-        inode: Option<&u64>,
+        checked: Option<&Identity>,
         progress: &mut dyn FnMut(u64),
-    ) -> std::result::Result<bool, CopyError> {
+    ) -> Result<bool> {
         let name = generation(seq);
         let path = from.grant.dir.join(&name);
         let source = match open(&path) {
@@ -324,7 +411,7 @@ impl SnapshotStore {
             source => source.map_err(|e| Source(Error::io("open", &path, e)))?,
         };
         let metadata = source.metadata().map_err(|e| Source(Error::io("look at", &path, e)))?;
-        if Some(&metadata.ino()) != inode {
+        if Some(&Identity::of(&metadata)) != checked {
             return Ok(false);
         }
         self.check_replaceable("").map_err(Target)?;
@@ -344,7 +431,7 @@ impl SnapshotStore {
         name: &str,
         modified: Option<SystemTime>,
         progress: &mut dyn FnMut(u64),
-    ) -> std::result::Result<(), CopyError> {
+    ) -> Result<()> {
         let to = self.grant.dir.join(name);
         let read = |error| Source(Error::io("read", path, error));
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -379,15 +466,21 @@ impl SnapshotStore {
     }
 
     /// Gives a file that was written the place of a generation.
-    fn place(&self, temporary: &str, seq: u64, found: Found) -> Result<()> {
-        match found {
-            Found::Nothing | Found::SameState => {}
-            Found::Damaged => self.keep_durably(seq, DAMAGED)?,
-            Found::OtherState => self.keep_durably(seq, UNDONE)?,
-        }
+    fn place(&self, temporary: &str, seq: u64, found: Found) -> error::Result<()> {
         let (held, name) = (self.held()?, generation(seq));
-        renameat(held, temporary, held, &name)
-            .map_err(|e| Error::io("rename", &self.grant.dir.join(temporary), e.into()))
+        let rename = |from: &str, to: &str| {
+            renameat(held, from, held, to)
+                .map_err(|e| Error::io("rename", &self.grant.dir.join(from), e.into()))
+        };
+        if found == Found::Damaged {
+            let is_free =
+                |name: &String| matches!(statat(held, name, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT));
+            let aside = names_beside(seq, DAMAGED).find(is_free).ok_or(Error::NotFound)?;
+            rename(&name, &aside)?;
+            // Without this sync, a power cut may keep the next rename, and lose the name of what was there.
+            self.sync()?;
+        }
+        rename(temporary, &name)
     }
 
     /// Copies a state by the store's own create. Returns whether it was there still.
@@ -395,18 +488,14 @@ impl SnapshotStore {
         &mut self,
         from: &mut SnapshotStore,
         seq: u64,
-        found: Found,
         layout: Layout,
         progress: &mut dyn FnMut(u64),
-    ) -> std::result::Result<bool, CopyError> {
+    ) -> Result<bool> {
         let mut reader = match from.open_reader_at(seq) {
             Err(Error::NotFound) => return Ok(false),
             reader => reader.map_err(Source)?,
         };
         let modified = reader.info().modified;
-        if layout == Layout::Numbered && found == Found::OtherState {
-            self.keep_durably(seq, UNDONE).map_err(Target)?;
-        }
         let handle = self.stream_of_any_seq(seq).map_err(Target)?;
         let mut unread = None;
         let written = self.write_by(handle, |store, handle| {
@@ -431,12 +520,7 @@ impl SnapshotStore {
         if let Some(modified) = modified {
             self.set_times(seq, layout, modified);
         }
-        let (handle, info, _) = self.stream_from("", Some(seq)).map_err(Target)?;
-        self.end(handle);
-        match info.soundness {
-            Soundness::Verified => Ok(true),
-            _ => Err(Target(Error::other(format!("the snapshot {seq} is not what was written")))),
-        }
+        Ok(true)
     }
 
     /// Gives the files of a snapshot their time, if that can be.
@@ -451,57 +535,160 @@ impl SnapshotStore {
         }
     }
 
-    /// Gives a generation one more name, under which it is kept.
-    fn keep_beside(&self, seq: u64, end: &str) -> Result<()> {
+    /// Gives a generation the name of one that was undone beside its own, unless it has one.
+    fn link_undone(&self, seq: u64) -> error::Result<()> {
         let (held, name) = (self.held()?, generation(seq));
-        for count in 1_u64.. {
-            let beside = match count {
-                1 => format!("snapshot_{seq:020}{end}"),
-                count => format!("snapshot_{seq:020}{end}-{count}"),
-            };
+        let inode = |name: &str| {
+            statat(held, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| (stat.st_dev, stat.st_ino))
+        };
+        for beside in names_beside(seq, UNDONE) {
             match linkat(held, &name, held, &beside, AtFlags::empty()) {
-                Err(Errno::EXIST) => {}
-                Ok(()) => return Ok(()),
-                Err(error) => return Err(Error::io("link", &self.grant.dir.join(name), error.into())),
+                Err(Errno::EXIST) if inode(&beside) != inode(&name) => {}
+                Ok(()) | Err(Errno::EXIST) => return Ok(()),
+                Err(error) => {
+                    return Err(Error::io("make a hard link of", &self.grant.dir.join(name), error.into()));
+                }
             }
         }
         Ok(())
     }
 
-    /// The same; without its sync, a power cut may keep what comes after this, and lose the name.
-    fn keep_durably(&self, seq: u64, end: &str) -> Result<()> {
-        self.keep_beside(seq, end)?;
-        self.sync()
+    /// The generations that have the name of one that was undone beside their own: of a copy that was interrupted.
+    fn half_undone(&self, generations: &BTreeMap<u64, Identity>) -> BTreeSet<u64> {
+        let mut half_undone = BTreeSet::new();
+        // A directory that is not there holds none.
+        for name in self.files().map(|files| files.own).unwrap_or_default() {
+            let is_undone = end_of_generation(&name).is_some_and(|end| end.starts_with(UNDONE));
+            if let Some(Ok(seq)) = name.get(9..29).map(str::parse::<u64>)
+                && is_undone
+                && let Some(generation) = generations.get(&seq)
+                && let Ok(metadata) = fs::symlink_metadata(self.grant.dir.join(&name))
+                && (metadata.dev(), metadata.ino()) == (generation.device, generation.inode)
+            {
+                half_undone.insert(seq);
+            }
+        }
+        half_undone
     }
 
-    fn remove(&self, name: &str) -> Result<()> {
+    fn remove(&self, name: &str) -> error::Result<()> {
         match unlinkat(self.held()?, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::io("remove", &self.grant.dir.join(name), error.into())),
         }
     }
 
-    fn sync(&self) -> Result<()> {
+    fn sync(&self) -> error::Result<()> {
         fsync(self.held()?).map_err(|e| Error::io("sync", &self.grant.dir, e.into()))
     }
 
     /// The directory that is held, without which there is nothing to write in.
-    fn held(&self) -> Result<&Held> {
+    fn held(&self) -> error::Result<&Held> {
         self.check_access()?;
         self.held.as_ref().ok_or(Error::NotFound)
     }
 }
 
-fn pruned() -> CopyError {
-    Source(Error::Busy("the snapshots were replaced faster than they could be copied: try again".to_owned()))
+/// How what is there compares with what is to be copied.
+struct Comparison {
+    as_files: bool,
+    /// Whether other bytes are enough to be replaced.
+    replace: bool,
+    /// What is not sound there, once it was asked for: whether it is damaged, or what the system said.
+    unsound: Option<BTreeMap<u64, Option<String>>>,
+}
+
+impl Comparison {
+    /// Compares the snapshots of this number; `None` if the one to copy is not there any more.
+    fn compare(
+        &mut self,
+        to: &mut SnapshotStore,
+        from: &mut SnapshotStore,
+        seq: u64,
+    ) -> Result<Option<Found>> {
+        if self.as_files {
+            if has_same_file(to, from, seq) {
+                return Ok(Some(Found::SameState));
+            }
+            let replace = self.replace;
+            match self.unsound(to)?.get(&seq) {
+                Some(None) => return Ok(Some(Found::Damaged)),
+                Some(Some(problem)) => return Err(Target(Error::other(problem.clone()))),
+                None if replace => return Ok(Some(Found::OtherState)),
+                None => {}
+            }
+        }
+        let mut here = match to.open_reader_at(seq) {
+            Err(Error::NotFound) => return Ok(Some(Found::Nothing)),
+            Err(Error::Corrupt(_)) => return Ok(Some(Found::Damaged)),
+            here => here.map_err(Target)?,
+        };
+        let mut there = match from.open_reader_at(seq) {
+            Err(Error::NotFound) => return Ok(None),
+            there => there.map_err(Source)?,
+        };
+        let is_same = is_same(
+            || there.read_chunk(CHUNK as u64).map_err(Source),
+            || here.read_chunk(CHUNK as u64).map_err(Target),
+        )?;
+        Ok(Some(if is_same { Found::SameState } else { Found::OtherState }))
+    }
+
+    /// All are read at once: that lists the directory once.
+    fn unsound(&mut self, to: &mut SnapshotStore) -> Result<&BTreeMap<u64, Option<String>>> {
+        if self.unsound.is_none() {
+            let unsound = |Info { seq, soundness, .. }| match soundness {
+                Soundness::Verified | Soundness::Unverified => None,
+                Soundness::Damaged(_) => Some((seq, None)),
+                Soundness::Unreadable(problem) => Some((seq, Some(problem))),
+            };
+            self.unsound = Some(to.generations().map_err(Target)?.into_iter().filter_map(unsound).collect());
+        }
+        Ok(self.unsound.get_or_insert_default())
+    }
+}
+
+/// Whether the files of a generation are the same, byte for byte; not, if one cannot be read.
+fn has_same_file(one: &SnapshotStore, other: &SnapshotStore, seq: u64) -> bool {
+    let open = |store: &SnapshotStore| open(&store.grant.dir.join(generation(seq)));
+    let (Ok(one), Ok(other)) = (open(one), open(other)) else { return false };
+    let (mut one, mut other) = (Chunks::of(&one), Chunks::of(&other));
+    is_same(|| one.next(), || other.next()).unwrap_or_default()
+}
+
+fn overtaken() -> CopyError {
+    let what = "the snapshots were replaced faster than they could be copied: try again";
+    Source(Error::Busy(what.to_owned()))
+}
+
+/// What failed after the newest snapshot was copied.
+fn in_doubt(error: CopyError) -> CopyError {
+    let (Source(cause) | Target(cause)) = error else { return error };
+    let what = format!("{}; a part of it may be copied: copy again", cause.to_line());
+    Target(Error::InDoubt(what))
 }
 
 fn generation(seq: u64) -> String {
     format!("snapshot_{seq:020}.json")
 }
 
-/// The generations in a directory, by their numbers, with their inodes; none where it is not there.
-fn generations(dir: &Path) -> Result<BTreeMap<u64, u64>> {
+/// The names of what was the generation `seq`, without end.
+fn names_beside(seq: u64, end: &str) -> impl Iterator<Item = String> {
+    (1_u64..).map(move |count| match count {
+        1 => format!("snapshot_{seq:020}{end}"),
+        count => format!("snapshot_{seq:020}{end}-{count}"),
+    })
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        let modified = metadata.modified().ok();
+        Identity { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), modified }
+    }
+}
+
+/// The generations in a directory, by their numbers; none where it is not there.
+fn generations(dir: &Path) -> error::Result<BTreeMap<u64, Identity>> {
     let failed = |error| Error::io("list", dir, error);
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -509,13 +696,16 @@ fn generations(dir: &Path) -> Result<BTreeMap<u64, u64>> {
     };
     let mut generations = BTreeMap::new();
     for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
+        let name = entry.map_err(failed)?.file_name();
         let name = name.to_string_lossy();
         if end_of_generation(&name) == Some(".json")
             && let Some(Ok(seq)) = name.get(9..29).map(str::parse)
         {
-            generations.insert(seq, entry.ino());
+            // One that was pruned meanwhile is left out.
+            match fs::symlink_metadata(dir.join(&*name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                metadata => drop(generations.insert(seq, Identity::of(&metadata.map_err(failed)?))),
+            }
         }
     }
     Ok(generations)

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use minisnap_host::{Copied, CopyError, Error, Grant, Layout, Minisnap, Selection, SnapshotStore};
+use minisnap_host::{
+    Copied, CopyError, Error, Grant, Layout, Minisnap, Refusal, Selection, Skipped, SnapshotStore,
+};
 use serde_json::json;
 
 use super::restore::warn_of;
 use crate::archive::{self, STDIN, Scratch};
 use crate::failure::{Failure, Subject, plain, shell_word};
-use crate::output::{STDOUT, print, print_beside};
+use crate::output::{print, print_beside};
 use crate::progress::Progress;
 use crate::settings::layout;
 use crate::stores::{Wait, minisnap};
@@ -32,8 +34,8 @@ const MAX_NAMES: usize = 5;
 /// meanwhile finds what was newest there, or the newest of those that are copied. In the layout `numbered`, files are copied byte
 /// for byte; nothing is pruned.
 ///
-/// FROM may be in use: it is not locked. If TO holds a newer snapshot, or another state under one of the numbers, nothing is
-/// copied without --replace. Named stores have directories of their own: copy each.
+/// FROM may be in use: it is not locked. If TO holds a newer snapshot, or if the two have different states under one number,
+/// nothing is copied without --replace. Named stores have directories of their own: copy each.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Copy {
@@ -50,7 +52,8 @@ pub struct Copy {
     /// Layout for a new directory [default: that of FROM]
     #[arg(long, value_parser = layout())]
     layout: Option<Layout>,
-    /// Let what is copied take the place of all that TO holds. The layout `numbered` keeps that as *.undone, a pair does not
+    /// Let what is copied take the place of what TO holds above the newest snapshot that both have alike. The layout
+    /// `numbered` keeps that as *.undone, a pair does not
     #[arg(long)]
     replace: bool,
     /// Print what would be done, and change nothing; this does not check whether you may do it
@@ -59,8 +62,8 @@ pub struct Copy {
     /// Fail if TO does not exist, for instance because its volume is not mounted
     #[arg(long)]
     must_exist: bool,
-    /// Print {"layout":"pair"|"numbered", "copied":[N,...], "present":[N,...], "replaced":[N,...]}, newest first; to standard
-    /// error, if TO is an archive
+    /// Print {"layout":"pair"|"numbered", "copied":[N,...], "present":[N,...], "replaced":[N,...],
+    /// "skipped":[{"seq":N,"problem":...},...]}, newest first; to standard error, if TO is an archive
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -89,7 +92,13 @@ impl Copy {
             std::fs::create_dir(&from).map_err(|error| Failure::file("make", &from, &error))?;
             warn_of_folders(STDIN, &archive::unpack(&from)?)?;
         }
-        let copied = self.copy(&from, &to)?;
+        let is_new = !to.exists();
+        let copied = self.copy(&from, &to).inspect_err(|_| {
+            // It was made for nothing, unless there is something in it.
+            if is_new && !self.dry_run {
+                let _ = std::fs::remove_dir(&to);
+            }
+        })?;
         warn_of(&copied.skipped)?;
         let text = self.text(&copied);
         if is_archive(&self.to) {
@@ -104,7 +113,8 @@ impl Copy {
     }
 
     fn copy(&self, from: &Path, to: &Path) -> Result<Copied, Failure> {
-        let (about_from, about_to) = (Failure::about(self.from()), Failure::about(self.to()));
+        let about_from = |error| self.about_from(error);
+        let about_to = Failure::about(self.to());
         let minisnap = minisnap().map_err(&about_from)?;
         let mut source = minisnap.open(of_any_size(from).read_only()).map_err(&about_from)?;
         // What is not there shows before a directory is made.
@@ -132,17 +142,9 @@ impl Copy {
         };
         drop(progress);
         copied.map_err(|error| match error {
-            CopyError::From(error) if self.seq.is_some() => Failure::about_one_of(self.from())(error),
             CopyError::From(error) => about_from(error),
-            CopyError::To(Error::Stale(newest)) => self.refused(
-                &format!("holds the snapshot {newest}, which is newer than what is copied"),
-                &format!("minisnap list {}", shell_word(&self.to)),
-            ),
             CopyError::To(error) => about_to(error),
-            CopyError::OtherState(seq) => self.refused(
-                &format!("holds another state under the number {seq}: the two are not of one history"),
-                &format!("minisnap restore {} --seq {seq}", shell_word(&self.to)),
-            ),
+            CopyError::Refused { seq, refusal, skipped } => self.refused(seq, refusal, &skipped),
             // Which another version of the library may have.
             error => about_to(Error::Io(error.to_string().into())),
         })
@@ -150,28 +152,73 @@ impl Copy {
 
     fn open(&self, minisnap: &Minisnap, to: &Path, layout: Layout) -> Result<SnapshotStore, Error> {
         let grant = of_any_size(to).layout(layout);
-        let grant = if self.must_exist { grant.must_exist() } else { grant };
+        let grant = if self.must_exist && !is_archive(&self.to) { grant.must_exist() } else { grant };
         if self.dry_run { minisnap.open(grant.read_only()) } else { self.wait.open(minisnap, &grant) }
     }
 
-    fn refused(&self, what: &str, look: &str) -> Failure {
-        let help = format!("see what it holds: {look}; --replace puts what is copied in its place");
-        Failure::refused(4, format!("{} {what}", self.to()), help)
+    fn refused(&self, seq: u64, refusal: Refusal, skipped: &[Skipped]) -> Failure {
+        // Why something older is copied comes first.
+        let _ = warn_of(skipped);
+        let (to, dir) = (self.to(), shell_word(&self.to));
+        let (what, help) = match refusal {
+            Refusal::Newer => (
+                format!("{to} holds the snapshot {seq}, which is newer than what is copied"),
+                format!("see what it holds: minisnap list {dir}; --replace puts what is copied in its place"),
+            ),
+            Refusal::OnlySound => (
+                format!(
+                    "{to} holds the snapshot {seq}, which is damaged in {}: it may be the only sound one",
+                    self.from()
+                ),
+                format!("copy the other way, from {dir}; or name what to go back to by --seq"),
+            ),
+            // With those that another version of the library may have.
+            _ => (
+                format!(
+                    "{to} holds another state under the number {seq}: it was created again, or the two are not of one history"
+                ),
+                format!(
+                    "compare them: minisnap restore {dir} --seq {seq}; --replace puts what is copied in its place"
+                ),
+            ),
+        };
+        Failure::refused(4, what, help)
+    }
+
+    /// A failure in what is copied.
+    fn about_from(&self, error: Error) -> Failure {
+        let failure = match self.seq {
+            Some(_) => Failure::about_one_of(self.from())(error),
+            None => Failure::about(self.from())(error),
+        };
+        match is_archive(&self.from) {
+            true => failure.with_help(
+                "give an archive of one store's directory: minisnap copy DIR -, or tar -C DIR -c .",
+            ),
+            false => failure,
+        }
     }
 
     fn from(&self) -> Subject {
         if is_archive(&self.from) { STDIN } else { Subject::from(&self.from) }
     }
 
+    /// An archive is made below the folder of temporary files.
     fn to(&self) -> Subject {
-        if is_archive(&self.to) { STDOUT } else { Subject::from(&self.to) }
+        if is_archive(&self.to) { Subject::from(&std::env::temp_dir()) } else { Subject::from(&self.to) }
     }
 
     fn text(&self, copied: &Copied) -> String {
-        let Copied { layout, copied, present, replaced, .. } = copied;
+        let Copied { layout, copied, present, replaced, skipped, .. } = copied;
         if self.json {
             let layout = layout.to_string();
-            let value = json!({"layout": layout, "copied": copied, "present": present, "replaced": replaced});
+            let skipped: Vec<_> = skipped
+                .iter()
+                .map(|Skipped { seq, problem }| json!({"seq": seq, "problem": problem}))
+                .collect();
+            let value = json!({
+                "layout": layout, "copied": copied, "present": present, "replaced": replaced, "skipped": skipped,
+            });
             return format!("{value}\n");
         }
         let (copy, undo) = match (self.dry_run, layout) {
