@@ -97,8 +97,7 @@ fn restore_output_replaces_a_file_as_a_whole_or_not_at_all() {
     let to_stdout = run(cli().arg("restore").arg(dir.path()).args(["--output", "-"]), "");
     assert_eq!(to_stdout, done(0, "[\n  1\n]", "seq 1\n"));
     let into_store = dir.path().join("snapshot.json");
-    let refused =
-        run(cli().arg("restore").arg(dir.path()).arg("--json").arg("--output").arg(&into_store), "");
+    let refused = run(cli().arg("restore").arg(dir.path()).arg("--output").arg(&into_store), "");
     assert_fails(
         &refused,
         10,

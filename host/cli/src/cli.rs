@@ -1,15 +1,16 @@
 //! The verbs and their options, as clap parses them.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     clear, completions, component, copy, create, grants, info, list, man, restore, rollback, run, settle,
     status, verify,
 };
 use crate::failure::Failure;
+use crate::habits::Habits;
 
 const EXIT_CODES: &str = "\
 Example:
@@ -18,19 +19,25 @@ Example:
 
 Exit codes:
    0  done                                   6  the snapshot is damaged
-   1  there is no snapshot, or an old one    7  the disk or the directory is full
+   1  there is no snapshot, or an old one    7  the disk or directory is full
    2  wrong arguments                        8  access is denied
    3  the state is not one JSON value        9  the directory is in use
-   4  the sequence number is too low        10  anything else that the system said
-   5  the state is larger than the limit    11  a component could not be loaded, or trapped";
+   4  the sequence number is too low        10  anything else the system said
+   5  the state is larger than the limit    11  a component cannot load, or trapped";
 
 /// Store snapshots of an application's state, each with the sequence number of the last log record it contains
 #[derive(Parser)]
 #[command(name = "minisnap", version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Log progress to standard error
+    /// Log progress to standard error, or what RUST_LOG says
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// Print no warnings, notes or progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Colour errors and help: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto, hide_default_value = true, hide_possible_values = true)]
+    color: ColorChoice,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -55,17 +62,24 @@ enum Verb {
 }
 
 impl Cli {
-    /// Logs this program's own events with `--verbose`, and none of its libraries'.
-    pub fn start_logging(&self) {
+    /// Logs what `RUST_LOG` says, or with `--verbose` this program's own events, and none of its libraries'.
+    pub fn start_logging(&self) -> Result<(), Failure> {
         use tracing_subscriber::filter::{LevelFilter, Targets};
         use tracing_subscriber::prelude::*;
 
-        if self.verbose {
-            let ours = Targets::new().with_target("minisnap", LevelFilter::DEBUG);
-            let lines = tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal());
-            let lines = lines.with_writer(io::stderr).with_filter(ours);
-            tracing_subscriber::registry().with(lines).init();
-        }
+        let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
+        let targets = match asked.as_deref().map(str::parse::<Targets>) {
+            Some(targets) => targets.map_err(|error| {
+                let help = "set it to levels by target, such as minisnap_host=debug, or unset it";
+                Failure::refused(2, format!("`RUST_LOG`: {error}"), help)
+            })?,
+            None if self.verbose => Targets::new().with_target("minisnap", LevelFilter::DEBUG),
+            None => return Ok(()),
+        };
+        let lines = tracing_subscriber::fmt::layer().with_ansi(Habits::get().colors());
+        let lines = lines.with_writer(io::stderr).with_filter(targets);
+        tracing_subscriber::registry().with(lines).init();
+        Ok(())
     }
 
     /// Runs the verb.

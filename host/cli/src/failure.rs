@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use minisnap_host::{Diagnostic, Error};
+use serde_json::{Value, json};
 use wasmtime::{Trap, WasmBacktrace};
 
 /// A verb that failed: what to print and what to exit with.
@@ -130,14 +130,14 @@ impl Failure {
     }
 
     /// The table of `host/README.md` and `--help`.
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_code(&self) -> u8 {
         let error = match &self.problem {
             Problem::Error(error) => error,
-            Problem::TooLarge { .. } => return ExitCode::from(5),
-            Problem::Refused { code, .. } => return ExitCode::from(*code),
-            Problem::ReaderGone => return ExitCode::from(10),
+            Problem::TooLarge { .. } => return 5,
+            Problem::Refused { code, .. } => return *code,
+            Problem::ReaderGone => return 10,
         };
-        ExitCode::from(match error {
+        match error {
             Error::NotFound => 1,
             Error::InvalidName(_) => 2,
             Error::InvalidState(_) => 3,
@@ -150,7 +150,40 @@ impl Failure {
             Error::Component(_) => 11,
             // With those that another version of the library may have.
             _ => 10,
-        })
+        }
+    }
+
+    /// {"error":{"case":NAME,"message":TEXT,"help":TEXT,"exit-code":N}}, with "newest" or "limit" where there is one.
+    pub fn json(&self) -> Value {
+        let Diagnosis { what, help } = self.diagnosis();
+        let message = self.subject.as_ref().map(|subject| format!("{subject}: {what}")).unwrap_or(what);
+        let help = self.help.as_ref().unwrap_or(&help);
+        let code = self.exit_code();
+        let mut error = json!({"message": message, "help": help, "exit-code": code});
+        error["case"] = match &self.problem {
+            Problem::Error(error) => error.case(),
+            Problem::TooLarge { .. } => "too-large",
+            // What a verb refuses has the case that has its exit code.
+            Problem::Refused { .. } | Problem::ReaderGone => match code {
+                1 => "not-found",
+                2 => "usage",
+                4 => "stale",
+                6 => "corrupt",
+                7 => "no-space",
+                8 => "access-denied",
+                9 => "busy",
+                _ => "io",
+            },
+        }
+        .into();
+        match &self.problem {
+            Problem::Error(Error::Stale(newest)) => error["newest"] = (*newest).into(),
+            Problem::Error(Error::TooLarge(limit)) | Problem::TooLarge { limit, .. } => {
+                error["limit"] = (*limit).into();
+            }
+            _ => {}
+        }
+        json!({ "error": error })
     }
 
     /// What is wrong, and what to do next.

@@ -4,6 +4,7 @@ mod archive;
 mod cli;
 mod commands;
 mod failure;
+mod habits;
 mod output;
 mod preopen;
 mod progress;
@@ -14,14 +15,15 @@ mod table;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 fn main() -> ExitCode {
-    let ran = match cli::Cli::try_parse() {
+    let command = cli::Cli::command().color(habits::Habits::get().color);
+    let matches = command.try_get_matches_from(habits::arguments());
+    let ran = match matches.and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
         Ok(cli) => {
-            cli.start_logging();
             survive_file_size_limit();
-            cli.run()
+            cli.start_logging().and_then(|()| cli.run())
         }
         Err(usage) => output::print_usage(&usage),
     };

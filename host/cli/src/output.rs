@@ -13,6 +13,7 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::pipe::ClosedOutputStream;
 
 use crate::failure::{Failure, Subject, plain};
+use crate::habits::Habits;
 pub use streams::Stream;
 use target::Target;
 pub use unwritten::Unwritten;
@@ -25,10 +26,17 @@ pub fn print(bytes: &[u8]) -> Result<(), Failure> {
     Stream::stdout().write_all(bytes).map_err(|error| Failure::unwritten(STDOUT, &error))
 }
 
-/// Prints on standard error.
-pub fn print_beside(bytes: &[u8]) -> Result<(), Failure> {
-    Stream::stderr().write_all(bytes).map_err(|error| Failure::unwritten(STDERR, &error))
+/// Prints a warning or a note on standard error, unless it is to be quiet.
+pub fn note(text: &str) -> Result<(), Failure> {
+    if Habits::get().is_quiet {
+        return Ok(());
+    }
+    let text = if Habits::get().colors() { text.replace("warning: ", YELLOW) } else { text.to_owned() };
+    Stream::stderr().write_all(text.as_bytes()).map_err(|error| Failure::unwritten(STDERR, &error))
 }
+
+const YELLOW: &str = "\u{1b}[1;33mwarning:\u{1b}[0m ";
+const RED: &str = "\u{1b}[1;31merror:\u{1b}[0m ";
 
 /// Prints the help, the version or a usage error, and returns the exit code.
 pub fn print_usage(usage: &clap::Error) -> Result<ExitCode, Failure> {
@@ -38,12 +46,17 @@ pub fn print_usage(usage: &clap::Error) -> Result<ExitCode, Failure> {
         let is_plain =
             std::env::args_os().all(|arg| !arg.to_string_lossy().contains(|c: char| c.is_control()));
         // If standard error is closed or full, only the exit code tells.
-        let _ = if is_plain {
+        let _ = if Habits::get().json {
+            let shown = usage.render().to_string();
+            let message = shown.split("\n\n").next().unwrap_or_default();
+            let failure = Failure::refused(2, message.trim_start_matches("error: "), "see --help");
+            print_error(&failure).is_ok()
+        } else if is_plain {
             usage.print().is_ok()
         } else {
             let shown = usage.render().to_string();
             let lines: String = shown.lines().map(|line| format!("{}\n", plain(line))).collect();
-            print_beside(lines.as_bytes()).is_ok()
+            Stream::stderr().write_all(lines.as_bytes()).is_ok()
         };
         return Ok(code);
     }
@@ -68,8 +81,17 @@ pub fn report(failure: &Failure) -> ExitCode {
         end_without_reader();
     }
     // If standard error is closed or full, only the exit code tells.
-    let _ = print_beside(format!("{failure}\n").as_bytes());
-    failure.exit_code()
+    let _ = print_error(failure);
+    ExitCode::from(failure.exit_code())
+}
+
+fn print_error(failure: &Failure) -> io::Result<()> {
+    let text = match Habits::get() {
+        Habits { json: true, .. } => failure.json().to_string(),
+        habits if habits.colors() => failure.to_string().replacen("error: ", RED, 1),
+        _ => failure.to_string(),
+    };
+    Stream::stderr().write_all(format!("{text}\n").as_bytes())
 }
 
 /// Ends this process by SIGPIPE, as other programs end when the reader of a pipe has gone.

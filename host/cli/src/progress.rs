@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::habits::Habits;
+
 /// What takes less time than this shows nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -42,7 +44,7 @@ impl Progress {
     fn start(verb: &'static str, bar: impl FnOnce() -> ProgressBar, template: &str) -> Self {
         let style = ProgressStyle::with_template(template);
         debug_assert!(style.is_ok(), "{template}");
-        if !io::stderr().is_terminal() {
+        if !io::stderr().is_terminal() || Habits::get().is_quiet {
             return Progress(None);
         }
         let bar = bar();

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::restore::warn_of;
 use crate::archive::{self, STDIN, Scratch};
 use crate::failure::{Failure, Subject, plain, shell_word};
-use crate::output::{print, print_beside};
+use crate::output::{note, print};
 use crate::progress::Progress;
 use crate::settings::layout;
 use crate::stores::{Wait, minisnap};
@@ -105,7 +105,7 @@ impl Copy {
             if !self.dry_run {
                 archive::pack(&to)?;
             }
-            print_beside(text.as_bytes())?;
+            note(&text)?;
         } else {
             print(text.as_bytes())?;
         }
@@ -260,5 +260,5 @@ fn warn_of_folders(subject: Subject, folders: &[String]) -> Result<(), Failure> 
     };
     let warning =
         format!("warning: {subject}: its folders are not copied: copy each by itself: {shown}{more}\n");
-    print_beside(warning.as_bytes())
+    note(&warning)
 }

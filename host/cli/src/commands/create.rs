@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use clap::Args;
 use minisnap_host::{Error, Grant};
+use serde_json::json;
 
 use crate::failure::{Failure, Subject};
-use crate::output::print_beside;
+use crate::output::{note, print};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::stores::minisnap;
@@ -38,6 +39,9 @@ pub struct Create {
     /// File with the state as JSON; `-` is standard input
     #[arg(default_value = "-")]
     file: PathBuf,
+    /// Print {"seq":N,"removed":N}, with how many older snapshots were removed
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -77,14 +81,16 @@ impl Create {
         }
         writer.commit().map_err(|error| about_state(error, given))?;
         drop(progress);
-        self.tell_removed(&before);
+        let removed = before.difference(&numbers(&self.dir)).count();
+        self.tell_removed(removed);
+        if self.json {
+            print(format!("{}\n", json!({"seq": self.seq, "removed": removed})).as_bytes())?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 
     /// Tells on standard error if more snapshots were removed than the one that each create may cost.
-    fn tell_removed(&self, before: &HashSet<u64>) {
-        let after = numbers(&self.dir);
-        let removed = before.difference(&after).count();
+    fn tell_removed(&self, removed: usize) {
         if removed > 1 {
             let kept = match self.settings.keep {
                 Some(keep) => format!("`--keep` is {keep}"),
@@ -99,7 +105,7 @@ impl Create {
             let warning =
                 format!("warning: {removed} older snapshots of {subject} were removed: {kept}{fit}\n");
             // The snapshot is durable, whether this can be told or not.
-            let _ = print_beside(warning.as_bytes());
+            let _ = note(&warning);
         }
     }
 

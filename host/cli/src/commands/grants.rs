@@ -33,7 +33,8 @@ enum Verb {
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 struct Check {
-    /// The grants file
+    /// The grants file [default: that of MINISNAP_CONFIG, if it is set]
+    #[arg(env = "MINISNAP_CONFIG", hide_env = true)]
     file: PathBuf,
     /// Print {"root":DIR, "components":[...], "defaults":{...}}, of which each component is {"name":NAME,
     /// "directory":DIR, "digest":"sha256:..."|null, "access":"read-write"|"read-only"|"none",

@@ -8,7 +8,7 @@ use clap::Args;
 use minisnap_host::{Error, Reader, Skipped, Soundness};
 
 use crate::failure::{Failure, plain};
-use crate::output::{Output, Unwritten, print, print_beside};
+use crate::output::{Output, Unwritten, note, print};
 use crate::progress::Progress;
 use crate::settings::size;
 use crate::stores::reader;
@@ -62,7 +62,7 @@ impl Restore {
         let (seq, size) = (reader.info().seq, reader.info().size);
         if reader.info().soundness == Soundness::Unverified {
             let warning = format!("warning: another program wrote the snapshot {seq}: no sum verifies it\n");
-            print_beside(warning.as_bytes())?;
+            note(&warning)?;
         }
         if let Some(max_state) = self.max_state.filter(|&max_state| size > max_state) {
             return Err(Failure::too_large(&self.dir, Some(size), max_state, false));
@@ -86,7 +86,7 @@ impl Restore {
             if to_terminal {
                 print(b"\n")?;
             }
-            print_beside(format!("seq {seq}\n").as_bytes())?;
+            note(&format!("seq {seq}\n"))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -117,5 +117,5 @@ pub fn warn_of(skipped: &[Skipped]) -> Result<(), Failure> {
             format!("warning: the snapshot {seq} is damaged and was skipped: {problem}\n")
         })
         .collect();
-    print_beside(warnings.concat().as_bytes())
+    note(&warnings.concat())
 }

@@ -71,6 +71,9 @@ pub struct Run {
     /// End the component after this time, with exit code 11 [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
+    /// Print errors of `minisnap` as JSON, as every verb does with --json
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     settings: Settings,
     /// Arguments for the component
@@ -85,7 +88,8 @@ struct Granted {
     /// Directory for its snapshots; created if it does not exist
     #[arg(long, value_name = "DIR")]
     grant: Option<PathBuf>,
-    /// Grants file that says, by the component's name, which directory it gets
+    /// Grants file that says, by the component's name, which directory it gets [default: that of MINISNAP_CONFIG, if it is
+    /// set]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "stores", "read_only", "deadline"])]
     grants_file: Option<PathBuf>,
 }
@@ -336,7 +340,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Tells on standard error why every call of the store will be denied.
 fn warn_of_no_snapshots(name: &str, why: &str) -> Result<(), Failure> {
     let warning = format!("warning: `{name}` gets no snapshots: {why}");
-    output::print_beside(format!("{}\n", plain(&warning)).as_bytes())
+    output::note(&format!("{}\n", plain(&warning)))
 }
 
 impl WasiView for Consumer {

@@ -29,7 +29,8 @@ Exits with 6 if any snapshot is damaged, 10 if anything else cannot be told, and
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct StatusOf {
-    /// The grants file
+    /// The grants file [default: that of MINISNAP_CONFIG, if it is set]
+    #[arg(env = "MINISNAP_CONFIG", hide_env = true)]
     file: PathBuf,
     /// Read and check every generation
     #[arg(long)]
