@@ -279,6 +279,65 @@ fn only_what_is_above_the_newest_snapshot_that_both_have_alike_gives_way() {
     assert_refused(&copy(&path("backup"), &pair, &[]), 4, "another state under the number 2");
 }
 
+/// Whether the bytes are the same, or another program wrote them.
+#[test]
+fn the_same_state_in_another_programs_bytes_is_the_same_and_a_damaged_one_makes_nothing_give_way() {
+    let dir = scratch();
+    let path = |name: &str| dir.path().join(name);
+    for seq in 1..=3 {
+        let state = format!("{{\n  \"n\": {seq}\n}}");
+        store(&path("to"), Layout::Numbered).create_text(&state, seq).unwrap();
+        assert_eq!(run(&mut Subject::Native013.create(&path("native"), seq), &state).code, Some(0));
+    }
+    for args in [&["--all"][..], &["--all", "--replace"]] {
+        assert_done(&copy(&path("native"), &path("to"), args), "present 3\npresent 2\npresent 1\n");
+    }
+    let from = path("from");
+    assert_eq!(copy(&path("to"), &from, &["--seq", "3"]).code, Some(0));
+    create(&from, Layout::Numbered, &[4], "");
+    fs::write(from.join(file(3)), "rot").unwrap();
+    // Nothing says that the two are of one history, and the 3 that is there may be the only one.
+    assert_refused(&copy(&from, &path("to"), &["--replace"]), 4, "it may be the only sound one");
+    assert_done(&copy(&from, &path("to"), &[]), "copied 4\n");
+    assert_eq!(short(&path("to")), ["01.json", "02.json", "03.json", "04.json"]);
+}
+
+#[test]
+fn a_copy_that_is_interrupted_or_fails_leaves_no_history_half_undone_unnoticed() {
+    let dir = scratch();
+    let path = |name: &str| dir.path().join(name);
+    let to = path("to");
+    create(&to, Layout::Numbered, &[1, 2, 3], "");
+    create(&path("from"), Layout::Numbered, &[9], &"x".repeat(200_000));
+    let before = names(&to);
+    // What was prepared for it is taken back.
+    let script = "ulimit -f 50; exec \"$0\" copy \"$1\" \"$2\" --replace";
+    let mut limited = Command::new("sh");
+    limited.args(["-c", script]).arg(cli().get_program()).arg(path("from")).arg(&to);
+    let failed = run(&mut limited, "");
+    assert_refused(&failed, 10, "File too large");
+    assert_eq!(names(&to), before);
+
+    // Killed after the newest was copied: the others have two names still.
+    let twice = |seq: u64| fs::hard_link(to.join(file(seq)), to.join(file(seq) + ".undone")).unwrap();
+    (1..=3).for_each(twice);
+    fs::copy(path("from").join(file(9)), to.join(file(9))).unwrap();
+    let refused = copy(&path("from"), &to, &[]);
+    assert_refused(&refused, 4, "holds the snapshot 3, which was to give way to a copy that was interrupted");
+    assert_done(&copy(&path("from"), &to, &["--replace"]), "present 9\nundone 3\nundone 2\nundone 1\n");
+    assert_eq!(short(&to), ["01.json.undone", "02.json.undone", "03.json.undone", "09.json"]);
+
+    // One that was given up, and went on in its own way: what both have stays.
+    let other = path("other");
+    create(&other, Layout::Numbered, &[1, 2], "");
+    fs::hard_link(other.join(file(1)), other.join(file(1) + ".undone")).unwrap();
+    create(&path("same"), Layout::Numbered, &[1, 2], "");
+    for args in [&[][..], &["--replace"], &["--all", "--replace"]] {
+        assert_eq!(copy(&path("same"), &other, args).code, Some(0));
+        assert_eq!(short(&other), ["01.json", "01.json.undone", "02.json"]);
+    }
+}
+
 #[test]
 fn a_pair_that_is_damaged_in_any_way_is_replaced_if_it_is_to_be() {
     let dir = scratch();
@@ -397,9 +456,9 @@ fn a_directory_is_backed_up_again_and_again_while_its_writer_prunes() {
         });
         let mut target = store(&to, Layout::Numbered);
         let copied: Vec<_> = (0..200)
-            .map(|_| {
+            .map(|count| {
                 let mut from = minisnap().open(Grant::new(&live).read_only()).unwrap();
-                target.copy_from(&mut from, Selection::All, false, |_| {})
+                target.copy_from(&mut from, Selection::All, count % 2 == 0, |_| {})
             })
             .collect();
         is_done.store(true, Ordering::SeqCst);

@@ -122,7 +122,8 @@ impl maintenance::Guest for Component {
     }
 
     fn pruned(store: wit::StoreBorrow<'_>) -> u64 {
-        store.get::<OpenStore>().existing().map_or(0, |store| store.pruned())
+        let OpenStore { stores, name } = store.get();
+        stores.pruned(name)
     }
 
     fn insert(store: wit::StoreBorrow<'_>, seq: u64) -> Result<wit::SnapshotWriter, wit::Error> {

@@ -15,6 +15,7 @@ use crate::component::{Minisnap, locate};
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::instance::Handle;
+use crate::metrics::{Event, Labels};
 use crate::store::{SnapshotStore, check_may_block};
 
 /// The snapshots of one consumer, made from a [`SnapshotStore`], or from a grant by which one is opened when it is called.
@@ -273,7 +274,12 @@ impl SnapshotCtx {
     ) -> Result<Result<R>> {
         self.look()?;
         let overdue = self.overdue;
-        let deadline = self.store.grant()?.deadline;
+        let grant = self.store.grant()?;
+        let (deadline, labels) = (grant.deadline, Labels::of(grant));
+        let failed = |error: Error| {
+            labels.count(Event::Failed(&error));
+            error
+        };
         // What is ended first has its own time.
         let ends_streams = overdue || self.store.has_ownerless();
         let time = if ends_streams { deadline.saturating_mul(2) } else { deadline };
@@ -285,7 +291,9 @@ impl SnapshotCtx {
         let (back, returning) = channel();
         let mut place = mem::replace(&mut self.store, Place::Called(returning));
         let (answer, mut answered) = oneshot::channel();
+        let not_begun = labels.clone();
         let submitted = self.calls.submit(&self.target, until, move |turn| {
+            let turn = turn.inspect_err(|error| not_begun.count(Event::Failed(error)));
             let result = turn.map(|()| {
                 let store = place.opened()?;
                 match overdue {
@@ -302,17 +310,17 @@ impl SnapshotCtx {
             Ok(result) => result,
             Err(_) if submitted.withdraw() => answered.await,
             Err(_) => {
-                return Ok(Err(Error::InDoubt(format!(
+                return Ok(Err(failed(Error::InDoubt(format!(
                     "the call has not ended after {deadline:?}, and may still complete: restore the snapshot to find out, \
                      and open readers and writers again"
-                ))));
+                )))));
             }
         };
         let Ok(result) = result else {
             // It may have committed before.
-            return Ok(Err(Error::InDoubt(
+            return Ok(Err(failed(Error::InDoubt(
                 "a call of the snapshot store panicked: open the store again, and restore the snapshot to see".to_owned(),
-            )));
+            ))));
         };
         self.look()?;
         self.overdue = overdue && result.is_err();

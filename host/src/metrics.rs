@@ -81,7 +81,8 @@ impl Labels {
     }
 }
 
-/// Tells the recorder what each metric is. A host calls this once it has installed one.
+/// Tells the recorder what each metric is. A host calls this once it has installed one, before it opens a store: instances that
+/// were made before are not counted as alive.
 #[cfg(feature = "metrics")]
 pub fn describe_metrics() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
@@ -91,10 +92,18 @@ pub fn describe_metrics() {
         ("minisnap_restores_total", Unit::Count, "Snapshots that were restored, or opened to be read"),
         ("minisnap_restore_bytes_total", Unit::Bytes, "The size of their states"),
         ("minisnap_skipped_total", Unit::Count, "Damaged generations that a restore skipped"),
-        ("minisnap_settled_total", Unit::Count, "Files left of a crash that were finished or removed"),
+        (
+            "minisnap_settled_total",
+            Unit::Count,
+            "Files left of a crash that a store found when it was written first, or settled",
+        ),
         ("minisnap_pruned_total", Unit::Count, "Generations that were pruned"),
         ("minisnap_errors_total", Unit::Count, "Calls that failed, by the case of their error"),
-        ("minisnap_calls_interrupted_total", Unit::Count, "Calls that exceeded their deadline"),
+        (
+            "minisnap_calls_interrupted_total",
+            Unit::Count,
+            "Calls of the store component that were ended at their deadline",
+        ),
         ("minisnap_instances_evicted_total", Unit::Count, "Idle instances that were dropped for others"),
     ] {
         describe_counter!(name, unit, what);

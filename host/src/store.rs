@@ -69,6 +69,8 @@ pub struct SnapshotStore {
     has_turn: bool,
     /// Open streams that have no owner any more.
     ownerless: Vec<Handle>,
+    /// Whether its calls are parts of another one, and not counted.
+    is_uncounted: bool,
 }
 
 impl SnapshotStore {
@@ -91,6 +93,7 @@ impl SnapshotStore {
             deadline: Deadline::NEVER,
             has_turn: false,
             ownerless: Vec::new(),
+            is_uncounted: false,
         })
     }
 
@@ -166,7 +169,9 @@ impl SnapshotStore {
     /// [`Error::OtherType`] if the state cannot be read as a `S`, and as [`restore_text`](Self::restore_text).
     pub fn restore<S: DeserializeOwned>(&mut self) -> Result<Snapshot<S>> {
         let Snapshot { state, seq, modified, soundness, skipped } = self.restore_text()?;
-        let state = serde_json::from_str(&state).map_err(Error::OtherType)?;
+        let state = serde_json::from_str(&state)
+            .map_err(Error::OtherType)
+            .inspect_err(|error| self.count(Event::Failed(error)))?;
         Ok(Snapshot { state, seq, modified, soundness, skipped })
     }
 

@@ -90,6 +90,11 @@ impl<D: Dir> Stores<D> {
         Ok(Store { dir, settings: self.own.settings, shared })
     }
 
+    /// How many generations were pruned in a store since this was called.
+    pub fn pruned(&self, name: &str) -> u64 {
+        if name.is_empty() { self.own.pruned() } else { self.shared(name).known.take_pruned() }
+    }
+
     /// The names of the others, those included whose first create failed.
     pub fn names(&self) -> Result<Vec<String>> {
         if self.most == 0 {

@@ -115,7 +115,7 @@ fn unpack_file(entry: &mut Entry<'_, impl Read>, path: &Path, to: &Path) -> io::
     if io::copy(entry, &mut file)? != entry.size() {
         return Err(odd(path, "is cut short"));
     }
-    // Of a pair that another program wrote, its times tell which file is newer.
+    // Of which an archive keeps whole seconds.
     let modified = entry.header().mtime().map(Duration::from_secs);
     if let Some(modified) = modified.ok().and_then(|since| UNIX_EPOCH.checked_add(since)) {
         let _ = file.set_modified(modified);

@@ -68,7 +68,9 @@ impl SnapshotStore {
 
     /// Counts what has happened.
     pub(crate) fn count(&self, event: Event<'_>) {
-        Labels::of(&self.grant).count(event);
+        if !self.is_uncounted {
+            Labels::of(&self.grant).count(event);
+        }
     }
 
     /// Ends the streams that have no owner any more.

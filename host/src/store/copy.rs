@@ -78,6 +78,8 @@ pub enum Refusal {
     OtherState,
     /// The one of its number that is to be copied from is damaged, so that this may be the only sound one.
     OnlySound,
+    /// It was to give way to a copy that replaces, and was interrupted.
+    HalfUndone,
 }
 
 impl fmt::Display for Refusal {
@@ -86,6 +88,7 @@ impl fmt::Display for Refusal {
             Refusal::Newer => "is newer than what is copied",
             Refusal::OtherState => "has another state than the one to copy from",
             Refusal::OnlySound => "is damaged where it is copied from, and may be the only sound one",
+            Refusal::HalfUndone => "was to give way to a copy that was interrupted",
         })
     }
 }
@@ -144,6 +147,8 @@ impl SnapshotStore {
     /// With `replace`, those give way, and so does whatever is above the newest number that both have with the same state. It is
     /// kept as `*.undone`; what a pair held is gone.
     ///
+    /// The limits of this store's grant are for creates: a copy may exceed `max_total` until the next one, and `max_state`.
+    ///
     /// `progress` is told how many bytes were written. It blocks, and only each of its calls of a component has a deadline.
     ///
     /// # Errors
@@ -163,17 +168,19 @@ impl SnapshotStore {
             return Err(Target(Error::Busy("a reader or writer is open: drop it first".to_owned())));
         }
         self.settle().map_err(Target)?;
-        for _ in 0..ATTEMPTS {
-            // An instance may remember what the directory held.
-            self.end_streams();
-            let Some(plan) = self.plan(from, selection, replace)? else { continue };
-            let copied = self.carry_out(from, plan, &mut progress);
-            self.end_streams();
-            if let Some(copied) = copied? {
-                return Ok(copied);
+        self.uncounted(from, |to, from| {
+            for _ in 0..ATTEMPTS {
+                // An instance may remember what the directory held.
+                to.end_streams();
+                let Some(plan) = to.plan(from, selection, replace)? else { continue };
+                let copied = to.carry_out(from, plan, &mut progress);
+                to.end_streams();
+                if let Some(copied) = copied? {
+                    return Ok(copied);
+                }
             }
-        }
-        Err(overtaken())
+            Err(overtaken())
+        })
     }
 
     /// What [`copy_from`](Self::copy_from) would do, as the two stores are now; nothing is changed, and reading suffices.
@@ -187,12 +194,26 @@ impl SnapshotStore {
         selection: Selection,
         replace: bool,
     ) -> Result<Copied> {
-        for _ in 0..ATTEMPTS {
-            if let Some(plan) = self.plan(from, selection, replace)? {
-                return Ok(plan.copied);
+        self.uncounted(from, |to, from| {
+            for _ in 0..ATTEMPTS {
+                if let Some(plan) = to.plan(from, selection, replace)? {
+                    return Ok(plan.copied);
+                }
             }
-        }
-        Err(overtaken())
+            Err(overtaken())
+        })
+    }
+
+    /// Does something of which the calls of the two stores are no restores and creates of their users.
+    fn uncounted<R>(
+        &mut self,
+        from: &mut SnapshotStore,
+        act: impl FnOnce(&mut SnapshotStore, &mut SnapshotStore) -> R,
+    ) -> R {
+        (self.is_uncounted, from.is_uncounted) = (true, true);
+        let done = act(self, from);
+        (self.is_uncounted, from.is_uncounted) = (false, false);
+        done
     }
 
     /// What is to be done; `None` if it was pruned or replaced meanwhile.
@@ -236,15 +257,14 @@ impl SnapshotStore {
         };
         let newest = selected.first().copied().ok_or(Source(Error::NotFound))?;
         let is_there = |seq: &u64| there.binary_search_by(|other| seq.cmp(other)).is_ok();
-        let only_sound = skipped.iter().map(|skipped| skipped.seq).find(is_there).filter(|_| replace);
         let refused = |seq, refusal| Err(CopyError::Refused { seq, refusal, skipped: skipped.clone() });
-        match (only_sound, there.first()) {
-            (Some(seq), _) => return refused(seq, Refusal::OnlySound),
-            (None, Some(&newer)) if newer > newest && !replace => return refused(newer, Refusal::Newer),
+        match there.first() {
+            Some(&newer) if newer > newest && !replace => return refused(newer, Refusal::Newer),
             _ => {}
         }
 
-        let mut comparison = Comparison { as_files, replace, unsound: None };
+        let mut comparison = Comparison { as_files, from: None, to: None };
+        let mut damaged: Vec<u64> = skipped.iter().map(|skipped| skipped.seq).collect();
         let mut seqs = Vec::new();
         for &seq in &selected {
             let found = match is_there(&seq) {
@@ -270,20 +290,43 @@ impl SnapshotStore {
                     }
                     Ok(Some(Found::OtherState)) if !replace => return refused(seq, Refusal::OtherState),
                     Ok(None) => return Ok(None),
-                    Ok(Some(_)) | Err(Source(Error::Corrupt(_))) => {}
+                    Ok(Some(_)) => {}
+                    Err(Source(Error::Corrupt(_))) => damaged.push(seq),
                     Err(error) => return Err(error),
                 }
             }
+        }
+        // Which may be of a copy that was given up: what is there with the same state stays.
+        let mut interrupted = BTreeSet::new();
+        for seq in half_undone {
+            let is_same = match (files.contains_key(&seq), comparison.compare(self, from, seq)) {
+                (true, Ok(found)) => found == Some(Found::SameState),
+                _ => false,
+            };
+            if !is_same && !selected.contains(&seq) {
+                interrupted.insert(seq);
+            }
+        }
+        match interrupted.last() {
+            Some(&seq) if !replace => return refused(seq, Refusal::HalfUndone),
+            _ => {}
         }
 
         let gives_way = |seq: &u64| match seqs.binary_search_by(|(other, _)| seq.cmp(other)) {
             Ok(at) => seqs[at].1 == Found::OtherState,
             Err(_) => {
                 let is_above = *seq > newest || Some(*seq) > common;
-                layout == Layout::Pair || replace && (is_above || half_undone.contains(seq))
+                layout == Layout::Pair || replace && (is_above || interrupted.contains(seq))
             }
         };
         let replaced: Vec<u64> = there.iter().copied().filter(gives_way).collect();
+        // A newer pair stands in for an older one in any case.
+        let needs_it = |seq: &&u64| damaged.contains(seq) && (layout == Layout::Numbered || **seq > newest);
+        if let Some(&seq) = replaced.iter().find(needs_it)
+            && comparison.is_sound(self, seq)?
+        {
+            return refused(seq, Refusal::OnlySound);
+        }
         let is_selected = |seq: &u64| selected.binary_search_by(|other| seq.cmp(other)).is_ok();
         let is_older = |seq: &u64| layout == Layout::Numbered && *seq < newest && !is_selected(seq);
         let older = replaced.iter().copied().filter(is_older).collect();
@@ -326,12 +369,32 @@ impl SnapshotStore {
         plan: Plan,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Option<Copied>> {
+        let mut links = Vec::new();
+        let carried = self.carry_out_with(from, plan, &mut links, progress);
+        if !matches!(carried, Ok(Some(_)) | Err(Target(Error::InDoubt(_)))) {
+            // Nothing gives way.
+            for (name, beside) in links {
+                if self.inode(&name).is_some() && self.inode(&name) == self.inode(&beside) {
+                    let _ = self.remove(&beside);
+                }
+            }
+        }
+        carried
+    }
+
+    fn carry_out_with(
+        &mut self,
+        from: &mut SnapshotStore,
+        plan: Plan,
+        links: &mut Vec<(String, String)>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Option<Copied>> {
         let Plan { mut copied, as_files, seqs, files, older } = plan;
         // What gives way has its other name before anything is in its place: if this is interrupted, that tells who goes on.
         let other = seqs.iter().filter(|(_, found)| *found == Found::OtherState).map(|(seq, _)| seq);
         let mut kept = other.filter(|_| copied.layout == Layout::Numbered).chain(&older).peekable();
         if kept.peek().is_some() {
-            let linked = kept.try_for_each(|&seq| self.link_undone(seq));
+            let linked = kept.try_for_each(|&seq| self.link_undone(seq).map(|link| links.extend(link)));
             linked.and_then(|()| self.sync()).map_err(Target)?;
         }
         let mut gone = BTreeSet::new();
@@ -378,16 +441,12 @@ impl SnapshotStore {
                 Ok(())
             }
             _ => {
-                let is_copied = |seq: &u64| copied.binary_search_by(|other| seq.cmp(other)).is_ok();
-                for Info { seq, soundness, .. } in self.generations()? {
-                    match soundness {
-                        Soundness::Damaged(problem) if is_copied(&seq) => {
-                            return Err(Error::Corrupt(problem));
-                        }
-                        Soundness::Unreadable(problem) if is_copied(&seq) => {
-                            return Err(Error::other(problem));
-                        }
-                        _ => {}
+                let mut all = None;
+                for &seq in copied {
+                    match sound(&mut all, self, seq)? {
+                        Some(Soundness::Damaged(problem)) => return Err(Error::Corrupt(problem.clone())),
+                        None => return Err(Error::NotFound),
+                        Some(_) => {}
                     }
                 }
                 Ok(())
@@ -535,22 +594,25 @@ impl SnapshotStore {
         }
     }
 
-    /// Gives a generation the name of one that was undone beside its own, unless it has one.
-    fn link_undone(&self, seq: u64) -> error::Result<()> {
+    /// Gives a generation the name of one that was undone beside its own, and returns both, unless it has one.
+    fn link_undone(&self, seq: u64) -> error::Result<Option<(String, String)>> {
         let (held, name) = (self.held()?, generation(seq));
-        let inode = |name: &str| {
-            statat(held, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| (stat.st_dev, stat.st_ino))
-        };
         for beside in names_beside(seq, UNDONE) {
             match linkat(held, &name, held, &beside, AtFlags::empty()) {
-                Err(Errno::EXIST) if inode(&beside) != inode(&name) => {}
-                Ok(()) | Err(Errno::EXIST) => return Ok(()),
+                Ok(()) => return Ok(Some((name, beside))),
+                Err(Errno::EXIST) if self.inode(&beside) == self.inode(&name) => return Ok(None),
+                Err(Errno::EXIST) => {}
                 Err(error) => {
                     return Err(Error::io("make a hard link of", &self.grant.dir.join(name), error.into()));
                 }
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn inode(&self, name: &str) -> Option<(u64, u64)> {
+        let metadata = fs::symlink_metadata(self.grant.dir.join(name)).ok()?;
+        Some((metadata.dev(), metadata.ino()))
     }
 
     /// The generations that have the name of one that was undone beside their own: of a copy that was interrupted.
@@ -562,8 +624,7 @@ impl SnapshotStore {
             if let Some(Ok(seq)) = name.get(9..29).map(str::parse::<u64>)
                 && is_undone
                 && let Some(generation) = generations.get(&seq)
-                && let Ok(metadata) = fs::symlink_metadata(self.grant.dir.join(&name))
-                && (metadata.dev(), metadata.ino()) == (generation.device, generation.inode)
+                && self.inode(&name) == Some((generation.device, generation.inode))
             {
                 half_undone.insert(seq);
             }
@@ -592,10 +653,9 @@ impl SnapshotStore {
 /// How what is there compares with what is to be copied.
 struct Comparison {
     as_files: bool,
-    /// Whether other bytes are enough to be replaced.
-    replace: bool,
-    /// What is not sound there, once it was asked for: whether it is damaged, or what the system said.
-    unsound: Option<BTreeMap<u64, Option<String>>>,
+    /// How sound the generations of each store are, once it was asked for: all are read at once, which lists a directory once.
+    from: Option<BTreeMap<u64, Soundness>>,
+    to: Option<BTreeMap<u64, Soundness>>,
 }
 
 impl Comparison {
@@ -607,15 +667,21 @@ impl Comparison {
         seq: u64,
     ) -> Result<Option<Found>> {
         if self.as_files {
-            if has_same_file(to, from, seq) {
-                return Ok(Some(Found::SameState));
+            match has_same_file(to, from, seq) {
+                Some(true) => return Ok(Some(Found::SameState)),
+                Some(false) => {}
+                None => return Ok(None),
             }
-            let replace = self.replace;
-            match self.unsound(to)?.get(&seq) {
-                Some(None) => return Ok(Some(Found::Damaged)),
-                Some(Some(problem)) => return Err(Target(Error::other(problem.clone()))),
-                None if replace => return Ok(Some(Found::OtherState)),
-                None => {}
+            let ours = sound(&mut self.to, to, seq).map_err(Target)?;
+            let theirs = sound(&mut self.from, from, seq).map_err(Source)?;
+            match (ours, theirs) {
+                (Some(Soundness::Damaged(_)), _) => return Ok(Some(Found::Damaged)),
+                (_, Some(Soundness::Damaged(problem))) => {
+                    return Err(Source(Error::Corrupt(problem.clone())));
+                }
+                // Of one state, this store makes one file.
+                (Some(Soundness::Verified), Some(Soundness::Verified)) => return Ok(Some(Found::OtherState)),
+                _ => {}
             }
         }
         let mut here = match to.open_reader_at(seq) {
@@ -634,26 +700,40 @@ impl Comparison {
         Ok(Some(if is_same { Found::SameState } else { Found::OtherState }))
     }
 
-    /// All are read at once: that lists the directory once.
-    fn unsound(&mut self, to: &mut SnapshotStore) -> Result<&BTreeMap<u64, Option<String>>> {
-        if self.unsound.is_none() {
-            let unsound = |Info { seq, soundness, .. }| match soundness {
-                Soundness::Verified | Soundness::Unverified => None,
-                Soundness::Damaged(_) => Some((seq, None)),
-                Soundness::Unreadable(problem) => Some((seq, Some(problem))),
-            };
-            self.unsound = Some(to.generations().map_err(Target)?.into_iter().filter_map(unsound).collect());
-        }
-        Ok(self.unsound.get_or_insert_default())
+    /// Whether a generation that is there is sound.
+    fn is_sound(&mut self, to: &mut SnapshotStore, seq: u64) -> Result<bool> {
+        let sound = sound(&mut self.to, to, seq).map_err(Target)?;
+        Ok(matches!(sound, Some(Soundness::Verified | Soundness::Unverified)))
     }
 }
 
-/// Whether the files of a generation are the same, byte for byte; not, if one cannot be read.
-fn has_same_file(one: &SnapshotStore, other: &SnapshotStore, seq: u64) -> bool {
+/// How sound a generation of a store is.
+fn sound<'a>(
+    known: &'a mut Option<BTreeMap<u64, Soundness>>,
+    store: &mut SnapshotStore,
+    seq: u64,
+) -> error::Result<Option<&'a Soundness>> {
+    let all = match known.take() {
+        Some(all) => all,
+        None => store.generations()?.into_iter().map(|info| (info.seq, info.soundness)).collect(),
+    };
+    match known.insert(all).get(&seq) {
+        Some(Soundness::Unreadable(problem)) => Err(Error::other(problem.clone())),
+        sound => Ok(sound),
+    }
+}
+
+/// Whether the files of a generation are the same, byte for byte; `None` if that of the other store is not there any more.
+fn has_same_file(one: &SnapshotStore, other: &SnapshotStore, seq: u64) -> Option<bool> {
     let open = |store: &SnapshotStore| open(&store.grant.dir.join(generation(seq)));
-    let (Ok(one), Ok(other)) = (open(one), open(other)) else { return false };
+    let other = match open(other) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        other => other,
+    };
+    // What cannot be read is not the same; why, the components say.
+    let (Ok(one), Ok(other)) = (open(one), other) else { return Some(false) };
     let (mut one, mut other) = (Chunks::of(&one), Chunks::of(&other));
-    is_same(|| one.next(), || other.next()).unwrap_or_default()
+    Some(is_same(|| one.next(), || other.next()).unwrap_or_default())
 }
 
 fn overtaken() -> CopyError {

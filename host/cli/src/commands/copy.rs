@@ -92,13 +92,7 @@ impl Copy {
             std::fs::create_dir(&from).map_err(|error| Failure::file("make", &from, &error))?;
             warn_of_folders(STDIN, &archive::unpack(&from)?)?;
         }
-        let is_new = !to.exists();
-        let copied = self.copy(&from, &to).inspect_err(|_| {
-            // It was made for nothing, unless there is something in it.
-            if is_new && !self.dry_run {
-                let _ = std::fs::remove_dir(&to);
-            }
-        })?;
+        let copied = self.copy(&from, &to)?;
         warn_of(&copied.skipped)?;
         let text = self.text(&copied);
         if is_archive(&self.to) {
@@ -122,6 +116,7 @@ impl Copy {
         if !is_archive(&self.from) {
             warn_of_folders(self.from(), &folders(from, &source))?;
         }
+        let is_new = !to.exists();
         let mut target = self.open(&minisnap, to, layout).map_err(&about_to)?;
         match (self.layout, target.layout()) {
             (Some(asked), Ok(found)) if asked != found => {
@@ -141,8 +136,19 @@ impl Copy {
             false => target.copy_from(&mut source, selection, self.replace, |bytes| progress.advance(bytes)),
         };
         drop(progress);
+        if copied.is_err() && is_new && !self.dry_run {
+            // It was made for nothing, unless there is something in it.
+            let _ = std::fs::remove_dir(to);
+        }
         copied.map_err(|error| match error {
             CopyError::From(error) => about_from(error),
+            CopyError::To(error @ Error::Corrupt(_)) if self.replace => {
+                let help = format!(
+                    "erase what is left of it, and copy again: minisnap clear {} --yes",
+                    shell_word(&self.to)
+                );
+                about_to(error).with_help(help)
+            }
             CopyError::To(error) => about_to(error),
             CopyError::Refused { seq, refusal, skipped } => self.refused(seq, refusal, &skipped),
             // Which another version of the library may have.
@@ -171,6 +177,14 @@ impl Copy {
                     self.from()
                 ),
                 format!("copy the other way, from {dir}; or name what to go back to by --seq"),
+            ),
+            Refusal::HalfUndone => (
+                format!(
+                    "{to} holds the snapshot {seq}, which was to give way to a copy that was interrupted"
+                ),
+                format!(
+                    "give --replace to go on with that; or remove its second name, to keep it: ls -i {dir}/*{seq}.json*"
+                ),
             ),
             // With those that another version of the library may have.
             _ => (
