@@ -1,0 +1,154 @@
+//! Whether what is there is what is to be copied.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::files::{generation, open};
+use super::plan::Found;
+use super::{CHUNK, Result, Source, Target};
+use crate::error::{self, Error};
+use crate::snapshot::Soundness;
+use crate::store::SnapshotStore;
+
+/// How what is there compares with what is to be copied.
+pub(super) struct Comparison {
+    as_files: bool,
+    /// How sound the generations of each store are, once it was asked for: all are read at once, which lists a directory once.
+    from: Option<BTreeMap<u64, Soundness>>,
+    to: Option<BTreeMap<u64, Soundness>>,
+}
+
+impl Comparison {
+    pub(super) fn new(as_files: bool) -> Self {
+        Comparison { as_files, from: None, to: None }
+    }
+
+    /// Compares the snapshots of this number; `None` if the one to copy is not there any more.
+    pub(super) fn compare(
+        &mut self,
+        to: &mut SnapshotStore,
+        from: &mut SnapshotStore,
+        seq: u64,
+    ) -> Result<Option<Found>> {
+        if self.as_files {
+            match has_same_file(to, from, seq) {
+                Some(true) => return Ok(Some(Found::SameState)),
+                Some(false) => {}
+                None => return Ok(None),
+            }
+            let ours = sound(&mut self.to, to, seq).map_err(Target)?;
+            let theirs = sound(&mut self.from, from, seq).map_err(Source)?;
+            match (ours, theirs) {
+                (Some(Soundness::Damaged(_)), _) => return Ok(Some(Found::Damaged)),
+                (_, Some(Soundness::Damaged(problem))) => {
+                    return Err(Source(Error::Corrupt(problem.clone())));
+                }
+                // Of one state, this store makes one file.
+                (Some(Soundness::Verified), Some(Soundness::Verified)) => return Ok(Some(Found::OtherState)),
+                _ => {}
+            }
+        }
+        let mut here = match to.open_reader_at(seq) {
+            Err(Error::NotFound) => return Ok(Some(Found::Nothing)),
+            Err(Error::Corrupt(_)) => return Ok(Some(Found::Damaged)),
+            here => here.map_err(Target)?,
+        };
+        let mut there = match from.open_reader_at(seq) {
+            Err(Error::NotFound) => return Ok(None),
+            there => there.map_err(Source)?,
+        };
+        let is_same = is_same(
+            || there.read_chunk(CHUNK as u64).map_err(Source),
+            || here.read_chunk(CHUNK as u64).map_err(Target),
+        )?;
+        Ok(Some(if is_same { Found::SameState } else { Found::OtherState }))
+    }
+
+    /// Whether a generation that is there is sound.
+    pub(super) fn is_sound(&mut self, to: &mut SnapshotStore, seq: u64) -> Result<bool> {
+        let sound = sound(&mut self.to, to, seq).map_err(Target)?;
+        Ok(matches!(sound, Some(Soundness::Verified | Soundness::Unverified)))
+    }
+}
+
+/// How sound a generation of a store is.
+pub(super) fn sound<'a>(
+    known: &'a mut Option<BTreeMap<u64, Soundness>>,
+    store: &mut SnapshotStore,
+    seq: u64,
+) -> error::Result<Option<&'a Soundness>> {
+    let all = match known.take() {
+        Some(all) => all,
+        None => store.generations()?.into_iter().map(|info| (info.seq, info.soundness)).collect(),
+    };
+    match known.insert(all).get(&seq) {
+        Some(Soundness::Unreadable(problem)) => Err(Error::other(problem.clone())),
+        sound => Ok(sound),
+    }
+}
+
+/// Whether the files of a generation are the same, byte for byte; `None` if that of the other store is not there any more.
+fn has_same_file(one: &SnapshotStore, other: &SnapshotStore, seq: u64) -> Option<bool> {
+    let open = |store: &SnapshotStore| open(&store.grant.dir.join(generation(seq)));
+    let other = match open(other) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        other => other,
+    };
+    // What cannot be read is not the same; why, the components say.
+    let (Ok(one), Ok(other)) = (open(one), other) else { return Some(false) };
+    let (mut one, mut other) = (Chunks::of(&one), Chunks::of(&other));
+    Some(is_same(|| one.next(), || other.next()).unwrap_or_default())
+}
+
+/// A file from its start on, in chunks.
+pub(super) struct Chunks<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl<'f> Chunks<'f> {
+    pub(super) fn of(file: &'f File) -> Self {
+        Chunks { file, at: 0 }
+    }
+
+    /// The next one, of no bytes at the end.
+    pub(super) fn next(&mut self) -> io::Result<Vec<u8>> {
+        let mut chunk = vec![0; CHUNK];
+        let size = loop {
+            match self.file.read_at(&mut chunk, self.at) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                size => break size?,
+            }
+        };
+        chunk.truncate(size);
+        self.at += size as u64;
+        Ok(chunk)
+    }
+}
+
+/// Whether two sources give the same bytes, in whatever chunks, until each gives an empty one.
+pub(super) fn is_same<E>(
+    mut one: impl FnMut() -> std::result::Result<Vec<u8>, E>,
+    mut other: impl FnMut() -> std::result::Result<Vec<u8>, E>,
+) -> std::result::Result<bool, E> {
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    loop {
+        if left.is_empty() {
+            left = one()?;
+        }
+        if right.is_empty() {
+            right = other()?;
+        }
+        let size = left.len().min(right.len());
+        if size == 0 {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        if left[..size] != right[..size] {
+            return Ok(false);
+        }
+        left.drain(..size);
+        right.drain(..size);
+    }
+}
