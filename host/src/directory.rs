@@ -62,7 +62,10 @@ impl Grant {
 
     /// Removes the directory that was made for nothing, unless somebody holds it or has made a file there.
     fn take_back(&self) {
-        if File::open(&self.dir).is_ok_and(|dir| dir.try_lock().is_ok()) {
+        // Until it is gone, it is locked: who opens it meanwhile must not hold it.
+        if let Ok(dir) = File::open(&self.dir)
+            && dir.try_lock().is_ok()
+        {
             let _ = fs::remove_dir(&self.dir);
         }
     }
@@ -217,6 +220,11 @@ impl Held {
     fn new(path: &Path) -> Result<Self> {
         let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
         match dir.try_lock() {
+            // Who was refused an instance may have taken its directory back after it was opened here.
+            Ok(()) if !leads_to(path, &dir) => {
+                let path = path.display();
+                Err(Error::Busy(format!("the directory `{path}` was removed while it was opened: try again")))
+            }
             Ok(()) => {
                 let metadata = dir.metadata().map_err(|e| Error::io("look at", path, e))?;
                 let parent = share_parent(&dir, path)?;

@@ -115,9 +115,12 @@ impl SnapshotStore {
         // Which may be of a copy that was given up: what is there with the same state stays.
         let mut interrupted = BTreeSet::new();
         for seq in half_undone {
-            let is_same = match (files.contains_key(&seq), comparison.compare(self, from, seq)) {
-                (true, Ok(found)) => found == Some(Found::SameState),
-                _ => false,
+            let is_same = match files.contains_key(&seq) {
+                true => match comparison.compare(self, from, seq) {
+                    Err(Source(Error::Corrupt(_))) => false,
+                    found => found? == Some(Found::SameState),
+                },
+                false => false,
             };
             if !is_same && !selected.contains(&seq) {
                 interrupted.insert(seq);
