@@ -44,6 +44,9 @@ fn with_json_every_error_is_json_with_its_case() {
         (&["status", missing, "--json"], 2, "usage"),
         (&["grants", "check", missing, "--json"], 2, "usage"),
         (&["run", missing, "--grant", dir, "--json"], 11, "component"),
+        (&["man", "nonsense", "--json"], 2, "usage"),
+        (&["completions", "nonsense", "--json"], 2, "usage"),
+        (&["component", "--output", dir, "--json"], 10, "io"),
         // What cannot be parsed, too.
         (&["restore", dir, "--json", "--nonsense"], 2, "usage"),
         (&["nonsense", "--json"], 2, "usage"),
@@ -51,6 +54,10 @@ fn with_json_every_error_is_json_with_its_case() {
         let done = run(cli().args(args), "");
         assert_eq!((done.code, &error(&done)["case"]), (Some(code), &json!(case)), "{args:?}: {done:?}");
     }
+    let written = scratch.path().join("store.wasm");
+    let told = run(cli().args(["component", "--json", "--output"]).arg(&written), "");
+    let size = fs::metadata(&written).unwrap().len();
+    assert_eq!(told.stdout, format!("{{\"output\":\"{}\",\"size\":{size}}}\n", written.display()));
     fs::write(Path::new(dir).join("snapshot.seq"), "rot").unwrap();
     assert_eq!(error(&run(cli().args(["restore", dir, "--json"]), ""))["case"], "corrupt");
 }

@@ -17,6 +17,9 @@ const EXAMPLE: &str = "Example:
 pub struct Completions {
     /// The shell
     shell: Shell,
+    /// Print errors as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Completions {

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::COMPONENT;
+use serde_json::json;
 
 use crate::failure::Failure;
-use crate::output::{Output, Unwritten};
+use crate::output::{Output, Unwritten, print};
 
 const EXAMPLE: &str = "Example:
   minisnap component --output minisnap.wasm";
@@ -20,6 +21,9 @@ pub struct Component {
     /// Write to this file atomically, instead of to standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Print {"output":FILE,"size":BYTES} once FILE is written, and errors as JSON
+    #[arg(long, requires = "output")]
+    json: bool,
 }
 
 impl Component {
@@ -30,6 +34,10 @@ impl Component {
         }
         let output = Output::find(self.output.as_deref(), None)?;
         output.write(|to| to.write_all(COMPONENT).map_err(Unwritten::Output))?;
+        if let Some(file) = self.output.filter(|_| self.json) {
+            let told = json!({"output": file.to_string_lossy(), "size": COMPONENT.len()});
+            print(format!("{told}\n").as_bytes())?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

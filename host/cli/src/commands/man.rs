@@ -18,6 +18,9 @@ const EXAMPLE: &str = "Examples:
 pub struct ManPage {
     /// The verb
     verb: Option<String>,
+    /// Print errors as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl ManPage {
