@@ -220,13 +220,20 @@ impl Held {
     fn new(path: &Path) -> Result<Self> {
         let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
         match dir.try_lock() {
-            // Who was refused an instance may have taken its directory back after it was opened here.
-            Ok(()) if !leads_to(path, &dir) => {
-                let path = path.display();
-                Err(Error::Busy(format!("the directory `{path}` was removed while it was opened: try again")))
-            }
             Ok(()) => {
-                let metadata = dir.metadata().map_err(|e| Error::io("look at", path, e))?;
+                let failed = |error| Error::io("look at", path, error);
+                let metadata = dir.metadata().map_err(failed)?;
+                // Who was refused an instance may have taken its directory back after it was opened here.
+                let is_there = match fs::metadata(path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                    found => Identity::of(&found.map_err(failed)?) == Identity::of(&metadata),
+                };
+                if !is_there {
+                    let path = path.display();
+                    return Err(Error::Busy(format!(
+                        "the directory `{path}` was removed while it was opened: try again"
+                    )));
+                }
                 let parent = share_parent(&dir, path)?;
                 Ok(Held { dir, identity: Identity::of(&metadata), _parent: parent })
             }
