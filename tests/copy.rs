@@ -408,6 +408,8 @@ fn a_directory_is_copied_while_its_writer_goes_on() {
             scope.spawn(|| {
                 for seq in 2.. {
                     writer.create(&seq, seq).unwrap();
+                    // So that it is not overtaken for ever.
+                    thread::sleep(Duration::from_millis(1));
                     acknowledged.store(seq, Ordering::SeqCst);
                     if is_done.load(Ordering::SeqCst) {
                         break;
@@ -449,6 +451,8 @@ fn a_directory_is_backed_up_again_and_again_while_its_writer_prunes() {
         scope.spawn(|| {
             for seq in 2.. {
                 writer.create(&seq, seq).unwrap();
+                // So that it is not overtaken for ever.
+                thread::sleep(Duration::from_millis(1));
                 if is_done.load(Ordering::SeqCst) {
                     break;
                 }
