@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use minisnap_host::{Error, Grant, Layout, SnapshotStore};
+use minisnap_tests::copies::{assert_done, assert_refused};
 use minisnap_tests::subject::Subject;
 use minisnap_tests::{Done, VERBS, binary, cli, minisnap, run, scratch};
 
@@ -36,16 +37,6 @@ fn names(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-#[track_caller]
-fn assert_done(done: &Done, stdout: &str) {
-    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(0), stdout, ""));
-}
-
-#[track_caller]
-fn assert_refused(done: &Done, code: i32, what: &str) {
-    assert!(done.code == Some(code) && done.stdout.is_empty() && done.stderr.contains(what), "{done:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod contention;
+pub mod copies;
 pub mod crash;
 pub mod damaging;
 #[allow(missing_docs, dead_code, reason = "the model of the disk belongs to the store's own tests")]
