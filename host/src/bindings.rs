@@ -12,7 +12,7 @@ pub(crate) use component::exports::arcella::minisnap::{
 pub use consumer::arcella;
 pub(crate) use consumer::arcella::minisnap::snapshot_store as import;
 
-/// The world of a consumer.
+/// The world `consumer`.
 mod consumer {
     #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
     wasmtime::component::bindgen!({
@@ -32,11 +32,11 @@ pub(crate) mod component {
     wasmtime::component::bindgen!({ path: "../wit", world: "store" });
 }
 
-/// What a consumer's handle of a store is of.
+/// What is behind a component's handle of a store.
 pub enum ConsumerStore {}
 
-/// What its handle of a writer is of.
+/// What is behind a component's handle of a writer.
 pub enum ConsumerWriter {}
 
-/// What its handle of a reader is of.
+/// What is behind a component's handle of a reader.
 pub enum ConsumerReader {}

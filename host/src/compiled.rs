@@ -36,8 +36,8 @@ pub(crate) fn load(engine: &Engine, component: &[u8], folder: &Path) -> wasmtime
     load_as(STORE, engine, component, folder)
 }
 
-/// Compiles a component, as [`Component::new`], and keeps compiled code in `folder` for the next process, on the terms of
-/// [`MinisnapBuilder::cache`](crate::MinisnapBuilder::cache); the folder may be the same.
+/// Compiles a component, as [`Component::new`], and keeps compiled code in the directory `folder` for the next process, as
+/// [`MinisnapBuilder::cache`](crate::MinisnapBuilder::cache) does; the directory may be the same.
 ///
 /// # Errors
 ///

@@ -33,7 +33,7 @@ const MAX_IDLE: usize = 64;
 /// so that no restore is refused while it is the only one.
 const MAX_MEMORY: usize = u32::MAX as usize;
 
-/// The store component, ready to be opened on directories. Made once a process; clones share everything.
+/// The store component, ready to open stores. Made once a process; clones share everything.
 ///
 /// It has an engine of its own, whatever the host's other engines are like: with fuel, epochs, asynchronous calls, or a
 /// pool of instances.
@@ -54,30 +54,30 @@ pub struct MinisnapBuilder {
 }
 
 impl MinisnapBuilder {
-    /// Sets how the engine is configured: with a pool for instances, say. Interruption by epochs is turned on in any case: it
-    /// ends calls at their [deadlines](Grant::deadline).
+    /// Sets how the engine is configured: with a pool for instances, say. Interruption by epochs is always on: it ends calls
+    /// at their [deadlines](Grant::deadline).
     pub fn config(self, config: Config) -> Self {
         MinisnapBuilder { config, ..self }
     }
 
-    /// Keeps compiled code in `folder` for the next process, which then starts in a hundredth of the time: files
-    /// `store-*.cwasm`, of which those that are older than 30 days, or more than 64, are removed when another one is
-    /// written. The folder is made if it is not there. That nothing can be kept is no error.
+    /// Keeps compiled code in the directory `folder` for the next process, which then starts in a hundredth of the time:
+    /// files `store-*.cwasm`, of which those that are older than 30 days, or more than 64, are removed when another one is
+    /// written. The directory is made if it does not exist. It is no error if nothing can be kept.
     ///
-    /// What lies there is run with all rights of this process: a folder or a file that is another user's, or that others
+    /// What lies there is run with all rights of this process: a directory or a file that is another user's, or that others
     /// may write, is not used.
     #[cfg(feature = "cache")]
     pub fn cache(self, folder: impl Into<PathBuf>) -> Self {
         MinisnapBuilder { cache: Some(folder.into()), ..self }
     }
 
-    /// Sets how many instances of the component are kept for the next calls of their stores; 64 unless set. Those that
-    /// were not called for longest are dropped first, and made again when they are called.
+    /// Sets how many idle instances of the store component are kept for the next calls of their stores; 64 unless set. Those
+    /// that were not called for longest are dropped first, and made again when they are called.
     pub fn max_idle(self, instances: usize) -> Self {
         MinisnapBuilder { max_idle: instances, ..self }
     }
 
-    /// Sets the most memory that all instances of the component have together, in bytes; 4 GiB unless set, which is what
+    /// Sets the most memory that all instances of the store component have together, in bytes; 4 GiB unless set, which is what
     /// one alone can have at most. Where a call needs more, idle instances are dropped; if that is not enough, it is
     /// [`Error::Io`], and costs no data.
     ///
@@ -94,12 +94,12 @@ impl MinisnapBuilder {
         MinisnapBuilder { max_calls: calls, ..self }
     }
 
-    /// Compiles the embedded component, which takes a fraction of a second, or loads what was kept of that.
+    /// Compiles the store component, which takes a fraction of a second, or loads the compiled code that was kept.
     ///
     /// # Errors
     ///
-    /// [`Error::Component`] if such an engine cannot run it: if it counts fuel, say, of which calls of the component have
-    /// none.
+    /// [`Error::Component`] if such an engine cannot run it: if it counts fuel, say, of which calls of the store component
+    /// have none.
     pub fn build(self) -> Result<Minisnap> {
         let shared = self.link().map_err(Error::Component)?;
         Ok(Minisnap { shared: Arc::new(shared) })
@@ -141,7 +141,7 @@ impl fmt::Debug for MinisnapBuilder {
 }
 
 impl Minisnap {
-    /// Compiles the embedded component, which takes a fraction of a second.
+    /// Compiles the store component, which takes a fraction of a second.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl Minisnap {
         Self::builder().build()
     }
 
-    /// What is to be otherwise than in [`new`](Self::new).
+    /// A builder, for settings other than those of [`new`](Self::new).
     ///
     /// ```
     /// # fn main() -> minisnap_host::Result<()> {
@@ -174,7 +174,7 @@ impl Minisnap {
     ///
     /// # Errors
     ///
-    /// With write access, [`Error::Busy`] if the directory is held already, and what making it may meet:
+    /// With write access, [`Error::Busy`] if the directory is held already, and the errors of making it:
     /// [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`], or [`Error::DeadlineExceeded`] if its file system does not
     /// answer in time.
     pub fn open(&self, grant: Grant) -> Result<SnapshotStore> {

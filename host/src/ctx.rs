@@ -18,12 +18,12 @@ use crate::instance::Handle;
 use crate::metrics::{Event, Labels};
 use crate::store::{SnapshotStore, check_may_block};
 
-/// The snapshots of one consumer, made from a [`SnapshotStore`], or from a grant by which one is opened when it is called.
+/// The snapshots of one component, made from a [`SnapshotStore`], or from a grant whose store is opened by the first call.
 ///
-/// It belongs into the data of the consumer's `wasmtime::Store`. The function that is given to
+/// It belongs into the data of the component's `wasmtime::Store`. The function that is given to
 /// [`add_to_linker_sync`](crate::add_to_linker_sync) or [`add_to_linker_async`](crate::add_to_linker_async) finds it there.
 ///
-/// Dropping it undoes what the consumer was writing, and lets go of the directory. In a tokio runtime, that happens in
+/// Dropping it discards what the component was writing, and releases the directory. In a tokio runtime, that happens in
 /// another thread if anything is open, for it blocks: a host that opens the directory again at once waits for
 /// [`into_store_async`](Self::into_store_async) instead.
 pub struct SnapshotCtx {
@@ -117,8 +117,8 @@ impl SnapshotCtx {
         Self::at(Place::Here(Box::new(store)), calls, target)
     }
 
-    /// The snapshots of `grant`, opened by the first call: a component that makes none takes no directory, and what opening
-    /// one meets is an error of that call, which the next one tries again.
+    /// The snapshots of `grant`, opened by the first call: a component that makes no call takes no directory. If opening
+    /// fails, that call fails, and the next one tries again.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl SnapshotCtx {
         self.names.get(number).ok_or_else(|| wasmtime::Error::msg("there is no such store"))
     }
 
-    /// Ends the readers and writers that the component has left open, and gives the store back, for another component.
+    /// Drops the readers and writers that the component has left open, and gives the store back, for another component.
     /// It blocks, as [`store`](Self::store).
     ///
     /// # Errors

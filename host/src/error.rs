@@ -18,13 +18,13 @@ pub enum Error {
     /// There is no snapshot yet.
     #[error("there is no snapshot yet")]
     NotFound,
-    /// The name is not one that a store can have.
+    /// A store cannot have this name.
     #[error("{0}")]
     InvalidName(String),
     /// The given state is not one JSON value; names the line and the column.
     #[error("the state is not one JSON value: {0}")]
     InvalidState(String),
-    /// The given sequence number is lower than that of the stored snapshot, which it carries.
+    /// The given sequence number is lower than that of the stored snapshot, which this carries.
     #[error("the sequence number is lower than the stored snapshot's, which is {0}")]
     Stale(u64),
     /// The state is larger than the grant allows, in bytes.
@@ -43,7 +43,7 @@ pub enum Error {
     /// a writer is open, or too many readers are, or the snapshot was rewritten faster than it could be read; says which.
     #[error("{0}")]
     Busy(String),
-    /// Anything else that the system said; names the operation and the file.
+    /// Any other failure of the system; names the operation and the file.
     #[error(transparent)]
     Io(Problem),
     /// The call has not ended, or not begun, before its [deadline](crate::Grant::deadline); no new snapshot is in place.
@@ -52,11 +52,11 @@ pub enum Error {
     /// The directory was removed, or replaced by another, since the store was opened.
     #[error("{0}")]
     DirectoryReplaced(String),
-    /// The reader or writer has ended, with the store's instance: open another one.
+    /// The reader or writer has ended, with its instance of the store component: open another one.
     #[error("{0}")]
     StreamEnded(String),
     /// A create, or a rollback, failed at its commit, or was interrupted: it may have happened. A restore tells, and makes
-    /// it durable. After any other error, it has not.
+    /// it durable. After any other error, it has not happened.
     #[error("{0}")]
     InDoubt(String),
     /// The stored state is sound, and not of the type that was asked for.

@@ -11,7 +11,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 #[cfg(target_os = "linux")]
 use crate::location::{self, Location, Mounts, Unopened};
 
-/// A folder of the host that a component gets.
+/// A directory of the host that a component gets for its own files.
 ///
 /// On Linux, it is opened once: what is checked is what the component gets, whatever becomes of the path meanwhile, and
 /// bind mounts are seen through. Elsewhere, the path is opened again, and whoever can change it must not be a component.
@@ -26,14 +26,14 @@ pub struct Folder {
     real: PathBuf,
 }
 
-/// Why a component does not get a folder.
+/// Why a component does not get a directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FolderError {
     /// It cannot be opened or looked at.
     #[error("cannot open `{}`", path.display())]
     Open {
-        /// The folder, or what it was compared with.
+        /// The directory, or what it was compared with.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -47,10 +47,10 @@ pub enum FolderError {
         /// Where it leads, as it is written there.
         target: PathBuf,
     },
-    /// It holds what is protected, lies inside of it, or holds a link or a folder on the way there.
+    /// It holds what is protected, lies inside of it, or holds a link or a directory on the way there.
     #[error("`{}` would give the component `{}`", folder.display(), protected.display())]
     Protected {
-        /// The folder.
+        /// The directory.
         folder: PathBuf,
         /// What the component would reach.
         protected: PathBuf,
@@ -58,7 +58,7 @@ pub enum FolderError {
 }
 
 impl Folder {
-    /// Opens a folder.
+    /// Opens a directory.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Folder {
         }
     }
 
-    /// Checks that a component that may write in this folder changes nothing of `protected`, a file or directory that
+    /// Checks that a component that may write in this directory changes nothing of `protected`, a file or directory that
     /// need not exist, nor where its path leads.
     ///
     /// Protect what decides who a component is and what it may do: the directories of all snapshots, the grants file, the
@@ -129,7 +129,7 @@ impl Folder {
         Ok(self.real.starts_with(path))
     }
 
-    /// Gives the folder to a component, which calls it `guest`.
+    /// Gives the directory to a component, which calls it `guest`.
     ///
     /// # Errors
     ///

@@ -38,18 +38,18 @@ pub struct Grant {
     pub dir: PathBuf,
     /// What the store may do in it.
     pub access: Access,
-    /// The layout of a directory that holds no snapshot; another keeps the one it has.
+    /// The layout for a directory that holds no snapshot; any other keeps its own.
     pub layout: Layout,
-    /// How many generations are kept in the numbered layout; if it is not set, [`Grant::KEEP`], and all that another program
+    /// How many generations are kept in the layout `numbered`; if it is not set, [`Grant::KEEP`], and all that another program
     /// wrote.
     pub keep: Option<NonZeroU32>,
-    /// Whether the directory must be there already.
+    /// Whether the directory must exist.
     pub must_exist: bool,
     /// The largest state in bytes.
     pub max_state: u64,
-    /// The most that the directory may hold in bytes, or `None` for no limit.
+    /// Size limit of the directory in bytes, or `None` for no limit.
     pub max_total: Option<u64>,
-    /// How many stores the component may have besides its own.
+    /// How many named stores the component may have.
     pub stores: u32,
     /// The name of the component that it is for, if it is set.
     pub component: Option<String>,
@@ -57,7 +57,7 @@ pub struct Grant {
     pub instance: Option<String>,
     /// How many instances of the component may have a directory, or `None` for no limit.
     pub max_instances: Option<NonZeroU32>,
-    /// The most memory that the store's instance may have in bytes; if it is not set, 16 MiB more than the largest state.
+    /// Memory limit of the store component's instance in bytes; if it is not set, 16 MiB more than the largest state.
     pub max_memory: Option<u64>,
     /// How long one call may take.
     pub deadline: Duration,
@@ -76,7 +76,7 @@ pub enum Access {
 }
 
 impl Grant {
-    /// How many generations are kept in the numbered layout if the grant does not say.
+    /// How many generations are kept in the layout `numbered` if the grant does not say.
     pub const KEEP: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
 
     /// The largest state in bytes if the grant does not say.
@@ -87,10 +87,10 @@ impl Grant {
 
     /// Grants `dir` for reading and writing, with states of up to 256 MiB.
     ///
-    /// If there is no such directory, opening a store on it makes it, durably, with the mode 0700; an existing
-    /// one keeps its mode.
+    /// If the directory does not exist, opening a store makes it, durably, with the mode 0700; an existing one keeps its
+    /// mode.
     ///
-    /// While a store is open on it, the folder around it is held, too, and shared with others: a store there is [`Error::Busy`].
+    /// While a store is open on it, its parent is held, too, with a shared lock: a store on the parent is [`Error::Busy`].
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Grant {
             dir: dir.into(),
@@ -114,18 +114,18 @@ impl Grant {
         Grant { access: Access::None, ..Grant::new("") }
     }
 
-    /// The same directory, for reading only. It is not made if there is none: it has no snapshot then.
+    /// The same directory, for reading only. It is not made if it does not exist: it has no snapshot then.
     pub fn read_only(self) -> Self {
         Grant { access: Access::ReadOnly, ..self }
     }
 
-    /// Sets the layout of a directory that holds no snapshot; another keeps the one it has. [`Layout::Pair`] unless set.
+    /// Sets the layout for a directory that holds no snapshot; any other keeps its own. [`Layout::Pair`] unless set.
     pub fn layout(self, layout: Layout) -> Self {
         Grant { layout, ..self }
     }
 
-    /// Sets how many generations are kept in the numbered layout, the newest included. Unless it is set, 5 are, and those
-    /// that another program wrote all are.
+    /// Sets how many generations are kept in the layout `numbered`, the newest included. Unless it is set, 5 are, and all
+    /// that another program wrote.
     pub fn keep(self, generations: NonZeroU32) -> Self {
         Grant { keep: Some(generations), ..self }
     }
@@ -141,19 +141,19 @@ impl Grant {
         Grant { max_state: bytes, ..self }
     }
 
-    /// Sets the most that the directory may hold in bytes, without what was [undone](crate::SnapshotStore::rollback). Not
-    /// limited unless set.
+    /// Sets the size limit of the directory in bytes, without what was [undone](crate::SnapshotStore::rollback). No limit
+    /// unless set.
     ///
     /// A new snapshot must fit beside the newest one, or it is refused as [`Error::NoSpace`]. Older generations that do
-    /// not fit any more are removed once it is durable; until then, the directory holds them as well.
+    /// not fit any more are pruned once it is durable; until then, the directory holds them as well.
     pub fn max_total(self, bytes: u64) -> Self {
         Grant { max_total: Some(bytes), ..self }
     }
 
-    /// Sets how many stores the component may have besides its own: each in a directory inside of this one, with a name that the
-    /// component gives, and with the limits of this grant for itself. None unless set.
+    /// Sets how many named stores the component may have: each in a directory inside of this one, with a name that the
+    /// component gives, and with the limits of this grant for itself. 0 unless set.
     ///
-    /// While this grant is held for writing, so are those. The directory must not be readable for other users, who could
+    /// While this directory is held for writing, so are those. The directory must not be readable for other users, who could
     /// lock it, or opening it is [`Error::Io`].
     pub fn stores(self, stores: u32) -> Self {
         Grant { stores, ..self }
@@ -178,10 +178,10 @@ impl Grant {
         Grant { max_instances: Some(instances), ..self }
     }
 
-    /// Sets the most memory that the store's instance may have in bytes. 16 MiB more than the largest state unless set,
-    /// and 4 GiB at most.
+    /// Sets the memory limit of the store component's instance in bytes. 16 MiB more than the largest state unless set, and
+    /// 4 GiB at most.
     ///
-    /// Creating a state, and reading one in pieces, needs less than 8 MiB whatever its size; restoring one as a whole
+    /// Creating a state, and reading one in chunks, needs less than 8 MiB whatever its size; restoring one as a whole
     /// needs its size beside that.
     pub fn max_memory(self, bytes: u64) -> Self {
         Grant { max_memory: Some(bytes), ..self }

@@ -209,11 +209,12 @@ impl Grants {
     }
 
     /// What everybody gets who has a directory, and what the components get besides that the file names; by name, the component
-    /// itself before its instances. Links are left out, and folders in which there are directories of components.
+    /// itself before its instances. Links are left out, and directories that hold those of components.
     ///
     /// Each has its name and that of its instance, and the error that [`entry`](Grants::entry) would be.
     ///
-    /// Errors: the root cannot be listed. Where the folder of a component's instances cannot be, that is what the component gets.
+    /// Errors: the root cannot be listed. If the directory that holds a component's instances cannot be listed, that is what
+    /// the component gets.
     pub fn all(&self) -> Result<Vec<Found>> {
         let look = self.look();
         let Everybody { all, unlisted, root } = look.everybody();
@@ -237,7 +238,7 @@ impl Grants {
         &self.defaults
     }
 
-    /// The folder of all directories, as an absolute path; it need not exist.
+    /// The directory that all others lie in, as an absolute path; it need not exist.
     pub fn root(&self) -> &Path {
         &self.root
     }

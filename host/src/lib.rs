@@ -1,6 +1,6 @@
-//! Runs the minisnap snapshot store, a WebAssembly component, on directories of the host.
+//! Runs minisnap's store component, a WebAssembly component that keeps snapshots, on directories of the host.
 //!
-//! Each [`SnapshotStore`] is one directory, granted to one instance of the component, which sees nothing else.
+//! Each [`SnapshotStore`] has one directory and an instance of the store component, which sees nothing else.
 //!
 //! ```
 //! use minisnap_host::{Grant, Minisnap, Snapshot};
@@ -34,7 +34,7 @@
 //! let mut writer = store.open_writer(11)?;
 //! writer.write_chunk(br#"{"counter""#)?;
 //! writer.write_chunk(b":43}")?;
-//! writer.commit()?; // dropping it instead undoes everything
+//! writer.commit()?; // dropping it instead discards the snapshot
 //!
 //! let mut reader = store.open_reader()?;
 //! let state: serde_json::Value = serde_json::from_reader(&mut reader)?;

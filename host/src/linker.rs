@@ -20,7 +20,7 @@ const INTERFACE: &str = "arcella:minisnap/snapshot-store@0.1.0";
 /// Gives the components of `linker`, which wasmtime's synchronous functions call, the import
 /// `arcella:minisnap/snapshot-store`, backed by the [`SnapshotCtx`] that `view` finds in their data. A call of it blocks.
 ///
-/// The store's component runs in an instance and a `wasmtime::Store` of its own: the two share no memory, no file
+/// The store component runs in an instance and a `wasmtime::Store` of its own: the two share no memory, no file
 /// system and no resources.
 ///
 /// What a component hands over in one call is limited by the hostcall fuel of its own `wasmtime::Store`, 128 MiB by

@@ -125,7 +125,7 @@ impl Manifest {
         self.said.capabilities.resources.memory_max
     }
 
-    /// The paths of files and folders that it needs, as it sees them.
+    /// The paths of files and directories that it needs, as it sees them.
     pub fn filesystem(&self) -> &[String] {
         &self.said.capabilities.filesystem
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bindings::{export, import, maintenance};
 
-/// One committed pair.
+/// A committed snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot<S = String> {
     /// The state: as text, exactly as it was laid out, or typed.
@@ -57,13 +57,13 @@ pub enum Layout {
 /// What is known of the contents of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Soundness {
-    /// Every byte is as the store wrote it.
+    /// Every byte is as the store component wrote it.
     Verified,
     /// Another program wrote it, and there is no sum to check it by.
     Unverified,
     /// It cannot be restored; what is wrong, with the name of the file.
     Damaged(String),
-    /// It cannot be read now, which may pass; what the system said, with the name of the file.
+    /// The system cannot read it now, which may pass; what it said, with the name of the file.
     Unreadable(String),
 }
 

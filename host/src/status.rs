@@ -15,7 +15,7 @@ use crate::grants::{Found, Grants, Terms};
 use crate::snapshot::{Info, Layout, Soundness};
 use crate::store::{UNDONE, end_of_generation};
 
-/// A store of a component or an instance, and how it is.
+/// A store of a component or an instance, and what is known of it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Status {
@@ -27,7 +27,7 @@ pub struct Status {
     pub store: String,
     /// Its directory, if it gets one.
     pub dir: Option<PathBuf>,
-    /// The most that the directory may hold in bytes, or `None` for no limit.
+    /// Size limit of the directory in bytes, or `None` for no limit.
     pub max_total: Option<u64>,
     /// The process that holds the directory for writing, as far as the system tells.
     pub held_by: Option<u32>,
@@ -66,12 +66,12 @@ pub struct Newest {
 }
 
 impl Grants {
-    /// How each store is: of each component that the file names, and of everybody who has a directory; by name. A component's
-    /// own store is left out where only its named stores or its instances have been used, or it may not have any.
+    /// What is known of each store: of each component that the file names, and of everybody who has a directory; by name. A
+    /// component's own store is left out where only its named stores or its instances have been used, or it may not have any.
     ///
     /// Nothing is written, and no lock is taken. Unless `verify` says that every byte is to be read, only names and numbers are,
-    /// and a state only where a crash or another program left a pair whose number nothing else vouches for; most damage is not
-    /// found then.
+    /// and a state only where nothing else can show which number a pair has after a crash or another program's write; most
+    /// damage is not found then.
     ///
     /// Errors: the root cannot be listed. What else is wrong is told of the store that it is about.
     pub fn status(&self, minisnap: &Minisnap, verify: bool) -> diagnostic::Result<Vec<Status>> {

@@ -41,11 +41,11 @@ pub(crate) struct Shared {
     pub(crate) calls: Arc<Calls>,
 }
 
-/// A snapshot store on one directory.
+/// The store of one directory.
 ///
-/// The component's instance is made on first use and serves every call. After a trap, or a call that returned a large
-/// state, it is thrown away, and the next call makes another. Dropping the store undoes what is being written, and lets
-/// go of the directory.
+/// Its instance of the store component is made on first use and serves every call. After a trap, or a call that returned a
+/// large state, it is thrown away, and the next call makes another. Dropping the store discards what is being written, and
+/// releases the directory.
 ///
 /// Beside the errors that they name, calls have [`Error::DeadlineExceeded`], and [`Error::DirectoryReplaced`] where the
 /// directory is not there any more.
@@ -305,8 +305,8 @@ impl SnapshotStore {
         seq.ok_or(Error::NotFound)
     }
 
-    /// Finishes or removes what an earlier crash left, as whatever writes does first, and returns how many names
-    /// showed it.
+    /// Settles what an earlier crash left: finishes or removes it, as every call that writes does first. Returns how many
+    /// files it left.
     ///
     /// # Errors
     ///
@@ -331,8 +331,8 @@ impl SnapshotStore {
         Ok(leftovers)
     }
 
-    /// Makes the generation with the number `seq` the newest one, durably, and returns the numbers of those above it, newest
-    /// first: they are kept as `snapshot_{20 digits}.json.undone`, which nothing counts or removes. Whoever restores
+    /// Makes the generation with the number `seq` the newest, durably: undoes those above it, and returns their numbers, newest
+    /// first. They are renamed to `snapshot_{20 digits}.json.undone`, which only `clear` counts or removes. Whoever restores
     /// meanwhile, or after a crash, finds the snapshot that was newest or this generation.
     ///
     /// The log still holds the records of what was undone: whoever replays it must leave those out.
@@ -385,12 +385,12 @@ impl SnapshotStore {
         &self.grant
     }
 
-    /// The most memory that an instance of this store has had, in bytes.
+    /// The most memory that an instance of the store component has had for this store, in bytes.
     pub fn peak_memory(&self) -> usize {
         self.peak_memory
     }
 
-    /// Ends every reader and writer that is still open: what was written is undone.
+    /// Drops every reader and writer that is still open: what was written is discarded.
     pub fn end_streams(&mut self) {
         if let Some(instance) = self.instance.take() {
             self.close(instance);

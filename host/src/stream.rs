@@ -50,7 +50,7 @@ impl SnapshotStore {
     }
 }
 
-/// A snapshot that is being made, chunk by chunk. [`commit`](Self::commit) finishes it; dropping it undoes everything.
+/// A snapshot that is being written, chunk by chunk. [`commit`](Self::commit) finishes it; dropping it discards the snapshot.
 ///
 /// Where its directory was replaced, or a call has trapped or was interrupted, calls are [`Error::StreamEnded`].
 pub struct Writer<'s> {
@@ -67,7 +67,7 @@ impl Writer<'_> {
     /// # Errors
     ///
     /// [`Error::InvalidState`], [`Error::TooLarge`], [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`],
-    /// [`Error::Component`]. After an error everything is undone, and every other call fails.
+    /// [`Error::Component`]. After an error the snapshot is discarded, and every other call fails.
     pub fn write_chunk(&mut self, chunk: &[u8]) -> Result<()> {
         self.hand_on()?;
         self.store.write(self.handle, chunk)

@@ -10,13 +10,13 @@ pub enum Error {
     /// There is no snapshot yet.
     #[error("there is no snapshot yet")]
     NotFound,
-    /// The name is not one that a store can have.
+    /// A store cannot have this name.
     #[error("{0}")]
     InvalidName(String),
     /// The given state is not one JSON value; names the line and the column.
     #[error("the state is not one JSON value: {0}")]
     InvalidState(String),
-    /// The given sequence number is lower than that of the stored snapshot, which it carries.
+    /// The given sequence number is lower than that of the stored snapshot, which this carries.
     #[error("the sequence number is lower than the stored snapshot's, which is {0}")]
     Stale(u64),
     /// The state is larger than the grant allows, in bytes.
@@ -32,14 +32,14 @@ pub enum Error {
     #[error("{0}")]
     AccessDenied(String),
     /// Another process holds the directory for writing; or a writer is open, or too many readers are, or the snapshot was
-    /// rewritten faster than it could be read; says which. Trying again later helps.
+    /// rewritten faster than it could be read; says which. Retry later.
     #[error("{0}")]
     Busy(String),
-    /// Anything else that the system said; names the operation and the file.
+    /// Any other failure of the system; names the operation and the file.
     #[error("{0}")]
     Io(String),
-    /// A create failed at its commit, or was interrupted: the new snapshot may be in place. A restore tells, and makes it
-    /// durable. After any other error, it is not.
+    /// A create failed at its commit, or was interrupted: the new snapshot may be in place. `restore` tells, and makes it
+    /// durable. After any other error, it is not in place.
     #[error("{0}")]
     InDoubt(String),
     /// The state cannot be written as JSON, or the stored one, which is sound, is not of the type that was asked for.

@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! A component that keeps a log restores the newest snapshot when it starts, applies the log's records after `seq`, makes
+//! A component that keeps a log restores the newest snapshot when it starts, applies the log's records after `seq`, creates
 //! a snapshot from time to time, as a [`SnapshotPolicy`] says, and then removes the records that no snapshot needs any more:
 //!
 //! ```no_run
@@ -41,7 +41,7 @@
 //! # }
 //! ```
 //!
-//! States larger than memory go through a [`Writer`] and a [`Reader`]:
+//! States larger than memory go through a [`Writer`] and a [`Reader`], in chunks:
 //!
 //! ```no_run
 //! # use minisnap_client::{Error, SnapStore};
@@ -52,7 +52,7 @@
 //! // serde_json writes a token at a time, and each piece that the writer gets is a call of the host.
 //! let mut pieces = BufWriter::with_capacity(64 << 10, store.open_writer(11)?);
 //! serde_json::to_writer(&mut pieces, &[1, 2, 3])?;
-//! pieces.into_inner()?.commit()?; // dropping it instead undoes everything
+//! pieces.into_inner()?.commit()?; // dropping it instead discards the snapshot
 //!
 //! let state: Vec<u64> = serde_json::from_reader(store.open_reader()?)?;
 //! # Ok(())
@@ -106,8 +106,8 @@ impl SnapStore {
         SnapStore(OnceLock::new())
     }
 
-    /// Opens the store of this name, which has its own snapshots: for one of many agents or tenants. It has 1 to 128 letters,
-    /// digits, `-` and `_`, and does not begin with `snapshot_`. The empty name is that of the component's own store.
+    /// Opens the named store of this name, which has its own snapshots: for one of many agents or tenants. A name has 1 to
+    /// 128 letters, digits, `-` and `_`, and does not begin with `snapshot_`. The empty name is the component's own store.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl SnapStore {
         Ok(SnapStore(wit::open(name)?.into()))
     }
 
-    /// The names of the stores that were made, sorted, without the component's own.
+    /// The names of the named stores that have a directory, sorted.
     ///
     /// # Errors
     ///
@@ -158,8 +158,7 @@ impl SnapStore {
 
     /// Returns the newest sound state and its sequence number.
     ///
-    /// Damaged generations that are newer are passed over without a word here; [`restore_text`](Self::restore_text) says
-    /// which they were.
+    /// This does not say which newer generations are damaged and were skipped; [`restore_text`](Self::restore_text) does.
     ///
     /// # Errors
     ///
@@ -180,7 +179,7 @@ impl SnapStore {
     }
 
     /// Returns the newest sound state as text, laid out as serde_json pretty-prints, with its sequence number and the
-    /// damaged generations that were passed over; [`Snapshot::parse`] makes it typed.
+    /// damaged generations that were skipped; [`Snapshot::parse`] makes it typed.
     ///
     /// # Errors
     ///
@@ -238,8 +237,8 @@ impl SnapStore {
         Ok(self.opened()?.generations()?.into_iter().map(Into::into).collect())
     }
 
-    /// The number of the oldest generation that is kept: every log record up to it can go, and each sound generation can
-    /// still be rolled forward.
+    /// The number of the oldest sound generation: every log record up to it can go, and each sound generation can still be
+    /// rolled forward.
     ///
     /// # Errors
     ///
@@ -249,7 +248,7 @@ impl SnapStore {
         some(self.opened()?.oldest_kept())
     }
 
-    /// Starts a snapshot with the number `seq` that is written in pieces.
+    /// Starts a snapshot with the number `seq` that is written in chunks.
     ///
     /// # Errors
     ///
@@ -259,7 +258,7 @@ impl SnapStore {
         Ok(Writer::new(self.opened()?.open_writer(seq)?))
     }
 
-    /// Opens the newest sound snapshot, all of it checked, to read it in pieces.
+    /// Opens the newest sound snapshot, all of it checked, to read it in chunks.
     ///
     /// # Errors
     ///

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// When an application makes its next snapshot: after so many log records, or after a while in which any came.
+/// When a component creates its next snapshot: after so many log records, or after a while in which any came.
 ///
-/// It is a function of what the application counts, without a thread, a clock or a state of its own.
+/// It is a function of what the component counts, without a thread, a clock or a state of its own.
 ///
 /// ```
 /// use std::time::Duration;

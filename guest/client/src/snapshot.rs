@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::error::Result;
 use crate::wit;
 
-/// One committed pair.
+/// A committed snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot<S = String> {
     /// The state: as text, exactly as it was laid out, or typed.
@@ -60,13 +60,13 @@ pub struct Info {
 /// What is known of the contents of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Soundness {
-    /// Every byte is as the store wrote it.
+    /// Every byte is as the store component wrote it.
     Verified,
     /// Another program wrote it, and there is no sum to check it by.
     Unverified,
     /// It cannot be restored; what is wrong, with the name of the file.
     Damaged(String),
-    /// It cannot be read now, which may pass; what the system said, with the name of the file.
+    /// The system cannot read it now, which may pass; what it said, with the name of the file.
     Unreadable(String),
 }
 

@@ -1,4 +1,4 @@
-//! States in pieces: larger than memory, if need be.
+//! States in chunks: larger than memory, if need be.
 
 use std::io::{self, BufRead};
 
@@ -11,10 +11,10 @@ use crate::wit;
 /// How many bytes are fetched at a time, at most, for what reads through `std::io`.
 const CHUNK: u64 = 64 << 10;
 
-/// A snapshot that is being made, piece by piece. [`commit`](Self::commit) finishes it; dropping it undoes everything.
+/// A snapshot that is being written, chunk by chunk. [`commit`](Self::commit) finishes it; dropping it discards the snapshot.
 ///
-/// Through [`io::Write`], too, each piece is handed on at once and without a copy, in one call of the host: what writes
-/// small pieces goes through a [`BufWriter`](io::BufWriter).
+/// [`io::Write`], too, hands each chunk on at once and without a copy, in one call of the host: what writes small chunks
+/// goes through a [`BufWriter`](io::BufWriter).
 #[derive(Debug)]
 pub struct Writer(wit::SnapshotWriter);
 
@@ -23,12 +23,12 @@ impl Writer {
         Writer(writer)
     }
 
-    /// Takes the next piece of the state: JSON in UTF-8, cut anywhere, inside of a character too.
+    /// Takes the next chunk of the state: JSON in UTF-8, cut anywhere, inside of a character too.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidState`], [`Error::TooLarge`], [`Error::NoSpace`], [`Error::AccessDenied`], [`Error::Io`]. After
-    /// an error everything is undone, and every other call returns the same error.
+    /// an error the snapshot is discarded, and every other call returns the same error.
     pub fn write_chunk(&mut self, chunk: &[u8]) -> Result<()> {
         Ok(self.0.write(chunk)?)
     }
@@ -42,7 +42,7 @@ impl Writer {
         Ok(wit::SnapshotWriter::commit(self.0)?)
     }
 
-    /// Undoes everything, as dropping it does.
+    /// Discards the snapshot, as dropping the writer does.
     pub fn discard(self) {
         wit::SnapshotWriter::discard(self.0);
     }
@@ -61,10 +61,9 @@ impl io::Write for Writer {
     }
 }
 
-/// A sound snapshot that is being read, piece by piece. Newer ones may be created meanwhile.
+/// A sound snapshot that is being read, chunk by chunk. Newer ones may be created meanwhile.
 ///
-/// What reads through [`BufRead`] gets the pieces as they crossed the component's edge, and through
-/// [`io::Read`] a copy of them, which that asks for.
+/// [`BufRead`] returns the chunks without a copy, [`io::Read`] copies them.
 #[derive(Debug)]
 pub struct Reader {
     reader: wit::SnapshotReader,
@@ -90,7 +89,7 @@ impl Reader {
         self.reader.skipped().into_iter().map(Into::into).collect()
     }
 
-    /// Returns the next piece of the state, of at most `max` bytes, and nothing at its end, or if `max` is 0.
+    /// Returns the next chunk of the state, of at most `max` bytes, and nothing at its end, or if `max` is 0.
     ///
     /// # Errors
     ///
@@ -121,7 +120,7 @@ impl io::Read for Reader {
     }
 }
 
-/// The pieces of [`read_chunk`](Reader::read_chunk); its errors are those, within.
+/// The chunks of [`read_chunk`](Reader::read_chunk); its errors are those, within.
 impl BufRead for Reader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.returned == self.fetched.len() {

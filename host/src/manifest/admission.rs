@@ -33,7 +33,7 @@ pub struct Refused {
 }
 
 impl Offer {
-    /// Offers this grant, any amount of memory, no folders, and an ordinary process.
+    /// Offers this grant, any amount of memory, no directories, and an ordinary process.
     pub fn new(grant: Grant) -> Self {
         Offer { grant, component_memory: u64::MAX, folders: Vec::new(), is_trusted: false }
     }
@@ -43,7 +43,7 @@ impl Offer {
         Offer { component_memory: bytes, ..self }
     }
 
-    /// Offers one more folder, as the component names it.
+    /// Offers one more directory, as the component names it.
     pub fn folder(mut self, guest: impl Into<String>) -> Self {
         self.folders.push(guest.into());
         self
@@ -66,7 +66,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// It requires a trusted execution environment, or folders, that are not offered: it must not run.
+    /// It requires a trusted execution environment, or directories, that are not offered: it must not run.
     pub fn admit(&self, offer: Offer) -> Result<Admitted, Refused> {
         self.check_folders(&offer)?;
         if self.requires_tee() && !offer.is_trusted {

@@ -66,8 +66,8 @@ impl SnapshotStore {
     /// something that looks like a snapshot is left, no create begins until it is moved away.
     ///
     /// Whoever restores meanwhile, or after a crash, finds the snapshot that was newest, or none, and never an older one. Of a
-    /// pair that another program wrote, or that is damaged, it may be [`Error::Corrupt`] in between. After an error, another
-    /// call goes on where this one stopped.
+    /// pair that another program wrote, or that is damaged, a restore may be [`Error::Corrupt`] in between. After an error,
+    /// another call goes on where this one stopped.
     ///
     /// # Errors
     ///

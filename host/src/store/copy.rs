@@ -22,7 +22,7 @@ pub enum Selection {
     Newest,
     /// The generation with this number.
     Seq(u64),
-    /// Every sound generation. Where they are copied to a pair, that takes the newest of them.
+    /// Every sound generation; a pair takes the newest of them.
     All,
 }
 
@@ -36,7 +36,7 @@ pub struct Copied {
     pub copied: Vec<u64>,
     /// The numbers that are there already, with the same state.
     pub present: Vec<u64>,
-    /// The numbers of what is replaced there: kept as `*.undone`, unless it is a pair.
+    /// The numbers of what is replaced there: undone, except in a pair, which keeps nothing of it.
     pub replaced: Vec<u64>,
     /// The damaged generations that are not copied.
     pub skipped: Vec<Skipped>,
@@ -46,16 +46,16 @@ pub struct Copied {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
-    /// What is copied cannot be read.
+    /// The snapshots to copy cannot be read.
     #[error("cannot copy from there: {0}")]
     From(#[source] Error),
-    /// It cannot be written, or not be compared with what is there.
+    /// They cannot be written, or not compared with what is there.
     #[error("cannot copy to there: {0}")]
     To(#[source] Error),
-    /// It is refused, because of what is there. Nothing was copied.
+    /// The copy is refused, because of a snapshot that is there. Nothing was copied.
     #[error("the snapshot {seq} that is there {refusal}")]
     Refused {
-        /// The number of what is there.
+        /// The number of that snapshot.
         seq: u64,
         /// Why.
         refusal: Refusal,
@@ -70,12 +70,12 @@ pub enum CopyError {
 pub enum Refusal {
     /// It is newer than those that are copied.
     Newer,
-    /// It has another state than the one of its number that is to be copied from: it was created again, or the two stores are of
-    /// different histories.
+    /// It has another state than the snapshot of the same number to copy from: one of them was created again, or the two
+    /// stores are of different histories.
     OtherState,
-    /// The one of its number that is to be copied from is damaged, so that this may be the only sound one.
+    /// The snapshot of the same number to copy from is damaged, so that this may be the only sound one.
     OnlySound,
-    /// It was to give way to a copy that replaces, and was interrupted.
+    /// A copy that was to replace it was interrupted.
     HalfUndone,
 }
 
@@ -110,8 +110,8 @@ impl SnapshotStore {
     ///
     /// It is [refused](CopyError::Refused) if this store holds a newer snapshot than those that are copied, or if the two stores
     /// have different states under one number: under one of those that are copied, or under the newest other one that both have.
-    /// With `replace`, those give way, and so does whatever is above the newest number that both have with the same state. It is
-    /// kept as `*.undone`; what a pair held is gone.
+    /// With `replace`, those are undone, and so is whatever is above the newest number that both have with the same state; what
+    /// a pair held is gone.
     ///
     /// The limits of this store's grant are for creates: a copy may exceed `max_total` until the next one, and `max_state`.
     ///

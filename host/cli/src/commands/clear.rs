@@ -17,8 +17,9 @@ const EXAMPLE: &str = "Examples:
 
 /// Erase every file of a store, for good
 ///
-/// Its snapshots, those that were set aside or undone, and what is left of a crash. Whoever restores meanwhile, or after a crash, finds the newest snapshot or none, never an older one. The directory stays,
-/// and so does whatever else is in it, which is listed: named stores, which have directories of their own, and files of other
+/// Its snapshots, those that were set aside (*.damaged) or undone (*.undone), and what is left of a crash. Whoever restores
+/// meanwhile, or after a crash, finds the newest snapshot or none, never an older one. The directory stays, and so does whatever
+/// else is in it, which is listed: named stores, which have directories of their own, and files of other
 /// programs. Where one of these looks like a snapshot, no create begins until it is moved away.
 ///
 /// It does not reach the log, copies, backups, or blocks that the disk has not used again.
@@ -27,7 +28,7 @@ const EXAMPLE: &str = "Examples:
 pub struct Clear {
     /// The directory of the snapshots
     dir: PathBuf,
-    /// Erase. Without this, print what would be erased, and exit with 2; this does not check whether you may erase it
+    /// Erase. Without this option, print what would be erased, and exit with 2; whether you may erase it is not checked
     #[arg(long)]
     yes: bool,
     /// Print {"erased":true|false,"files":[NAME,...],"left":[NAME,...]}

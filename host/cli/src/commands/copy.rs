@@ -52,11 +52,11 @@ pub struct Copy {
     /// Layout for a new directory [default: that of FROM]
     #[arg(long, value_parser = layout())]
     layout: Option<Layout>,
-    /// Let what is copied take the place of what TO holds above the newest snapshot that both have alike. The layout
-    /// `numbered` keeps that as *.undone, a pair does not
+    /// Replace what TO holds above the newest snapshot that both have alike. In the layout `numbered`, that is undone: renamed
+    /// to *.undone; a pair keeps nothing of it
     #[arg(long)]
     replace: bool,
-    /// Print what would be done, and change nothing; this does not check whether you may do it
+    /// Print what would be done, and change nothing; whether you may do it is not checked
     #[arg(long)]
     dry_run: bool,
     /// Fail if TO does not exist, for instance because its volume is not mounted

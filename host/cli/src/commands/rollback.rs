@@ -19,22 +19,22 @@ const EXAMPLE: &str = "Examples:
 
 /// Go back to an older generation: make it the newest one
 ///
-/// Renames the newer generations to *.undone. Whoever restores meanwhile finds the snapshot that was newest, or this generation.
-/// Nothing but clear counts or removes *.undone. The next create may take any number that is not lower: so this is also the
-/// way out of a number that is too high.
+/// Undoes the newer generations: renames them to *.undone. Whoever restores meanwhile finds the snapshot that was newest, or this
+/// generation. Nothing but clear counts or removes *.undone. The next create may take any number that is not lower: so this is
+/// also the way out of a number that is too high.
 ///
-/// The log still holds the records of what was undone: start the application without those. To bring a generation back, give it
+/// The log still holds the records of what was undone: start the component without those. To bring a generation back, give it
 /// its name again, with mv -n. A pair has no older snapshot: to give it a lower number, restore it, and create it again in an
 /// empty directory.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Rollback {
-    /// The directory of the snapshots, in the layout `numbered`: the other one keeps no older snapshot
+    /// The directory of the snapshots, in the layout `numbered`; a pair keeps no older snapshot
     dir: PathBuf,
     /// Sequence number of the generation to go back to
     #[arg(long, value_name = "N")]
     to: u64,
-    /// Print what would be done, and change nothing; this does not check whether you may do it
+    /// Print what would be done, and change nothing; whether you may do it is not checked
     #[arg(long)]
     dry_run: bool,
     /// Print {"newest":N,"undone":[N,...]}, newest first

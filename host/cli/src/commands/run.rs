@@ -55,7 +55,7 @@ pub struct Run {
     /// Let the component have this many named stores besides its own, each in a subdirectory
     #[arg(long, value_name = "N", default_value_t = 0)]
     stores: u32,
-    /// Give the component read and write access to a folder, under the name GUEST, or read access alone with `:ro`; its path
+    /// Give the component read and write access to a directory, under the name GUEST, or read access alone with `:ro`; its path
     /// must have no symlink; repeatable
     #[arg(long, value_name = "HOST::GUEST[:ro]")]
     dir: Vec<Preopen>,
@@ -65,7 +65,7 @@ pub struct Run {
     /// Memory limit of the component itself; its manifest may lower it
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
     component_memory: u64,
-    /// Deadline of each call of the store [default: 30s]
+    /// Deadline of each call of its store [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
     /// End the component after this time, with exit code 11 [default: no limit]

@@ -22,9 +22,9 @@ const EXAMPLE: &str = "Examples:
 
 Exits with 6 if any snapshot is damaged, 10 if anything else cannot be told, and 1 if any is older than --max-age, or missing.";
 
-/// Show how the stores of all components in a grants file are
+/// Report on the stores of all components in a grants file
 ///
-/// A line for each component, instance and named store, those with troubles first. Takes no lock, and reads names and
+/// A line for each component, instance and named store, those with problems first. Takes no lock, and reads names and
 /// numbers alone unless --verify is given.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
