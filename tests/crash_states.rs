@@ -1,7 +1,7 @@
 //! Every state of the disk that a crash may leave, by the traces of real programs. `CRASH_STATES.md` explains the method.
 
-use minisnap_tests::crash::{Act, SYNCS, Scenario, Who, natives, ours};
 use minisnap_tests::disk::{MODELS, Model};
+use minisnap_tests::scenarios::{Act, SYNCS, Scenario, Who, natives, ours};
 use minisnap_tests::subject::{OURS, Subject};
 use minisnap_tests::{Tally, in_parallel, rounds};
 

@@ -1,6 +1,7 @@
 //! What the tests share: the programs they run, and how they run them.
 
 pub mod bench;
+pub mod command_line;
 pub mod contention;
 pub mod copies;
 pub mod crash;
@@ -15,6 +16,8 @@ pub mod limits;
 pub mod place;
 pub mod random;
 pub mod records;
+mod replay;
+pub mod scenarios;
 pub mod subject;
 pub mod trace;
 

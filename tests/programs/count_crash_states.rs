@@ -2,21 +2,21 @@
 //! `CRASH_STATES.md`.
 
 use minisnap_tests::Tally;
-use minisnap_tests::crash::{self, Who};
 use minisnap_tests::disk::MODELS;
+use minisnap_tests::scenarios::{Scenario, Who, natives, ours};
 use minisnap_tests::subject::Subject;
 
 fn main() {
     println!("| who | what | before | state | model | states | violations |");
     println!("|---|---|---|---|---|---|---|");
     let mut wrong = 0;
-    for scenario in crash::ours().into_iter().chain(crash::natives()) {
+    for scenario in ours().into_iter().chain(natives()) {
         let recorded = scenario.record();
         for model in MODELS {
             let mut tally = Tally::default();
             tally.extend(recorded.crash_twice(model));
             tally.extend([recorded.kill(model)]);
-            let crash::Scenario { who, act, before, size } = &scenario;
+            let Scenario { who, act, before, size } = &scenario;
             println!(
                 "| {who:?} | {act:?} | {before:?} | {size} bytes | {model:?} | {} | {} |",
                 tally.tried,

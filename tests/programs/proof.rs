@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use minisnap_tests::contention::{readers, writers};
-use minisnap_tests::crash::{self, Act, Scenario, Who};
 use minisnap_tests::damaging::damage;
 use minisnap_tests::disk::{MODELS, Model};
 use minisnap_tests::failing_calls::{self, failed_calls, short_writes};
 use minisnap_tests::interrupt::{FILE_SYSTEMS, kills, power_cuts};
 use minisnap_tests::limits::limits;
+use minisnap_tests::scenarios::{Act, SYNCS, Scenario, Who, scenarios};
 use minisnap_tests::subject::{NATIVES, OURS, Subject};
 use minisnap_tests::{Tally, minisnap};
 
@@ -105,13 +105,13 @@ fn main() -> ExitCode {
 
 fn crash_states(subject: Subject, model: Model) -> Tally {
     let mut tally = Tally::default();
-    tally.extend(crash::scenarios(subject).iter().map(|scenario| scenario.record().crash(model)));
+    tally.extend(scenarios(subject).iter().map(|scenario| scenario.record().crash(model)));
     tally
 }
 
 fn second_crashes(subject: Subject) -> Option<Tally> {
     let mut tally = Tally::default();
-    for scenario in subject.is_ours().then(|| crash::scenarios(subject))? {
+    for scenario in subject.is_ours().then(|| scenarios(subject))? {
         let recorded = scenario.record();
         for model in MODELS {
             let [_, second] = recorded.crash_twice(model);
@@ -137,7 +137,7 @@ fn all_failed_calls(subject: Subject) -> Tally {
 /// How many of the syncs of a create are found to be missing when they are left out, and of how many.
 fn syncs_left_out() -> (usize, usize) {
     let (mut found, mut of) = (0, 0);
-    for (subject, syncs) in OURS.into_iter().zip(crash::SYNCS) {
+    for (subject, syncs) in OURS.into_iter().zip(SYNCS) {
         for sync in 1..=syncs {
             let who = Who::Unsynced(subject.layout(), sync);
             let scenario = Scenario { who, act: Act::Create, before: vec![(subject, 1, 1)], size: 60 };

@@ -1,0 +1,53 @@
+//! Verbs of the command line that are run, and what they must have done.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::{TempDir, tempdir};
+
+use crate::{Done, cli, run};
+
+/// What a verb did, in full.
+pub fn done(code: i32, stdout: &str, stderr: &str) -> Done {
+    Done { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() }
+}
+
+/// Makes a snapshot by the command line.
+pub fn create(dir: &Path, seq: &str, state: &str) -> Done {
+    run(cli().arg("create").arg(dir).args(["--seq", seq]), state)
+}
+
+/// Restores the newest one by the command line.
+pub fn restore(dir: &Path) -> Done {
+    run(cli().arg("restore").arg(dir), "")
+}
+
+/// A directory with this snapshot, in the layout of a pair.
+pub fn dir_with_snapshot(state: &str, seq: &str) -> TempDir {
+    let dir = tempdir().expect("it works");
+    assert_eq!(create(dir.path(), seq, state), done(0, "", ""));
+    dir
+}
+
+/// A directory with these generations; the last one is damaged if that is asked for.
+pub fn history(seqs: &[u64], damaged: bool) -> TempDir {
+    let dir = tempdir().expect("it works");
+    for seq in seqs {
+        let mut create = cli();
+        create.arg("create").arg(dir.path()).args(["--seq", &seq.to_string(), "--layout", "numbered"]);
+        assert_eq!(run(&mut create, &format!("\"{}\"", "x".repeat(998))), done(0, "", ""));
+    }
+    if damaged {
+        let path = dir.path().join(format!("snapshot_{:020}.json", seqs.last().expect("it works")));
+        let text = fs::read_to_string(&path).expect("it works");
+        fs::write(path, text.replace("xxxxx\"", "xxyxx\"")).expect("it works");
+    }
+    dir
+}
+
+/// The exit code is `code`, and the message is one of the form that scripts and people rely on.
+#[track_caller]
+pub fn assert_fails(done: &Done, code: i32, message: &str) {
+    assert_eq!((done.code, done.stdout.as_str()), (Some(code), ""), "{done:?}");
+    assert!(done.stderr.starts_with("error: ") && done.stderr.contains(message), "{}", done.stderr);
+}
