@@ -1,6 +1,5 @@
 //! The directory of a grant, as it lies on this machine: made, opened, and held for writing.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, is_name};
+use crate::locks::Locks;
 
 impl Grant {
     /// Makes the directory if need be, and takes it for writing, or not, as the access asks for.
@@ -363,44 +363,4 @@ pub(crate) fn lock_named(path: &Path) -> Result<Option<File>> {
 pub(crate) fn leads_to(path: &Path, dir: &File) -> bool {
     let identity = |metadata: io::Result<fs::Metadata>| metadata.ok().as_ref().map(Identity::of);
     identity(fs::metadata(path)) == identity(dir.metadata())
-}
-
-/// Which process holds which directory, and whether for itself alone, as far as the system tells.
-pub(crate) struct Locks(HashMap<String, (u32, bool)>);
-
-impl Locks {
-    /// Those that there are now, as Linux lists them: one line a lock, with its kind, the process and, as major:minor:inode, the
-    /// file.
-    pub(crate) fn now() -> Self {
-        let text = if cfg!(target_os = "linux") { fs::read_to_string("/proc/locks").ok() } else { None };
-        let lock = |line: &str| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            match fields[..] {
-                [_, "FLOCK", _, kind, pid, file, ..] => {
-                    Some((file.to_owned(), (pid.parse().ok()?, kind == "WRITE")))
-                }
-                _ => None,
-            }
-        };
-        Locks(text.unwrap_or_default().lines().filter_map(lock).collect())
-    }
-
-    /// The process that has locked a directory, or one of those that share it.
-    fn holder(&self, dir: &fs::Metadata) -> Option<u32> {
-        self.lock(dir).map(|(process, _)| process)
-    }
-
-    /// The process that may write in a directory.
-    #[cfg(feature = "arcella")]
-    pub(crate) fn writer(&self, dir: &Path) -> Option<u32> {
-        let (process, is_alone) = self.lock(&fs::metadata(dir).ok()?)?;
-        is_alone.then_some(process)
-    }
-
-    fn lock(&self, dir: &fs::Metadata) -> Option<(u32, bool)> {
-        use std::os::unix::fs::MetadataExt;
-        let (major, minor) = (rustix::fs::major(dir.dev()), rustix::fs::minor(dir.dev()));
-        let Locks(locks) = self;
-        locks.get(&format!("{major:02x}:{minor:02x}:{}", dir.ino())).copied()
-    }
 }

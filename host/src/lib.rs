@@ -78,6 +78,7 @@ mod directory;
 mod folder;
 #[cfg(target_os = "linux")]
 mod location;
+mod locks;
 #[cfg(target_os = "linux")]
 mod replaceable;
 

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::component::Minisnap;
 use crate::diagnostic;
-use crate::directory::Locks;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, is_store_name};
 use crate::grants::{Found, Grants, Terms};
+use crate::locks::Locks;
 use crate::snapshot::{Info, Layout, Soundness};
 use crate::store::{UNDONE, end_of_generation};
 

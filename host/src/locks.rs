@@ -1,0 +1,46 @@
+//! The locks that processes hold, as Linux lists them.
+
+use std::collections::HashMap;
+use std::fs;
+#[cfg(feature = "arcella")]
+use std::path::Path;
+
+/// Which process holds which directory, and whether for itself alone, as far as the system tells.
+pub(crate) struct Locks(HashMap<String, (u32, bool)>);
+
+impl Locks {
+    /// Those that there are now, as Linux lists them: one line a lock, with its kind, the process and, as major:minor:inode, the
+    /// file.
+    pub(crate) fn now() -> Self {
+        let text = if cfg!(target_os = "linux") { fs::read_to_string("/proc/locks").ok() } else { None };
+        let lock = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            match fields[..] {
+                [_, "FLOCK", _, kind, pid, file, ..] => {
+                    Some((file.to_owned(), (pid.parse().ok()?, kind == "WRITE")))
+                }
+                _ => None,
+            }
+        };
+        Locks(text.unwrap_or_default().lines().filter_map(lock).collect())
+    }
+
+    /// The process that has locked a directory, or one of those that share it.
+    pub(crate) fn holder(&self, dir: &fs::Metadata) -> Option<u32> {
+        self.lock(dir).map(|(process, _)| process)
+    }
+
+    /// The process that may write in a directory.
+    #[cfg(feature = "arcella")]
+    pub(crate) fn writer(&self, dir: &Path) -> Option<u32> {
+        let (process, is_alone) = self.lock(&fs::metadata(dir).ok()?)?;
+        is_alone.then_some(process)
+    }
+
+    fn lock(&self, dir: &fs::Metadata) -> Option<(u32, bool)> {
+        use std::os::unix::fs::MetadataExt;
+        let (major, minor) = (rustix::fs::major(dir.dev()), rustix::fs::minor(dir.dev()));
+        let Locks(locks) = self;
+        locks.get(&format!("{major:02x}:{minor:02x}:{}", dir.ino())).copied()
+    }
+}
