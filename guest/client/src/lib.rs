@@ -72,6 +72,7 @@
 mod error;
 mod policy;
 mod snapshot;
+pub mod state;
 mod stream;
 
 mod bindings {
