@@ -31,6 +31,25 @@ fn of_two_processes_that_create_at_once_one_succeeds_and_none_destroys_what_the_
     }
 }
 
+#[test]
+fn a_store_that_was_dropped_is_free_also_while_this_process_starts_others() {
+    let dir = tempdir().unwrap();
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !ended.load(Ordering::SeqCst) {
+                    run(&mut Command::new("true"), "");
+                }
+            });
+        }
+        let opened =
+            (0..rounds(3_000, 20_000)).try_for_each(|_| minisnap().open(Grant::new(dir.path())).map(drop));
+        ended.store(true, Ordering::SeqCst);
+        opened.unwrap();
+    });
+}
+
 /// The methods must be seen to bite.
 #[test]
 fn readers_and_writers_beside_native_0_1_2_are_found_to_mix_pairs() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, is_name};
-use crate::locks::Locks;
+use crate::locks::{Locked, Locks};
 
 impl Grant {
     /// Makes the directory if need be, and takes it for writing, or not, as the access asks for.
@@ -66,6 +66,7 @@ impl Grant {
         if let Ok(dir) = File::open(&self.dir)
             && dir.try_lock().is_ok()
         {
+            let _locked = Locked::from(dir);
             let _ = fs::remove_dir(&self.dir);
         }
     }
@@ -165,10 +166,10 @@ impl Identity {
 /// The lock is on the directory itself, so it leaves no file behind, whatever happens to the process.
 #[derive(Debug)]
 pub(crate) struct Held {
-    dir: File,
+    dir: Locked,
     /// The directory that is held, which may get another name, or none.
     pub(crate) identity: Identity,
-    _parent: Option<File>,
+    _parent: Option<Locked>,
 }
 
 impl AsFd for Held {
@@ -188,7 +189,10 @@ pub(crate) enum Opened<'h> {
 impl Opened<'_> {
     /// A path that leads to this very directory, or `None` where `/proc` is not mounted.
     pub(crate) fn path(&self) -> Option<PathBuf> {
-        let (Opened::Held(Held { dir, .. }) | Opened::Own(dir)) = self;
+        let dir = match self {
+            Opened::Held(held) => &held.dir,
+            Opened::Own(dir) => dir,
+        };
         Some(crate::location::path_of(dir)).filter(|path| path.is_dir())
     }
 
@@ -221,6 +225,7 @@ impl Held {
         let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
         match dir.try_lock() {
             Ok(()) => {
+                let dir = Locked::from(dir);
                 let failed = |error| Error::io("look at", path, error);
                 let metadata = dir.metadata().map_err(failed)?;
                 // Who was refused an instance may have taken its directory back after it was opened here.
@@ -245,7 +250,7 @@ impl Held {
 
 /// Keeps whoever would write in the directory that this one is in, as a store of a name, from locking it. Who holds it
 /// keeps this one out, unless other users may read it: then it has no stores inside, and may be held by any of them.
-fn share_parent(dir: &File, path: &Path) -> Result<Option<File>> {
+fn share_parent(dir: &File, path: &Path) -> Result<Option<Locked>> {
     use rustix::fs::{Mode, OFlags, openat};
     use rustix::io::Errno;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -257,7 +262,7 @@ fn share_parent(dir: &File, path: &Path) -> Result<Option<File>> {
         Err(error) => return Err(Error::io("open the folder around", path, error.into())),
     };
     match parent.try_lock_shared() {
-        Ok(()) => Ok(Some(parent)),
+        Ok(()) => Ok(Some(parent.into())),
         Err(TryLockError::WouldBlock) if is_readable_for_others(&parent, path)? => Ok(None),
         Err(TryLockError::WouldBlock) => Err(in_use(&parent, path.parent().unwrap_or(path))),
         Err(TryLockError::Error(error)) => Err(Error::io("lock the parent of", path, error)),
@@ -342,7 +347,7 @@ fn not_a_directory(dir: &Path) -> Error {
 
 /// Locks the directory of a named store, unless it was not made yet, so that nobody writes there by another path; while
 /// this is open. The one that it is in is held.
-pub(crate) fn lock_named(path: &Path) -> Result<Option<File>> {
+pub(crate) fn lock_named(path: &Path) -> Result<Option<Locked>> {
     use rustix::fs::{Mode, OFlags, open};
     use rustix::io::Errno;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -353,7 +358,7 @@ pub(crate) fn lock_named(path: &Path) -> Result<Option<File>> {
         Err(error) => return Err(Error::io("open", path, error.into())),
     };
     match dir.try_lock() {
-        Ok(()) => Ok(Some(dir)),
+        Ok(()) => Ok(Some(dir.into())),
         Err(TryLockError::WouldBlock) => Err(in_use(&dir, path)),
         Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
     }

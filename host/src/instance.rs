@@ -1,6 +1,5 @@
 //! One running instance of the store component, in a `wasmtime::Store` of its own.
 
-use std::fs::File;
 use std::time::Duration;
 
 use tracing::Span;
@@ -15,6 +14,7 @@ use crate::directory::{Held, Identity};
 use crate::engine::{Engine, Guest};
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant};
+use crate::locks::Locked;
 use crate::memory::Memory;
 use crate::metrics::{Event, Labels};
 
@@ -48,7 +48,7 @@ pub(crate) struct Stream {
     pub(crate) resource: ResourceAny,
     /// The name of its store, whose directory is locked by a writer.
     pub(crate) name: String,
-    pub(crate) locked: Option<File>,
+    pub(crate) locked: Option<Locked>,
     /// The create or restore that it is.
     pub(crate) span: Span,
     /// How many bytes were given to a writer.

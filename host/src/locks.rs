@@ -1,9 +1,37 @@
-//! The locks that processes hold, as Linux lists them.
+//! Locks on directories: those that this process holds, and those of all, as Linux lists them.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::ops::Deref;
 #[cfg(feature = "arcella")]
 use std::path::Path;
+
+/// A file or directory that this process has locked. The lock ends with this.
+///
+/// To close the file would not be enough: while another thread starts a process, that has it open for a moment, too.
+#[derive(Debug)]
+pub(crate) struct Locked(File);
+
+impl From<File> for Locked {
+    fn from(locked: File) -> Self {
+        Locked(locked)
+    }
+}
+
+impl Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Then closing it does.
+        let _ = self.0.unlock();
+    }
+}
 
 /// Which process holds which directory, and whether for itself alone, as far as the system tells.
 pub(crate) struct Locks(HashMap<String, (u32, bool)>);

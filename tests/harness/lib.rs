@@ -13,6 +13,7 @@ pub mod failing_calls;
 pub mod host;
 pub mod interrupt;
 pub mod limits;
+pub mod logged;
 pub mod place;
 pub mod random;
 pub mod records;

@@ -119,6 +119,13 @@ impl Reader {
             "linkat" => self.linked(self.at(argument(0), argument(1)), self.at(argument(2), argument(3))),
             "unlink" | "rmdir" => self.at("", argument(0)).map(Call::Remove),
             "unlinkat" => self.at(argument(0), argument(1)).map(Call::Remove),
+            "lseek" => {
+                // From the start, or nowhere: what is read does not count.
+                let position = result.split(' ').next().and_then(|at| at.parse().ok()).expect("a position");
+                let descriptor = argument(0).split('<').next().unwrap_or_default();
+                self.positions.insert(descriptor.to_owned(), position);
+                None
+            }
             "write" | "pwrite64" => self.written(argument(0), argument(1), argument(3), result),
             "ftruncate" => {
                 let size = argument(1).parse().expect("a size");

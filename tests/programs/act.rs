@@ -3,8 +3,10 @@
 //! - `act create DIR SEQ LAYOUT`: by the component in its host
 //! - `act create-in-each FOLDER NAME SEQ LAYOUT`: the same in the directory `NAME` of each folder in `FOLDER`
 //! - `act unsynced DIR SEQ LAYOUT N`: by the store's sources, built natively, without the sync of this number
+//! - `act state STEP FOLDER SIZE`: opens a state with a log, and does that step to it
+//! - `act state-in-each STEP FOLDER SIZE`: the same in each folder in `FOLDER`
 //!
-//! The state comes on standard input.
+//! The state of a snapshot comes on standard input.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -16,6 +18,7 @@ use std::rc::Rc;
 use minisnap_component::dir::{Dir, Entry, Listing, OsDir, Sync};
 use minisnap_component::store::{self, Settings};
 use minisnap_host::{Grant, Layout, Minisnap};
+use minisnap_tests::logged::{self, Step};
 use minisnap_tests::minisnap;
 
 /// How many generations are kept, of which the crash tests see the older ones go.
@@ -30,12 +33,7 @@ fn main() {
         ["create", dir, seq, layout] => create(minisnap(), Path::new(dir), seq, layout, &state),
         ["create-in-each", folder, name, seq, layout] => {
             let minisnap = minisnap();
-            let mut folders: Vec<PathBuf> = fs::read_dir(folder)
-                .expect("a folder")
-                .map(|entry| entry.expect("an entry").path())
-                .collect();
-            folders.sort();
-            for folder in folders {
+            for folder in folders(folder) {
                 create(minisnap, &folder.join(name), seq, layout, &state);
             }
         }
@@ -55,7 +53,28 @@ fn main() {
             let store = store::Store::new(dir).with_settings(settings);
             store.create(&state, seq.parse().expect("a number")).expect("it is created");
         }
+        ["state", step, folder, size] => step_in(Path::new(folder), step, size),
+        ["state-in-each", step, folder, size] => {
+            folders(folder).iter().for_each(|folder| step_in(folder, step, size));
+        }
         _ => panic!("see the top of this program's source"),
+    }
+}
+
+fn folders(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    folders.sort();
+    folders
+}
+
+/// Exits with an error of the state, as it is told.
+fn step_in(folder: &Path, step: &str, size: &str) {
+    let step = Step::ALL.into_iter().find(|known| known.name() == step).expect("a step");
+    let size = size.parse().expect("a size");
+    if let Err(error) = logged::open(folder).and_then(|mut state| step.run(&mut state, size)) {
+        eprintln!("error: {error}");
+        std::process::exit(1);
     }
 }
 

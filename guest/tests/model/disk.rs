@@ -117,6 +117,8 @@ pub struct Machine {
     pub pending: Vec<Edit>,
     /// The files whose contents may survive it.
     pub dirty: BTreeSet<Node>,
+    /// Those of them that were emptied first, so that nothing of what was there has to survive.
+    pub emptied: BTreeSet<Node>,
     pub next: Node,
 }
 
@@ -129,7 +131,8 @@ impl Machine {
     pub fn with_model(disk: Disk, model: Model) -> Self {
         let next = 1 + disk.dirs.keys().chain(disk.files.keys()).max().unwrap();
         let durable = disk.clone();
-        Machine { model, now: disk, durable, pending: Vec::new(), dirty: BTreeSet::new(), next }
+        let (dirty, emptied) = Default::default();
+        Machine { model, now: disk, durable, pending: Vec::new(), dirty, emptied, next }
     }
 
     fn edit(&mut self, edit: Edit) {
@@ -220,6 +223,9 @@ impl Machine {
     pub fn truncate(&mut self, node: Node, size: usize) {
         Rc::make_mut(self.now.files.get_mut(&node).unwrap()).resize(size, 0);
         self.dirty.insert(node);
+        if size == 0 {
+            self.emptied.insert(node);
+        }
     }
 
     /// Makes a file or a directory durable.
@@ -227,6 +233,7 @@ impl Machine {
         if let Some(contents) = self.now.files.get(&node) {
             self.durable.files.insert(node, contents.clone());
             self.dirty.remove(&node);
+            self.emptied.remove(&node);
         }
         let mut kept = Vec::new();
         for edit in std::mem::take(&mut self.pending) {
@@ -268,16 +275,20 @@ impl Machine {
             disks.dedup();
         }
         for node in &self.dirty {
-            let whole = &self.now.files[node];
-            let before = self.durable.files[node].clone();
-            let half = Rc::new(whole[..whole.len() / 2].to_vec());
-            let survivals = [before, half, Rc::new(vec![0; whole.len()]), whole.clone()];
+            let (before, now) = (&self.durable.files[node], &self.now.files[node]);
+            let goes_on = !before.is_empty() && !self.emptied.contains(node);
+            let survivals = if goes_on && (now.starts_with(before) || before.starts_with(now)) {
+                parts(before, now)
+            } else {
+                let half = now[..now.len() / 2].to_vec();
+                vec![before.clone(), Rc::new(half), Rc::new(vec![0; now.len()]), now.clone()]
+            };
             disks = disks
                 .into_iter()
                 .flat_map(|disk| {
-                    survivals.clone().map(|contents| {
+                    survivals.iter().map(move |contents| {
                         let mut disk = disk.clone();
-                        disk.files.insert(*node, contents);
+                        disk.files.insert(*node, contents.clone());
                         disk
                     })
                 })
@@ -285,4 +296,28 @@ impl Machine {
         }
         disks
     }
+}
+
+/// The blocks that a disk writes as a whole, in bytes.
+const SECTOR: usize = 512;
+
+/// What may be left of a file that was appended to, or cut, and not synced: what was there before, and of what came, a part,
+/// or zeros where any of its sectors was not written.
+fn parts(before: &Rc<Vec<u8>>, now: &Rc<Vec<u8>>) -> Vec<Rc<Vec<u8>>> {
+    let mut parts = vec![before.clone(), now.clone()];
+    if before.len() < now.len() {
+        parts.push(Rc::new(now[..(before.len() + now.len()) / 2].to_vec()));
+        let first = before.len() / SECTOR + 1;
+        let sectors = (first..=now.len() / SECTOR).map(|sector| sector * SECTOR);
+        let edges: Vec<usize> = std::iter::once(before.len()).chain(sectors).chain([now.len()]).collect();
+        let whole = (before.len(), now.len());
+        for (from, to) in edges.windows(2).map(|edges| (edges[0], edges[1])).chain([whole]) {
+            let mut left = now.to_vec();
+            left[from..to].fill(0);
+            parts.push(Rc::new(left));
+        }
+    }
+    parts.sort();
+    parts.dedup();
+    parts
 }

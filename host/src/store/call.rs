@@ -1,6 +1,5 @@
 //! One call of the component: its turn, its deadline, and the instance that it is made on.
 
-use std::fs::File;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use crate::engine::Guest;
 use crate::error::{Error, Result};
 use crate::grant::Access;
 use crate::instance::{Answer, Instance, Stream};
+use crate::locks::Locked;
 use crate::metrics::{Event, Labels};
 
 /// An instance that has grown beyond this many bytes does not outlive its call, unless a stream is open: its memory goes
@@ -267,7 +267,7 @@ impl SnapshotStore {
     }
 
     /// Keeps everybody else from writing to the store of this name. Its own is held all the time.
-    pub(super) fn lock(&self, name: &str) -> Result<Option<File>> {
+    pub(super) fn lock(&self, name: &str) -> Result<Option<Locked>> {
         // Another writer of this store finds that one is open.
         match name.is_empty() || self.has_writer(name) {
             true => Ok(None),
@@ -287,7 +287,7 @@ impl SnapshotStore {
     }
 
     /// Checks that the directory of a named store, which a writer has locked, still has its name.
-    pub(super) fn check_named(&self, name: &str, locked: Option<&File>) -> Result<()> {
+    pub(super) fn check_named(&self, name: &str, locked: Option<&Locked>) -> Result<()> {
         let dir = self.dir_of(name);
         match locked {
             Some(locked) if !leads_to(&dir, locked) => Err(replaced(&dir)),

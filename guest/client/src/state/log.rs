@@ -77,7 +77,7 @@ impl Dir {
         for (at, &first) in self.segments.iter().enumerate().skip(needed) {
             let path = self.segment(first);
             if first - 1 > last {
-                return Err(Error::Missing { path: self.path, first: last + 1, last: first - 1 });
+                return Err(Error::Missing { path: self.path.clone(), first: last + 1, last: first - 1 });
             }
             if first - 1 < last {
                 let problem = format!("begins with the record {first}, which the segment before has, too");
@@ -98,8 +98,12 @@ impl Dir {
     /// Writes an empty segment beside the others. If that fails, nothing has happened.
     fn prepare(&self) -> Result<File> {
         let path = self.path.join(TEMPORARY);
-        // A crash may have left one: it is cut.
-        let mut file = File::create(&path).doing("make", &path)?;
+        // A crash may have left one. It is not cut, since it may be a second name of the newest segment.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).doing("remove", &path),
+            _ => {}
+        }
+        let mut file = File::create_new(&path).doing("make", &path)?;
         file.write_all(HEADER.as_bytes()).doing("write", &path)?;
         // Without this, the name may outlive the header.
         file.sync_all().doing("sync", &path)?;
@@ -114,6 +118,13 @@ impl Dir {
         self.file.sync_all().doing("sync the directory", &self.path)?;
         self.segments.push(first);
         Ok(())
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // Closing it is not enough where another thread is starting a process, which has it open for a moment.
+        let _ = self.file.unlock();
     }
 }
 
