@@ -55,7 +55,7 @@ fn inside(folder: &TempDir) -> PathBuf {
 }
 
 /// What is done under strace, with these options before the program.
-fn under_strace(command: &Command, options: &[&str], log: &Path, input: &str) -> (Done, String) {
+pub fn under_strace(command: &Command, options: &[&str], log: &Path, input: &str) -> (Done, String) {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-y", "-s", "0"]).args(options).arg("-o").arg(log);
     strace.arg(command.get_program()).args(command.get_args());
@@ -64,7 +64,7 @@ fn under_strace(command: &Command, options: &[&str], log: &Path, input: &str) ->
 }
 
 /// The calls that a process makes about `dir`: the name of each, and the how manieth of its name in its thread it is.
-fn calls_about(dir: &Path, trace: &str) -> BTreeSet<(String, usize)> {
+pub fn calls_about(dir: &Path, trace: &str) -> BTreeSet<(String, usize)> {
     let dir = dir.to_str().expect("the scratch folder's name is UTF-8");
     let mut counts = BTreeMap::<(&str, &str), usize>::new();
     let mut calls = BTreeSet::new();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use minisnap_client::state::{Mutator, OpenOptions, Result, State};
-use minisnap_host::{Grant, Layout, Minisnap, SnapshotStore};
+use minisnap_host::{Grant, Layout, Minisnap, SnapshotStore, Soundness};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -428,8 +428,9 @@ fn check_again(root: &Path, last: u64, size: usize) -> std::result::Result<(), S
     let [log, _] = dirs(root);
     let mut kept = snapshots(minisnap(), root);
     let generations = kept.generations().map_err(|error| error.to_string())?;
+    let sound = generations.iter().filter(|info| !matches!(info.soundness, Soundness::Damaged(_)));
     let newest = [OpenOptions::new()].into_iter();
-    for options in newest.chain(generations.iter().map(|info| OpenOptions::new().snapshot(info.seq))) {
+    for options in newest.chain(sound.map(|info| OpenOptions::new().snapshot(info.seq))) {
         let state: State<Seen, Note, _> =
             options.open(&mut kept, &log).map_err(|error| format!("{options:?}: {error}"))?;
         if (state.sequence(), state.state()) != (last, &Seen::at(last, size)) {

@@ -68,13 +68,20 @@ fn folders(folder: &str) -> Vec<PathBuf> {
     folders
 }
 
-/// Exits with an error of the state, as it is told.
+/// After an error of the step, which it tells, it tries once more.
 fn step_in(folder: &Path, step: &str, size: &str) {
     let step = Step::ALL.into_iter().find(|known| known.name() == step).expect("a step");
     let size = size.parse().expect("a size");
-    if let Err(error) = logged::open(folder).and_then(|mut state| step.run(&mut state, size)) {
-        eprintln!("error: {error}");
-        std::process::exit(1);
+    let told = |what: &str, error| eprintln!("{what}: {error}");
+    let Ok(mut state) = logged::open(folder).map_err(|error| told("open", error)) else {
+        std::process::exit(2)
+    };
+    if let Err(error) = step.run(&mut state, size) {
+        told("first", error);
+        if let Err(error) = step.run(&mut state, size) {
+            told("again", error);
+            std::process::exit(1);
+        }
     }
 }
 
