@@ -13,8 +13,9 @@ fn root() -> &'static Path {
 }
 
 /// All that are for people.
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 15] = [
     "README.md",
+    "guest/client/LOG.md",
     "guest/DESIGN.md",
     "host/README.md",
     "tests/CRASH_STATES.md",
@@ -293,6 +294,20 @@ fn the_component_of_the_readme_is_the_one_that_counts() {
         assert_eq!((done.code, done.stdout), (Some(0), format!("counted to {count}\n")));
     }
     assert!(readme.contains("counted to 1\n"));
+}
+
+#[test]
+fn the_state_of_the_readme_is_that_of_the_ledger() {
+    let source = document("tests/consumers/ledger/src/main.rs");
+    let readme = readme();
+    let (_, snippet) =
+        readme.split_once("```rust\nlet mut ledger").expect("the README has a state with a log");
+    let (snippet, _) = snippet.split_once("```").unwrap();
+    let code = |line: &str| line.split("//").next().unwrap().trim().to_owned();
+    let lines: Vec<String> = source.lines().map(code).collect();
+    for line in format!("let mut ledger{snippet}").lines().map(code) {
+        assert!(lines.contains(&line), "{line}");
+    }
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! The accounts, and what changes them.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
-use std::str::FromStr;
 
+use minisnap_client::state::Mutator;
 use serde::{Deserialize, Serialize};
 
 /// Whose transfers are made up.
@@ -16,16 +15,16 @@ pub struct Book {
     accounts: BTreeMap<String, i64>,
 }
 
-impl Book {
-    /// Moves the amount of a transfer, or, if an account cannot hold that, nothing.
-    pub fn apply(&mut self, transfer: &Transfer) -> Result<(), Box<dyn Error>> {
-        let Transfer { from, to, amount } = transfer;
-        let holds = |account: &str| self.accounts.get(account).copied().unwrap_or_default();
-        let given = holds(from).checked_sub(*amount).ok_or("an account is overdrawn beyond 64 bits")?;
-        let got = holds(to).checked_add(*amount).ok_or("an account is full beyond 64 bits")?;
-        self.accounts.insert(from.clone(), given);
-        self.accounts.insert(to.clone(), got);
-        Ok(())
+impl Mutator<Book> for Transfer {
+    /// Moves the amount, or, if an account cannot hold that, nothing.
+    fn apply(&self, book: &mut Book) {
+        let holds = |account: &str| book.accounts.get(account).copied().unwrap_or_default();
+        let given = holds(&self.from).checked_sub(self.amount);
+        let got = holds(&self.to).checked_add(self.amount);
+        if let (Some(given), Some(got)) = (given, got) {
+            book.accounts.insert(self.from.clone(), given);
+            book.accounts.insert(self.to.clone(), got);
+        }
     }
 }
 
@@ -37,8 +36,8 @@ impl fmt::Display for Book {
     }
 }
 
-/// An amount that one account gives to another: as text, the two names and the amount.
-#[derive(Debug)]
+/// An amount that one account gives to another.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Transfer {
     from: String,
     to: String,
@@ -63,23 +62,4 @@ fn scrambled(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     number ^ (number >> 31)
-}
-
-impl fmt::Display for Transfer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.from, self.to, self.amount)
-    }
-}
-
-impl FromStr for Transfer {
-    type Err = Box<dyn Error>;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split(' ').collect::<Vec<_>>()[..] {
-            [from, to, amount] => {
-                Ok(Transfer { from: from.to_owned(), to: to.to_owned(), amount: amount.parse()? })
-            }
-            _ => Err(format!("`{text}` is no transfer").into()),
-        }
-    }
 }
