@@ -32,6 +32,7 @@ fn main() {
         ("VERBS", "consumers/verbs", "wasm32-wasip2/release/verbs.wasm"),
         ("NATIVE_0_1_2", "native/0.1.2", "release/native"),
         ("NATIVE_0_1_3", "native/0.1.3", "release/native"),
+        ("NATIVE_STATE", "native/ministate", "release/native-state"),
     ] {
         let folder = here.join(folder);
         println!("cargo::rerun-if-changed={}", folder.display());
