@@ -25,7 +25,7 @@ fn state(seq: u64) -> String {
 fn kills_of_a_component_that_snapshots_lose_nothing_that_was_acknowledged() {
     let rounds = rounds(40, 500);
     in_parallel(OURS.to_vec(), |subject| {
-        let tally = kills(subject, rounds);
+        let tally = kills(&subject, rounds);
         assert_eq!((tally.tried, tally.violations), (rounds, Vec::new()), "{subject:?}");
     });
 }
@@ -33,7 +33,7 @@ fn kills_of_a_component_that_snapshots_lose_nothing_that_was_acknowledged() {
 /// The method must be seen to bite.
 #[test]
 fn kills_of_native_0_1_2_mix_pairs() {
-    let mixes = (0..10).any(|_| !kills(Subject::Native012, 50).violations.is_empty());
+    let mixes = (0..10).any(|_| !kills(&Subject::Native012, 50).violations.is_empty());
     assert!(mixes, "native 0.1.2 has mended this: adapt the test");
 }
 

@@ -212,47 +212,6 @@ fn a_snapshot_ahead_of_the_log_is_refused_until_that_is_accepted() {
     is_at(&accept(root.path()).unwrap(), 4);
 }
 
-/// What the directory of a log holds.
-fn contents(root: &Path) -> Vec<(String, Vec<u8>)> {
-    let read = |name: String| (name.clone(), fs::read(log(root).join(name)).unwrap());
-    names(&log(root)).into_iter().map(read).collect()
-}
-
-#[test]
-fn no_damaged_bit_of_a_log_is_taken_for_its_end() {
-    // From the older of the two snapshots, all of it is needed.
-    let root = with(&[2, 4], 6);
-    let mut state = open(root.path()).unwrap();
-    go_on(&mut state, 3, true, SIZE).unwrap();
-    drop(state);
-    damage_snapshot(root.path(), 4);
-    is_at(&open(root.path()).unwrap(), 9);
-    let step = rounds(3, 1);
-    let mut bits = 0;
-    for first in segments(root.path()) {
-        let path = segment(root.path(), first);
-        let whole = fs::read(&path).unwrap();
-        for bit in (0..whole.len() * 8).step_by(step) {
-            let mut damaged = whole.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            fs::write(&path, &damaged).unwrap();
-            let before = contents(root.path());
-            match open(root.path()).map(|state| state.sequence()) {
-                Err(Error::Damaged { path: named, line, .. }) => {
-                    let lines = whole[..bit / 8].iter().filter(|&&byte| byte == b'\n').count() as u64;
-                    assert_eq!((named, line), (path.clone(), lines + 1), "bit {bit}");
-                }
-                other => panic!("bit {bit} of {}: {other:?}", path.display()),
-            }
-            assert!(contents(root.path()) == before, "bit {bit}: something was changed");
-            bits += 1;
-        }
-        fs::write(&path, &whole).unwrap();
-    }
-    println!("{bits} bits");
-    is_at(&open(root.path()).unwrap(), 9);
-}
-
 #[test]
 fn a_torn_record_is_cut_off_and_of_a_batch_all_is_there_or_nothing() {
     let root = with(&[2], 3);

@@ -1,4 +1,4 @@
-//! Programs that snapshot in a loop and are stopped at random moments: killed, or with the power of their file system cut.
+//! Programs that snapshot, or apply operations, in a loop and are stopped at random moments: killed, or with the power of their file system cut.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -34,10 +34,38 @@ enum When {
     Ended,
 }
 
-/// Has a program snapshot in a loop from `first` on, and stops it.
+/// What is stopped: programs that work in a loop, on a directory.
+pub trait Loop {
+    /// A program that goes on from the number `first` to `last`, and prints each once it is acknowledged.
+    fn count(&self, dir: &Path, first: u64, last: u64) -> Command;
+
+    /// The number that is found, by another program, after `acknowledged` was acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    fn check(&self, dir: &Path, acknowledged: u64) -> Result<u64, String>;
+}
+
+/// Snapshots.
+impl Loop for Subject {
+    fn count(&self, dir: &Path, first: u64, last: u64) -> Command {
+        Subject::count(*self, dir, first, last, SIZE)
+    }
+
+    fn check(&self, dir: &Path, acknowledged: u64) -> Result<u64, String> {
+        let restored = self.restored(&run(&mut self.restore(dir), ""))?;
+        match &restored {
+            Some((state, seq)) if is_whole(state, *seq) && *seq >= acknowledged => Ok(*seq),
+            _ => Err(format!("restored {} where {acknowledged} was acknowledged", show(&restored))),
+        }
+    }
+}
+
+/// Has a program work in a loop from `first` on, and stops it.
 /// Returns the numbers that were acknowledged last before the moment, and at all.
 fn stop(
-    subject: Subject,
+    subject: &impl Loop,
     dir: &Path,
     first: u64,
     when: When,
@@ -45,7 +73,7 @@ fn stop(
     stop: impl FnOnce(&mut Child),
 ) -> Result<(u64, u64), String> {
     let last = if when == When::Ended { first + 2 } else { u64::MAX };
-    let mut command = subject.count(dir, first, last, SIZE);
+    let mut command = subject.count(dir, first, last);
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -85,17 +113,8 @@ fn stop(
     })
 }
 
-/// What is restored after `acknowledged` was acknowledged, or what is wrong with that.
-fn check(subject: Subject, dir: &Path, acknowledged: u64) -> Result<u64, String> {
-    let restored = subject.restored(&run(&mut subject.restore(dir), ""))?;
-    match &restored {
-        Some((state, seq)) if is_whole(state, *seq) && *seq >= acknowledged => Ok(*seq),
-        _ => Err(format!("restored {} where {acknowledged} was acknowledged", show(&restored))),
-    }
-}
-
 /// Kills a program again and again, every second time at any moment from its start on, and restores after each time.
-pub fn kills(subject: Subject, rounds: usize) -> Tally {
+pub fn kills(subject: &impl Loop, rounds: usize) -> Tally {
     let mut tally = Tally::default();
     let mut random = Random::default();
     let dir = tempdir().expect("a folder");
@@ -104,7 +123,7 @@ pub fn kills(subject: Subject, rounds: usize) -> Tally {
         let when = if stored > 0 && round % 2 == 1 { When::Starting } else { When::Working };
         let result = stop(subject, dir.path(), stored + 1, when, &mut random, |_| {}).and_then(|(_, all)| {
             stored = all;
-            check(subject, dir.path(), all)
+            subject.check(dir.path(), all)
         });
         tally.add(format!("round {round}"), result.map(|seq| stored = seq));
     }
@@ -121,7 +140,7 @@ pub const FILE_SYSTEMS: [(&str, &[&str]); 2] =
 /// # Panics
 ///
 /// If it cannot be mounted here, which needs root and loop devices.
-pub fn power_cuts(subject: Subject, mkfs: &[&str], rounds: usize) -> Tally {
+pub fn power_cuts(subject: &impl Loop, mkfs: &[&str], rounds: usize) -> Tally {
     let mut tally = Tally::default();
     let mut random = Random::default();
     let tmp = tempdir().expect("a folder");
@@ -141,7 +160,7 @@ pub fn power_cuts(subject: Subject, mkfs: &[&str], rounds: usize) -> Tally {
         umount();
         mount();
         let result = stopped.and_then(|(before, all)| {
-            let checked = check(subject, &dir, before);
+            let checked = subject.check(&dir, before);
             stored = all;
             checked
         });

@@ -14,6 +14,7 @@ pub mod host;
 pub mod interrupt;
 pub mod limits;
 pub mod logged;
+pub mod logged_faults;
 pub mod place;
 pub mod random;
 pub mod records;

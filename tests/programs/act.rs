@@ -4,6 +4,8 @@
 //! - `act create-in-each FOLDER NAME SEQ LAYOUT`: the same in the directory `NAME` of each folder in `FOLDER`
 //! - `act unsynced DIR SEQ LAYOUT N`: by the store's sources, built natively, without the sync of this number
 //! - `act state STEP FOLDER SIZE`: opens a state with a log, and does that step to it
+//! - `act state-loop FOLDER LAST SIZE`: opens one, or makes it, and goes on up to that number or further: prints the number of
+//!   each operation, or the last of a batch, once it is acknowledged
 //! - `act state-in-each STEP FOLDER SIZE`: the same in each folder in `FOLDER`
 //!
 //! The state of a snapshot comes on standard input.
@@ -13,12 +15,14 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::rc::Rc;
 
+use minisnap_client::state;
 use minisnap_component::dir::{Dir, Entry, Listing, OsDir, Sync};
 use minisnap_component::store::{self, Settings};
 use minisnap_host::{Grant, Layout, Minisnap};
-use minisnap_tests::logged::{self, Step};
+use minisnap_tests::logged::{self, Seen, Step};
 use minisnap_tests::minisnap;
 
 /// How many generations are kept, of which the crash tests see the older ones go.
@@ -53,6 +57,10 @@ fn main() {
             let store = store::Store::new(dir).with_settings(settings);
             store.create(&state, seq.parse().expect("a number")).expect("it is created");
         }
+        ["state-loop", folder, last, size] => {
+            let (last, size) = (last.parse().expect("a number"), size.parse().expect("a size"));
+            state_loop(Path::new(folder), last, size).expect("it goes on");
+        }
         ["state", step, folder, size] => step_in(Path::new(folder), step, size),
         ["state-in-each", step, folder, size] => {
             folders(folder).iter().for_each(|folder| step_in(folder, step, size));
@@ -68,21 +76,50 @@ fn folders(folder: &str) -> Vec<PathBuf> {
     folders
 }
 
-/// After an error of the step, which it tells, it tries once more.
+/// Prints the number of the last operation. After an error of the step, which it tells, it tries once more.
 fn step_in(folder: &Path, step: &str, size: &str) {
     let step = Step::ALL.into_iter().find(|known| known.name() == step).expect("a step");
     let size = size.parse().expect("a size");
     let told = |what: &str, error| eprintln!("{what}: {error}");
-    let Ok(mut state) = logged::open(folder).map_err(|error| told("open", error)) else {
-        std::process::exit(2)
-    };
+    let Ok(mut state) = logged::open(folder).map_err(|error| told("open", error)) else { process::exit(2) };
     if let Err(error) = step.run(&mut state, size) {
         told("first", error);
         if let Err(error) = step.run(&mut state, size) {
             told("again", error);
-            std::process::exit(1);
+            process::exit(1);
         }
     }
+    assert_eq!(
+        *state.state(),
+        Seen::at(state.sequence(), size),
+        "the state is not what its operations come to"
+    );
+    println!("{}", state.sequence());
+}
+
+fn state_loop(folder: &Path, last: u64, size: usize) -> state::Result<()> {
+    let [log, _] = logged::dirs(folder);
+    if !log.exists() {
+        fs::create_dir_all(&log).expect("the directory can be made");
+        for dir in folder.ancestors().take(2) {
+            File::open(dir).and_then(|dir| dir.sync_all()).expect("synced");
+        }
+    }
+    let mut state = logged::open(folder)?;
+    assert_eq!(
+        *state.state(),
+        Seen::at(state.sequence(), size),
+        "the state is not what its operations come to"
+    );
+    while state.sequence() < last {
+        let step = if state.sequence() % 5 == 0 { Step::Batch } else { Step::Apply };
+        step.run(&mut state, size)?;
+        println!("{}", state.sequence());
+        if state.since_snapshot() >= 4 {
+            state.create_snapshot()?;
+        }
+    }
+    Ok(())
 }
 
 fn layout(name: &str) -> Layout {

@@ -13,37 +13,86 @@ use minisnap_tests::disk::{MODELS, Model};
 use minisnap_tests::failing_calls::{self, failed_calls, short_writes};
 use minisnap_tests::interrupt::{FILE_SYSTEMS, kills, power_cuts};
 use minisnap_tests::limits::limits;
+use minisnap_tests::logged;
+use minisnap_tests::logged_faults::{self, Operations};
 use minisnap_tests::scenarios::{Act, SYNCS, Scenario, Who, scenarios};
 use minisnap_tests::subject::{NATIVES, OURS, Subject};
 use minisnap_tests::{Tally, minisnap};
 
-/// A row of the table: what is tried, and how; native minisnap is not tried in all ways.
-type Row = (&'static str, Box<dyn Fn(Subject) -> Option<Tally>>);
+/// Who is tried.
+#[derive(Debug, Clone, Copy)]
+enum Tried {
+    Snapshots(Subject),
+    /// A log, with snapshots in the layout `numbered`.
+    Log,
+}
+
+/// A row of the table: what is tried, and how; not all are tried in all ways.
+type Row = (&'static str, Box<dyn Fn(Tried) -> Option<Tally>>);
 
 /// Rows in which even long rounds find no native version wrong.
 const TOOTHLESS: [&str; 2] = ["a second crash, in the recovery or after a kill", "short writes"];
 
 fn rows() -> Vec<Row> {
+    use Tried::{Log, Snapshots};
     let mut rows: Vec<Row> = Vec::new();
-    let mut row = |name, method: Box<dyn Fn(Subject) -> Option<Tally>>| rows.push((name, method));
+    let mut row = |name, method: Box<dyn Fn(Tried) -> Option<Tally>>| rows.push((name, method));
     for (name, model) in [
         ("crash states, ordered", Model::Ordered),
         ("crash states, any subset", Model::Subset),
         ("crash states, torn renames", Model::Torn),
     ] {
-        row(name, Box::new(move |subject| Some(crash_states(subject, model))));
+        row(name, Box::new(move |tried| Some(crash_states(tried, model))));
     }
     row("a second crash, in the recovery or after a kill", Box::new(second_crashes));
     for (name, (_, mkfs)) in ["power cuts, ext4", "power cuts, xfs"].into_iter().zip(FILE_SYSTEMS) {
-        row(name, Box::new(move |subject| Some(power_cuts(subject, mkfs, 200))));
+        row(
+            name,
+            Box::new(move |tried| {
+                Some(match tried {
+                    Snapshots(subject) => power_cuts(&subject, mkfs, 200),
+                    Log => power_cuts(&Operations, mkfs, 200),
+                })
+            }),
+        );
     }
-    row("`kill -9` in a loop", Box::new(|subject| Some(kills(subject, 500))));
-    row("failed system calls", Box::new(|subject| Some(all_failed_calls(subject))));
-    row("short writes", Box::new(|subject| Some(short_writes(subject))));
-    row("limits of the system", Box::new(|subject| Some(limits(subject))));
-    row("bits flipped, files cut, zeroed, swapped", Box::new(|subject| Some(damage(subject))));
-    row("8 readers of 10,000 snapshots", Box::new(|subject| Some(readers(subject, 8, 10_000))));
-    row("two writers at once", Box::new(|subject| Some(writers(subject, 100))));
+    row(
+        "`kill -9` in a loop",
+        Box::new(|tried| {
+            Some(match tried {
+                Snapshots(subject) => kills(&subject, 500),
+                Log => kills(&Operations, 1000),
+            })
+        }),
+    );
+    row("failed system calls", Box::new(|tried| Some(all_failed_calls(tried))));
+    row(
+        "short writes",
+        Box::new(|tried| {
+            Some(match tried {
+                Snapshots(subject) => short_writes(subject),
+                Log => logged_faults::short_writes(),
+            })
+        }),
+    );
+    let of_snapshots = |method: fn(Subject) -> Tally| -> Box<dyn Fn(Tried) -> Option<Tally>> {
+        Box::new(move |tried| match tried {
+            Snapshots(subject) => Some(method(subject)),
+            Log => None,
+        })
+    };
+    row("limits of the system", of_snapshots(limits));
+    row(
+        "bits flipped, files cut, zeroed, swapped",
+        Box::new(|tried| {
+            Some(match tried {
+                Snapshots(subject) => damage(subject),
+                Log => logged_faults::flipped_bits(1),
+            })
+        }),
+    );
+    row("8 readers of 10,000 snapshots", of_snapshots(|subject| readers(subject, 8, 10_000)));
+    row("two writers at once", of_snapshots(|subject| writers(subject, 100)));
     rows
 }
 
@@ -56,26 +105,31 @@ fn main() -> ExitCode {
     // Compiled once, before anything is timed or killed.
     minisnap();
     println!(
-        "| violations of cases | this store, pair | this store, numbered | native 0.1.2 | native 0.1.3 |"
+        "| violations of cases | this store, pair | this store, numbered | with a log | native 0.1.2 | native 0.1.3 |"
     );
-    println!("|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|");
     let (mut rows_run, mut wrong) = (0, 0);
     for (name, method) in rows().iter().filter(|(name, _)| name.contains(&wanted)) {
         let started = Instant::now();
         let (mut cells, mut native) = (Vec::new(), 0);
-        for subject in OURS.into_iter().chain(NATIVES) {
-            let Some(tally) = method(subject) else {
+        let ours = OURS.map(Tried::Snapshots).into_iter().chain([Tried::Log]);
+        for tried in ours.chain(NATIVES.map(Tried::Snapshots)) {
+            let Some(tally) = method(tried) else {
                 cells.push("".to_owned());
                 continue;
             };
             cells.push(format!("{} of {}", number(tally.violations.len()), number(tally.tried)));
             if tally.tried == 0 {
                 wrong += 1;
-                eprintln!("{subject:?}: nothing was tried");
+                eprintln!("{tried:?}: nothing was tried");
             }
-            if subject.is_ours() {
+            let is_ours = match tried {
+                Tried::Snapshots(subject) => subject.is_ours(),
+                Tried::Log => true,
+            };
+            if is_ours {
                 wrong += tally.violations.len();
-                tally.violations.iter().for_each(|violation| eprintln!("{subject:?}: {violation}"));
+                tally.violations.iter().for_each(|violation| eprintln!("{tried:?}: {violation}"));
             } else {
                 native += tally.violations.len();
             }
@@ -103,30 +157,55 @@ fn main() -> ExitCode {
     if wrong > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn crash_states(subject: Subject, model: Model) -> Tally {
+fn crash_states(tried: Tried, model: Model) -> Tally {
     let mut tally = Tally::default();
-    tally.extend(scenarios(subject).iter().map(|scenario| scenario.record().crash(model)));
+    match tried {
+        Tried::Snapshots(subject) => {
+            tally.extend(scenarios(subject).iter().map(|scenario| scenario.record().crash(model)));
+        }
+        Tried::Log => tally.extend(logged::scenarios().iter().map(|scenario| scenario.record().crash(model))),
+    }
     tally
 }
 
-fn second_crashes(subject: Subject) -> Option<Tally> {
+fn second_crashes(tried: Tried) -> Option<Tally> {
     let mut tally = Tally::default();
-    for scenario in subject.is_ours().then(|| scenarios(subject))? {
-        let recorded = scenario.record();
-        for model in MODELS {
-            let [_, second] = recorded.crash_twice(model);
-            tally.extend([second]);
-            // What a kill leaves does not depend on the size.
-            if scenario.size == 60 {
-                tally.extend([recorded.kill(model)]);
+    match tried {
+        Tried::Snapshots(subject) => {
+            for scenario in subject.is_ours().then(|| scenarios(subject))? {
+                let recorded = scenario.record();
+                for model in MODELS {
+                    let [_, second] = recorded.crash_twice(model);
+                    tally.extend([second]);
+                    // What a kill leaves does not depend on the size.
+                    if scenario.size == 60 {
+                        tally.extend([recorded.kill(model)]);
+                    }
+                }
+            }
+        }
+        Tried::Log => {
+            for scenario in logged::scenarios() {
+                let recorded = scenario.record();
+                for model in MODELS {
+                    tally.extend([recorded.crash_twice(model)]);
+                    for next in [logged::Step::Open, logged::Step::Apply] {
+                        tally.extend([recorded.kill(model, next, None)]);
+                    }
+                }
             }
         }
     }
     Some(tally)
 }
 
-fn all_failed_calls(subject: Subject) -> Tally {
-    let failed = |act| failed_calls(subject, act, &["EIO", "ENOSPC", "EINTR"]);
+fn all_failed_calls(tried: Tried) -> Tally {
+    const ERRORS: [&str; 3] = ["EIO", "ENOSPC", "EINTR"];
+    let Tried::Snapshots(subject) = tried else {
+        // The standard library repeats what was interrupted.
+        return logged_faults::failed_calls(&ERRORS[..2]);
+    };
+    let failed = |act| failed_calls(subject, act, &ERRORS);
     let mut tally = failed(failing_calls::Act::Create);
     if subject.is_ours() {
         tally.extend([failed(failing_calls::Act::First)]);
