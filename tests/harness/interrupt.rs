@@ -93,7 +93,7 @@ fn stop(
             match (when, acknowledged.load(Ordering::SeqCst)) {
                 (When::Starting, _) => break,
                 (When::Working, seq) if seq >= first => break,
-                (When::Ended, seq) if seq == last => break,
+                (When::Ended, seq) if seq >= last => break,
                 _ if ended => return Err(format!("it ended too early: {:?}", child.wait())),
                 _ => thread::sleep(Duration::from_millis(1)),
             }
