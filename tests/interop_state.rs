@@ -105,7 +105,7 @@ fn what_native_ministore_appends_to_a_segment_is_damage() {
     };
     open().unwrap().apply(Note::new(1, 30)).unwrap();
     let path = log.path().join(&names(log.path())[0]);
-    native(&["append", "1", "30"], &path);
+    native(&["append"], &path);
     let damaged = open().unwrap_err().to_string();
     assert!(damaged.ends_with("line 3 is not what was written"), "{damaged}");
 }

@@ -1,10 +1,11 @@
 //! `minisnap run`: a consumer component with a store, and with nothing else.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use minisnap_host::Grant;
-use minisnap_tests::{Done, VERBS, cli, minisnap, run, run_mounting};
+use minisnap_tests::{Done, VERBS, cli, minisnap, run, run_mounting, start};
 use tempfile::tempdir;
 
 /// Runs the consumer with its snapshots in `dir`.
@@ -89,6 +90,35 @@ fn a_full_disk_reaches_the_component_as_no_space() {
     );
     let done = run_mounting(&script, dir.path(), "");
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "ok\nno-space\n1 1\nok\n3 3\n"), "{done:?}");
+}
+
+#[test]
+fn of_two_components_that_may_write_in_a_directory_the_second_is_refused() {
+    let (own, other, data) = (tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap());
+    let give = |perms: &str| format!("{}::/data{perms}", data.path().display());
+    // As a native program with a log holds it.
+    let held = std::fs::File::open(data.path()).unwrap();
+    held.lock().unwrap();
+    let busy = consumer(own.path(), &["--dir", &give("")], &["exists"], "");
+    assert_eq!((busy.code, busy.stdout.as_str()), (Some(9), ""), "{}", busy.stderr);
+    assert!(busy.stderr.contains(&format!("`{}` is in use", data.path().display())), "{}", busy.stderr);
+    let reads = consumer(own.path(), &["--dir", &give(":ro")], &["exists"], "");
+    assert_eq!(reads.code, Some(0), "{}", reads.stderr);
+    held.unlock().unwrap();
+
+    // One component that runs, and another, and the same directory under two names.
+    let mut first = cli();
+    first.arg("run").arg(VERBS).arg("--grant").arg(own.path()).args(["--dir", &give("")]);
+    first.args(["--dir", &give("2")]).args(["--", "count", "1", "1000000000", "10"]);
+    let mut first = start(&mut first);
+    let mut printed = BufReader::new(first.stdout.take().unwrap());
+    printed.read_line(&mut String::new()).unwrap();
+    let busy = consumer(other.path(), &["--dir", &give("")], &["exists"], "");
+    assert_eq!(busy.code, Some(9), "{}", busy.stderr);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let free = consumer(other.path(), &["--dir", &give("")], &["exists"], "");
+    assert_eq!(free.code, Some(0), "{}", free.stderr);
 }
 
 #[test]

@@ -97,8 +97,8 @@ fn a_state_is_what_its_operations_come_to_after_any_number_of_starts() {
     }
     let state = open(root.path()).unwrap();
     is_at(&state, 20);
-    let recovery = Recovery { snapshot: 18, replayed: 2, skipped: Vec::new(), torn: 0 };
-    assert_eq!(*state.recovery(), recovery);
+    let Recovery { snapshot, replayed, torn, .. } = state.recovery();
+    assert_eq!((*snapshot, *replayed, *torn), (Some(18), 2, 0));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn records_go_when_no_snapshot_needs_them_and_from_each_snapshot_the_state_is_th
         let store = snapshots(minisnap(), root.path());
         let state: Logged = OpenOptions::new().snapshot(seq).open(store, log).unwrap();
         is_at(&state, 12);
-        assert_eq!((state.recovery().snapshot, state.recovery().replayed), (seq, replayed));
+        assert_eq!((state.recovery().snapshot, state.recovery().replayed), (Some(seq), replayed));
         assert_eq!(state.since_snapshot(), 12 - seq);
     }
 }
@@ -123,7 +123,7 @@ fn a_damaged_snapshot_costs_a_longer_replay_and_keeps_the_records_that_an_older_
     let mut state = open(root.path()).unwrap();
     is_at(&state, 7);
     let Recovery { snapshot, replayed, skipped, .. } = state.recovery();
-    assert_eq!((*snapshot, *replayed, skipped[0].seq), (3, 4, 5));
+    assert_eq!((*snapshot, *replayed, skipped[0].seq), (Some(3), 4, 5));
     assert_eq!(state.since_snapshot(), 4);
     state.create_snapshot().unwrap();
     assert_eq!(segments(root.path())[0], 4);
@@ -169,47 +169,98 @@ fn a_log_that_lacks_records_is_an_error_that_says_which() {
     assert!(matches!(missing, Error::Missing { first: 1, last: 3, .. }), "{missing}");
 }
 
+fn accepted(root: &Path) -> Result<Logged, Error> {
+    OpenOptions::new().accept_lost_log().open(snapshots(minisnap(), root), log(root))
+}
+
+/// Removes the last line of a segment.
+fn remove_last_line(path: &Path) {
+    let text = fs::read_to_string(path).unwrap();
+    let line = text.trim_end().rfind('\n').unwrap() + 1;
+    fs::write(path, &text[..line]).unwrap();
+}
+
 #[test]
 fn a_snapshot_ahead_of_the_log_is_refused_until_that_is_accepted() {
-    let accept = |root: &Path| -> Result<Logged, Error> {
-        OpenOptions::new().accept_lost_log().open(snapshots(minisnap(), root), log(root))
-    };
-    // The log is lost, whole; or it is an older one.
-    let [lost, old] = [with(&[3, 5], 7), with(&[3, 5], 7)];
+    // The log is lost, whole; or it is an older one; or its newest segment is lost.
+    let [lost, old, without_newest] = [with(&[3, 5], 7), with(&[3, 5], 7), with(&[3, 5], 7)];
     for first in segments(lost.path()) {
         fs::remove_file(segment(lost.path(), first)).unwrap();
     }
     fs::remove_file(segment(old.path(), 6)).unwrap();
-    let text = fs::read_to_string(segment(old.path(), 4)).unwrap();
-    let line = text.trim_end().rfind('\n').unwrap() + 1;
-    fs::write(segment(old.path(), 4), &text[..line]).unwrap();
-    for (root, last) in [(&lost, 0), (&old, 4)] {
+    remove_last_line(&segment(old.path(), 4));
+    fs::remove_file(segment(without_newest.path(), 6)).unwrap();
+    for (root, last) in [(&lost, 0), (&old, 4), (&without_newest, 5)] {
         let root = root.path();
         let before = names(&log(root));
         let ahead = open(root).unwrap_err();
         assert!(matches!(ahead, Error::Ahead { snapshot: 5, log, .. } if log == last), "{ahead}");
-        // Nor may a replay from an older snapshot hide it.
-        let older = OpenOptions::new().snapshot(3);
+        // Nor may a replay from an older snapshot hide it, whatever is accepted.
+        let older = OpenOptions::new().snapshot(3).accept_lost_log();
         let ahead = older.open::<Seen, Note, _>(snapshots(minisnap(), root), log(root)).unwrap_err();
-        assert!(matches!(ahead, Error::Ahead { .. } | Error::Missing { .. }), "{ahead}");
+        assert!(matches!(ahead, Error::Ahead { .. }), "{ahead}");
         assert_eq!(names(&log(root)), before);
-        let mut state = accept(root).unwrap();
+        is_at(&accepted(root).unwrap(), 5);
+        // It is accepted once.
+        let mut state = open(root).unwrap();
         is_at(&state, 5);
         go_on(&mut state, 1, false, SIZE).unwrap();
         drop(state);
         is_at(&open(root).unwrap(), 6);
     }
+}
 
-    // It is ahead also if it is damaged: there were records that the log does not have.
+#[test]
+fn a_damaged_snapshot_ahead_of_the_log_never_comes_back_once_its_loss_is_accepted() {
     let root = with(&[3, 5], 5);
+    let newest = dirs(root.path())[1].join(format!("snapshot_{:020}.json", 5));
+    let whole = fs::read(&newest).unwrap();
     damage_snapshot(root.path(), 5);
     fs::remove_file(segment(root.path(), 6)).unwrap();
-    let text = fs::read_to_string(segment(root.path(), 4)).unwrap();
-    let line = text.trim_end().rfind('\n').unwrap() + 1;
-    fs::write(segment(root.path(), 4), &text[..line]).unwrap();
+    remove_last_line(&segment(root.path(), 4));
+    // There were records that the log does not have.
     let ahead = open(root.path()).unwrap_err();
     assert!(matches!(ahead, Error::Ahead { snapshot: 5, log: 4, .. }), "{ahead}");
-    is_at(&accept(root.path()).unwrap(), 4);
+    // No number is used again: the one that was lost stands for what there is.
+    for opened in [accepted, open] {
+        let mut state = opened(root.path()).unwrap();
+        assert_eq!((state.sequence(), state.state()), (5, &Seen::at(4, SIZE)));
+        assert_ne!(fs::read(&newest).unwrap(), whole);
+        assert_eq!(state.apply_all([]).unwrap(), 5);
+    }
+}
+
+#[test]
+fn where_no_snapshot_is_sound_a_log_that_is_whole_is_replayed_from_its_beginning() {
+    let root = folder();
+    let mut state = open(root.path()).unwrap();
+    go_on(&mut state, 3, false, SIZE).unwrap();
+    let kept = fs::read(segment(root.path(), 1)).unwrap();
+    state.create_snapshot().unwrap();
+    go_on(&mut state, 1, false, SIZE).unwrap();
+    drop(state);
+    fs::write(segment(root.path(), 1), kept).unwrap();
+    damage_snapshot(root.path(), 3);
+    let corrupt = open(root.path()).unwrap_err();
+    assert!(matches!(corrupt, Error::Snapshot(minisnap_client::Error::Corrupt(_))), "{corrupt}");
+    let options = OpenOptions::new().snapshot(0);
+    let mut state: Logged = options.open(snapshots(minisnap(), root.path()), log(root.path())).unwrap();
+    is_at(&state, 4);
+    state.create_snapshot().unwrap();
+    drop(state);
+    is_at(&open(root.path()).unwrap(), 4);
+}
+
+#[test]
+fn a_snapshot_of_the_number_0_is_one() {
+    let root = folder();
+    let mut store = snapshots(minisnap(), root.path());
+    store.create(&Seen { count: 7, ..Seen::default() }, 0).unwrap();
+    drop(store);
+    drop(accepted(root.path()).unwrap());
+    let options = OpenOptions::new().snapshot(0);
+    let state: Logged = options.open(snapshots(minisnap(), root.path()), log(root.path())).unwrap();
+    assert_eq!((state.recovery().snapshot, state.state().count), (Some(0), 7));
 }
 
 #[test]
@@ -328,7 +379,94 @@ fn what_would_not_read_back_is_refused_before_it_is_written() {
     assert!(matches!(refused, Error::Type(_)), "{refused}");
     drop(state);
     let state = open();
-    assert_eq!((state.recovery().snapshot, state.state()), (1, &Level(f64::INFINITY)));
+    assert_eq!((state.recovery().snapshot, state.state()), (Some(1), &Level(f64::INFINITY)));
+}
+
+/// What panics in the middle of a batch.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Fragile(u64);
+
+#[derive(Serialize, Deserialize)]
+struct Bump(bool);
+
+impl Mutator<Fragile> for Bump {
+    fn apply(&self, fragile: &mut Fragile) {
+        assert!(!self.0, "it breaks");
+        fragile.0 += 1;
+    }
+}
+
+#[test]
+fn after_a_panic_of_an_operation_the_state_is_never_stored() {
+    let root = folder();
+    let store = snapshots(minisnap(), root.path());
+    let mut state: State<Fragile, Bump, _> = OpenOptions::new().open(store, log(root.path())).unwrap();
+    let batch = [false, true, false].map(Bump);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| state.apply_all(batch)));
+    panicked.unwrap_err();
+    let refused = state.create_snapshot().unwrap_err();
+    assert!(refused.to_string().ends_with("an operation panicked"), "{refused}");
+}
+
+#[test]
+fn a_number_is_read_back_as_it_was_written() {
+    let root = folder();
+    let open = || -> State<Level, Change, SnapshotStore> {
+        OpenOptions::new().open(snapshots(minisnap(), root.path()), log(root.path())).unwrap()
+    };
+    let mut random = Random::default();
+    let mut state = open();
+    for _ in 0..rounds(50, 500) {
+        state.apply(Change::To(random.below(u64::MAX) as f64)).unwrap();
+        state.apply(Change::Divide(random.below(1 << 40) as f64 + 1.0)).unwrap();
+        let level = state.state().0;
+        state.create_snapshot().unwrap();
+        drop(state);
+        state = open();
+        assert_eq!((state.recovery().replayed, state.state().0.to_bits()), (0, level.to_bits()));
+    }
+}
+
+#[test]
+fn a_segment_that_is_there_already_is_not_replaced() {
+    let root = with(&[], 2);
+    let mut state = open(root.path()).unwrap();
+    // As another process would have made it, where the system has no locks.
+    fs::write(segment(root.path(), 3), "of another").unwrap();
+    let busy = state.create_snapshot().unwrap_err();
+    assert!(matches!(busy, Error::Busy { .. }), "{busy}");
+    let refused = go_on(&mut state, 1, false, SIZE).unwrap_err();
+    assert!(matches!(refused, Error::Reopen { .. }), "{refused}");
+    assert_eq!(fs::read_to_string(segment(root.path(), 3)).unwrap(), "of another");
+}
+
+#[test]
+fn a_segment_that_cannot_be_begun_is_an_error_of_the_snapshot() {
+    let root = with(&[], 2);
+    let mut state = open(root.path()).unwrap();
+    fs::create_dir(log(root.path()).join("log.tmp")).unwrap();
+    let failed = state.create_snapshot().unwrap_err();
+    assert!(failed.to_string().contains("log.tmp"), "{failed}");
+    // No snapshot was made, and the log goes on.
+    go_on(&mut state, 1, false, SIZE).unwrap();
+    drop(state);
+    fs::remove_dir(log(root.path()).join("log.tmp")).unwrap();
+    let state = open(root.path()).unwrap();
+    is_at(&state, 3);
+    assert_eq!(state.recovery().snapshot, None);
+}
+
+#[test]
+fn there_is_no_operation_after_the_last_number() {
+    let root = folder();
+    let mut store = snapshots(minisnap(), root.path());
+    store.create(&Seen::default(), u64::MAX - 2).unwrap();
+    drop(store);
+    let mut state = accepted(root.path()).unwrap();
+    assert_eq!(state.apply(Note::new(1, SIZE)).unwrap(), u64::MAX - 1);
+    assert!(state.apply(Note::new(2, SIZE)).unwrap_err().to_string().contains("no higher numbers"));
+    drop(state);
+    assert_eq!(open(root.path()).unwrap().sequence(), u64::MAX - 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 #[cfg(target_os = "linux")]
 use crate::location::{self, Location, Mounts, Unopened};
+use crate::locks::Locked;
 
 /// A directory of the host that a component gets for its own files.
 ///
@@ -24,6 +25,7 @@ pub struct Folder {
     location: Location,
     #[cfg(not(target_os = "linux"))]
     real: PathBuf,
+    locked: Option<Locked>,
 }
 
 /// Why a component does not get a directory.
@@ -55,6 +57,12 @@ pub enum FolderError {
         /// What the component would reach.
         protected: PathBuf,
     },
+    /// Another process has it for writing.
+    #[error("`{}` is in use by another process", path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
 }
 
 impl Folder {
@@ -75,13 +83,43 @@ impl Folder {
                 Unopened::Link(link, target) => FolderError::Link { link, target },
             })?;
             let location = Mounts::now().locate(dir.as_fd(), &path).map_err(failed)?;
-            Ok(Folder { path, dir, location })
+            Ok(Folder { path, dir, location, locked: None })
         }
         #[cfg(not(target_os = "linux"))]
         match fs::canonicalize(&path) {
-            Ok(real) => Ok(Folder { path, real }),
+            Ok(real) => Ok(Folder { path, real, locked: None }),
             Err(error) => Err(FolderError::Open { path, error }),
         }
+    }
+
+    /// Keeps every other process that locks it from it, as long as this is there: of two components that keep a log there,
+    /// each would write over what the other was told is durable. A file system that has no locks keeps out nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Busy`], and [`FolderError::Open`] if it cannot be opened for that.
+    pub fn lock(&mut self) -> Result<(), FolderError> {
+        #[cfg(target_os = "linux")]
+        let path = location::path_of(&self.dir);
+        #[cfg(not(target_os = "linux"))]
+        let path = &self.real;
+        let dir =
+            fs::File::open(path).map_err(|error| FolderError::Open { path: self.path.clone(), error })?;
+        match dir.try_lock() {
+            Ok(()) => self.locked = Some(dir.into()),
+            Err(TryLockError::WouldBlock) => return Err(FolderError::Busy { path: self.path.clone() }),
+            Err(TryLockError::Error(_)) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether this is the same directory as another.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.location.holds(&other.location) && other.location.holds(&self.location);
+        #[cfg(not(target_os = "linux"))]
+        return self.real == other.real;
     }
 
     /// Checks that a component that may write in this directory changes nothing of `protected`, a file or directory that

@@ -83,6 +83,11 @@ impl Bench {
         seconds(self.bench.call_write_own_file(&mut self.store))
     }
 
+    /// Seconds of applying an operation.
+    pub fn apply(&mut self) -> f64 {
+        seconds(self.bench.call_apply(&mut self.store))
+    }
+
     /// Seconds of setting a key's value.
     pub fn set_key(&mut self) -> f64 {
         seconds(self.bench.call_set_key(&mut self.store))

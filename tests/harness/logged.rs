@@ -18,12 +18,14 @@ use crate::trace::{Call, trace};
 use crate::{Tally, minisnap, program, run, scratch};
 
 /// The numbers of all operations in order, in short: what any other sequence of them would not come to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     /// How many there were.
     pub count: u64,
     /// What they come to.
     pub sum: u64,
+    /// The same, where each bit matters.
+    pub mean: f64,
 }
 
 /// An operation that is told from the others.
@@ -38,6 +40,7 @@ pub struct Note {
 impl Mutator<Seen> for Note {
     fn apply(&self, seen: &mut Seen) {
         seen.count += 1;
+        seen.mean = (seen.mean * 0.9 + self.number as f64 / 7.0) / 1.1;
         seen.sum = (seen.sum ^ self.number).wrapping_mul(0x0100_0000_01B3) + self.text.len() as u64;
     }
 }
@@ -159,11 +162,14 @@ pub struct Scenario {
     pub size: usize,
 }
 
+/// The size of an operation the end of whose line, of the first in a segment, is the first byte of a block.
+const END_IN_A_BLOCK: usize = 1437;
+
 /// A state that is new, one that has a log only, and one with snapshots of which the oldest goes.
 pub fn scenarios() -> Vec<Scenario> {
     use Step::{Apply, Batch, Open, Snapshot};
     let mut scenarios = Vec::new();
-    for size in [30, 1500] {
+    for size in [30, 1500, END_IN_A_BLOCK] {
         for before in [
             &[][..],
             &[Open],

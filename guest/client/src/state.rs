@@ -39,13 +39,20 @@
 //!
 //! - An operation whose [`apply`](State::apply) returned is in the state that the next [`open`](State::open) finds, and
 //!   one that did not return is or is not. Of [`apply_all`](State::apply_all), all are or none is.
-//! - A damaged snapshot costs a longer replay: an older one and the log come to the same state.
-//! - Damage to the log is an error that names the file and the line. It is never taken for the end of the log, nor is a
-//!   log that was lost: [`Error::Ahead`].
+//! - A damaged snapshot costs a longer replay where an older one is kept, as in the layout `numbered`: it and the log come
+//!   to the same state.
+//! - Damage to the log is an error that names the file and the line, and is not taken for the end of the log; nor is a log
+//!   that was lost, or whose newest segment was, since a snapshot was made ([`Error::Ahead`]). What nobody can tell is
+//!   whether whole lines are missing at the end.
 //! - Records go when the snapshot that makes them needless is durable, and not before.
 //!
-//! Natively this is what `ministate` does over `ministore` and `minisnap`, whose names it has. It is synchronous and holds
-//! no thread, no timer and no lock but that of the directory.
+//! One process at a time has the log: natively the directory is locked, and of components, `minisnap run` locks what
+//! `--dir` gives them; another host does so by `Folder::lock` of its library. The log belongs to its snapshots: nothing
+//! ties the two directories together but their numbers. After a host's `rollback`, the log still has the records that came
+//! later, and `LOG.md` says what to do.
+//!
+//! Natively this is what `ministate` does over `ministore` and `minisnap`; what means the same is called the same. It is
+//! synchronous and holds no thread and no timer.
 
 mod error;
 mod log;
@@ -60,7 +67,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, Error as _};
 
-use crate::{Skipped, SnapStore};
+use crate::{Skipped, SnapStore, Snapshot};
 use log::{Dir, Log};
 use record::Record;
 use segment::Found;
@@ -73,7 +80,7 @@ pub trait Mutator<S> {
     /// Changes the state. It must do the same to the same state whenever it is called: no clock, no random numbers, no
     /// other input. It is called again for each record that is replayed.
     ///
-    /// What an operation cannot do it leaves undone: it is in the log already.
+    /// What an operation cannot do it leaves undone: it is in the log already, and a panic would come again at each start.
     fn apply(&self, state: &mut S);
 }
 
@@ -91,9 +98,10 @@ pub struct State<S, M, Store = SnapStore> {
 
 /// How a state was found when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recovery {
-    /// The number of the snapshot that was restored; 0 if there was none.
-    pub snapshot: u64,
+    /// The number of the snapshot that was restored, if there was one.
+    pub snapshot: Option<u64>,
     /// How many records were replayed.
     pub replayed: u64,
     /// The newer snapshots that are damaged, newest first: their records were replayed instead.
@@ -115,15 +123,18 @@ impl OpenOptions {
         OpenOptions::default()
     }
 
-    /// Begins with the snapshot of this number, or with none if it is 0, and replays more of the log: from every snapshot
-    /// that is kept, the state is the same.
+    /// Begins with the snapshot of this number, and replays more of the log: from every snapshot that is kept, the state is
+    /// the same. 0 begins with nothing, unless there is a snapshot 0: where no snapshot is sound and the log is whole.
     pub fn snapshot(mut self, seq: u64) -> Self {
         self.snapshot = Some(seq);
         self
     }
 
-    /// Accepts that the log was lost, or a part of its end, and that what it had after the snapshot is not in the state
-    /// ([`Error::Ahead`]). It goes on after the snapshot.
+    /// Accepts [`Error::Ahead`]: the log was lost, or a part of its end, or there never was one, as beside the snapshots of
+    /// another program. The state is that of the newest sound snapshot and of what there is of the log after it, and goes on
+    /// after the newest snapshot's number: if that one is damaged, with a new snapshot in its place.
+    ///
+    /// It does not go with [`snapshot`](Self::snapshot).
     pub fn accept_lost_log(mut self) -> Self {
         self.accepts_lost_log = true;
         self
@@ -136,25 +147,26 @@ impl OpenOptions {
     /// As [`State::open`], and [`crate::Error::NotFound`] if there is no snapshot of the number that was asked for.
     pub fn open<S, M, Store>(&self, mut snapshots: Store, log: impl AsRef<Path>) -> Result<State<S, M, Store>>
     where
-        S: Default + DeserializeOwned,
-        M: Mutator<S> + DeserializeOwned,
+        S: Default + Serialize + DeserializeOwned,
+        M: Mutator<S> + Serialize + DeserializeOwned,
         Store: Snapshots,
     {
-        // Nobody changes either once the log is locked.
+        // First, so that no other process changes what is found.
         let dir = Dir::open(log.as_ref())?;
         let restored = match self.snapshot {
             None => snapshots.newest()?,
-            Some(0) => None,
-            Some(seq) => Some(snapshots.at(seq)?.ok_or(crate::Error::NotFound)?),
+            Some(seq) => match snapshots.at(seq)? {
+                None if seq > 0 => return Err(crate::Error::NotFound.into()),
+                restored => restored,
+            },
         };
-        let (mut state, snapshot, skipped) = match restored {
-            None => (S::default(), 0, Vec::new()),
-            Some(restored) => {
-                let restored = restored.parse()?;
-                (restored.state, restored.seq, restored.skipped)
-            }
-        };
-        let mut replayed = 0;
+        let mut recovery = Recovery { snapshot: None, replayed: 0, skipped: Vec::new(), torn: 0 };
+        let mut state = S::default();
+        if let Some(restored) = restored {
+            let Snapshot { state: found, seq, skipped, .. } = restored.parse()?;
+            (state, recovery.snapshot, recovery.skipped) = (found, Some(seq), skipped);
+        }
+        let snapshot = recovery.snapshot.unwrap_or(0);
         let log = dir.replay(snapshot, |Found { path, line, op, .. }| {
             let operation: M = serde_json::from_str(op).map_err(|source| Error::RecordType {
                 path: path.to_owned(),
@@ -162,27 +174,38 @@ impl OpenOptions {
                 source,
             })?;
             operation.apply(&mut state);
-            replayed += 1;
+            recovery.replayed += 1;
             Ok(())
         })?;
+        recovery.torn = log.torn();
+
         let newest = match self.snapshot {
-            None => newest_of(snapshot, &skipped),
-            Some(_) => snapshots.newest()?.map_or(0, |newest| newest_of(newest.seq, &newest.skipped)),
+            None => recovery.skipped.iter().map(|skipped| skipped.seq).max().max(recovery.snapshot),
+            Some(_) => snapshots.newest_seq()?,
         };
-        if log.last < newest && !self.accepts_lost_log {
-            return Err(Error::Ahead { path: log.path().to_owned(), snapshot: newest, log: log.last });
+        let ahead = newest.filter(|&newest| log.last < newest || !log.goes_beyond(newest));
+        match ahead {
+            Some(newest) if !self.accepts_lost_log || self.snapshot.is_some() => {
+                return Err(Error::Ahead { path: log.path().to_owned(), snapshot: newest, log: log.last });
+            }
+            _ => {}
         }
-        let recovery = Recovery { snapshot, replayed, skipped, torn: log.torn() };
-        let last = after(log.last.max(snapshot), 0, log.path())?;
-        let log = log.settle(last)?;
-        Ok(State { snapshots, log, state, snapshot, recovery, operations: PhantomData })
+        let last = after(ahead.map_or(log.last, |newest| log.last.max(newest)), 0, log.path())?;
+        // What the numbers between stand for is lost, and a damaged snapshot that comes back must not bring it back.
+        let is_lost = last > log.last.max(snapshot);
+        let log = log.settle(last, ahead.is_some())?;
+        let mut state = State { snapshots, log, state, snapshot, recovery, operations: PhantomData };
+        if is_lost {
+            state.create_snapshot()?;
+        }
+        Ok(state)
     }
 }
 
 impl<S, M> State<S, M>
 where
-    S: Default + DeserializeOwned,
-    M: Mutator<S> + DeserializeOwned,
+    S: Default + Serialize + DeserializeOwned,
+    M: Mutator<S> + Serialize + DeserializeOwned,
 {
     /// Restores the component's newest sound snapshot, or `S::default()` if there is none, and replays the records after
     /// it from the log in this directory, which must be there. What was torn by a crash is cut off, and what is found is
@@ -237,7 +260,7 @@ where
     }
 
     /// Writes operations to the log with one sync, and then changes the state by them in order. Returns the number of the
-    /// last; all are durable. A crash leaves all of them or none.
+    /// last, or of the last there was if these are none; all are durable. A crash leaves all of them or none.
     ///
     /// # Errors
     ///
@@ -248,59 +271,59 @@ where
             operations.into_iter().map(|operation| one_line(&operation)).collect::<Result<_>>()?;
         // What is applied is what a replay reads, to the last bit.
         let read: Vec<M> = texts.iter().map(|text| read_back(text)).collect::<Result<_>>()?;
-        let first = self.sequence() + 1;
         let last = after(self.sequence(), texts.len(), self.log.path())?;
+        let first = self.sequence() + 1;
         let mut lines = String::new();
-        for (seq, op) in (first..).zip(&texts) {
+        for (op, seq) in texts.iter().zip(first..) {
             record::write(&mut lines, &Record { seq, batch: (first, last), op });
         }
-        if !lines.is_empty() {
-            self.log.append(&lines, last)?;
+        if lines.is_empty() {
+            return Ok(last);
         }
+        self.log.append(&lines, last)?;
+        // Until all are applied, the state is none that a replay comes to.
+        self.log.refuse_all(Some("an operation panicked"));
         for operation in read {
             operation.apply(&mut self.state);
         }
+        self.log.refuse_all(None);
         Ok(last)
     }
 
     /// Makes a snapshot of the state, which is durable when this returns, and then removes the records that no snapshot
     /// needs any more, as [`compact`](Self::compact) does. What cannot be removed now is no error here: it goes next time.
     ///
+    /// The state is written as JSON in memory and read back, to see that it can be: that takes as much memory again as the
+    /// state and its JSON.
+    ///
     /// # Errors
     ///
-    /// [`Error::Snapshot`], [`Error::Type`], [`Error::Reopen`]. The log is as before then.
+    /// [`Error::Type`], [`Error::Snapshot`], [`Error::Io`], [`Error::Reopen`]; no operation is lost by any.
     pub fn create_snapshot(&mut self) -> Result<()> {
         self.log.check()?;
         let text = serde_json::to_string(&self.state).map_err(Error::Type)?;
         // A snapshot that cannot be read would be found out when the records are gone.
         let _: S = read_back(&text)?;
+        // First the segment of what comes after it: where there is none beside the snapshot, it was lost.
+        self.log.start_segment()?;
         self.snapshots.create(&text, self.sequence())?;
         self.snapshot = self.sequence();
         let _ = self.compact();
         Ok(())
     }
 
-    /// Removes the records that every sound snapshot contains: segments of the log, whole. After a snapshot, the log goes
-    /// on in a new segment, so that the next one can go.
+    /// Removes the records that every sound snapshot contains: segments of the log, whole. Each snapshot begins a new one.
     ///
     /// # Errors
     ///
     /// [`Error::Snapshot`], [`Error::Io`], [`Error::Reopen`].
     pub fn compact(&mut self) -> Result<()> {
         self.log.check()?;
-        if self.snapshot == self.sequence() {
-            self.log.start_segment()?;
-        }
         match self.snapshots.oldest_kept()? {
             Some(oldest) => self.log.remove_up_to(oldest),
             None => Ok(()),
         }
     }
-}
-
-/// The number of the newest snapshot, sound or not.
-fn newest_of(seq: u64, skipped: &[Skipped]) -> u64 {
-    skipped.iter().map(|skipped| skipped.seq).fold(seq, u64::max)
 }
 
 /// The number that comes so many after another.

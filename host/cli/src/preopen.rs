@@ -40,14 +40,25 @@ fn goes_up(guest: &str) -> bool {
 }
 
 /// Opens each folder, if none gives access to what is `protected`: a component that can write there could change others'
-/// snapshots, or whom it is taken for, or what the next run executes.
+/// snapshots, or whom it is taken for, or what the next run executes. What it may write, it has for itself.
 pub fn open(given: &[Preopen], protected: &[&Path]) -> Result<Vec<Folder>, Failure> {
-    let open = |Preopen { host, .. }: &Preopen| {
-        let folder = Folder::open(host)?;
-        protected.iter().try_for_each(|path| folder.check_apart(path))?;
-        Ok(folder)
-    };
-    given.iter().map(|dir| open(dir).map_err(|error| failure(dir, error))).collect()
+    let mut folders: Vec<Folder> = Vec::new();
+    for dir in given {
+        let open = || {
+            let mut folder = Folder::open(&dir.host)?;
+            protected.iter().try_for_each(|path| folder.check_apart(path))?;
+            // It may have the same one under several names.
+            let is_locked = |(other, given): (&Folder, &Preopen)| {
+                given.perms == FsPerms::ReadWrite && folder.is_same(other)
+            };
+            if dir.perms == FsPerms::ReadWrite && !folders.iter().zip(given).any(is_locked) {
+                folder.lock()?;
+            }
+            Ok(folder)
+        };
+        folders.push(open().map_err(|error| failure(dir, error))?);
+    }
+    Ok(folders)
 }
 
 fn failure(Preopen { host, guest, .. }: &Preopen, error: FolderError) -> Failure {
@@ -60,6 +71,11 @@ fn failure(Preopen { host, guest, .. }: &Preopen, error: FolderError) -> Failure
                 "if it leads where you mean, name what it leads to: --dir \"$(realpath {})\"::{guest}",
                 shell_word(host)
             ),
+        ),
+        error @ FolderError::Busy { .. } => Failure::refused(
+            9,
+            format!("--dir {error}"),
+            "wait until that ends, or give it to be read only, with `:ro`",
         ),
         error => Failure::refused(
             2,

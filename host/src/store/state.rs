@@ -10,6 +10,10 @@ impl Snapshots for SnapshotStore {
         found(self.restore_text().map(Into::into))
     }
 
+    fn newest_seq(&mut self) -> Result<Option<u64>> {
+        found(SnapshotStore::newest_seq(self))
+    }
+
     fn at(&mut self, seq: u64) -> Result<Option<Snapshot>> {
         found(self.restore_text_at(seq).map(Into::into))
     }

@@ -6,11 +6,12 @@
 //!
 //! - `MINISNAP_JSON_DATA=FOLDER` formats and stores that folder's .json files as well.
 //! - `-- --write` also writes `tests/benches/speed.md` and `speed.svg`.
-//! - `-- TOPIC ...` measures some topics only: `snapshots`, `formatting`, `consumers`, `processes`, `threads`, `memory`.
+//! - `-- TOPIC ...` measures some topics only: `snapshots`, `formatting`, `consumers`, `processes`, `threads`, `memory`, `logs`.
 
 mod chart;
 mod composed;
 mod contest;
+mod logs;
 mod native;
 mod report;
 mod snapshots;

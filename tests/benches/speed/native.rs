@@ -22,6 +22,11 @@ pub struct Native {
 impl Native {
     pub fn start(program: &str, dir: &Path) -> Self {
         fs::create_dir(dir).expect("made");
+        Native::start_on(program, dir)
+    }
+
+    /// The same on what is there, or on a file.
+    pub fn start_on(program: &str, dir: &Path) -> Self {
         let mut child = Command::new(program)
             .arg("bench")
             .arg(dir)
@@ -51,7 +56,8 @@ impl Native {
         self.ask("restore")
     }
 
-    fn ask(&mut self, what: &str) -> f64 {
+    /// Seconds of what the program is asked to do.
+    pub fn ask(&mut self, what: &str) -> f64 {
         writeln!(self.asks, "{what}").expect("it listens");
         let mut answer = String::new();
         self.answers.read_line(&mut answer).expect("it answers");

@@ -15,6 +15,7 @@ use minisnap_tests::{NATIVE_0_1_3, binary};
 
 use crate::composed::Composed;
 use crate::contest::{Contest, Spread, Times, timed};
+use crate::logs;
 use crate::native::Floor;
 use crate::report::{Group, Row};
 use crate::snapshots;
@@ -23,13 +24,14 @@ use crate::snapshots;
 type Topic = (&'static str, fn() -> Vec<Row>);
 
 /// The topics.
-pub const ALL: [Topic; 6] = [
+pub const ALL: [Topic; 7] = [
     ("snapshots", snapshots::all),
     ("formatting", formatting),
     ("consumers", consumers),
     ("processes", processes),
     ("threads", threads),
     ("memory", memory),
+    ("logs", logs::all),
 ];
 
 pub const SMALL: usize = 1 << 10;

@@ -12,7 +12,7 @@ pub enum Error {
     /// The snapshots cannot be read or written.
     #[error(transparent)]
     Snapshot(#[from] crate::Error),
-    /// The system said no; names the operation and the file.
+    /// The system said no; names the operation and the file. To a component, WASI may call a full disk an I/O error.
     #[error("cannot {doing} `{}`: {source}", path.display())]
     Io {
         /// What was to be done.
@@ -47,11 +47,11 @@ pub enum Error {
         /// The last one.
         last: u64,
     },
-    /// The newest snapshot contains records that the log does not have, since the log was lost or replaced by an older
-    /// one. The records after the snapshot, if there were any, are lost.
+    /// The log was lost, or its end, or it was replaced by an older one: it ends before the newest snapshot, or has no
+    /// segment that begins after it. What came after the snapshot is lost, if anything did.
     #[error(
-        "the log in `{}` ends with the record {log}, and there is a snapshot of {snapshot}: put the log back, or accept \
-         that what it had after the snapshot is lost",
+        "the log in `{}` ends with the record {log}, and there is a snapshot {snapshot}, after which a segment of the log \
+         begins that is not there: put the log back, or accept that what came after the snapshot is lost",
         path.display()
     )]
     Ahead {
@@ -84,8 +84,8 @@ pub enum Error {
         /// What that call said.
         reason: String,
     },
-    /// An operation, or the state, would not be the same when it is read back: its JSON does not fit its type. (Numbers
-    /// that are not finite become `null`, for example.)
+    /// An operation, or the state, could not be read back: its JSON does not fit its type. (Numbers that are not finite
+    /// become `null`, for example.)
     #[error("what was to be written cannot be read back: {0}")]
     Type(#[source] serde_json::Error),
     /// A record of the log is as it was written, and not of the type that was asked for.

@@ -31,7 +31,7 @@ fn number(name: &str) -> Option<u64> {
 #[derive(Debug)]
 pub(super) struct Dir {
     path: PathBuf,
-    /// What makes names durable. It is locked where the system has locks; WASI has none.
+    /// What makes names durable. It is locked where the system has locks; for a component, its host locks it.
     file: File,
     /// The first numbers of the segments, in order.
     segments: Vec<u64>,
@@ -52,8 +52,8 @@ impl Dir {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(error).doing("lock the directory", path),
+            // WASI has no locks, nor have some file systems.
+            Err(TryLockError::Error(_)) => {}
         }
         let mut segments = Vec::new();
         for entry in fs::read_dir(path).doing("list the directory", path)? {
@@ -113,6 +113,10 @@ impl Dir {
     /// Makes it the newest segment. If that fails, it may be that or not.
     fn publish(&mut self, first: u64) -> Result<()> {
         let (from, to) = (self.path.join(TEMPORARY), self.segment(first));
+        // Only another process can have made it, and may have been told that what is in it is durable.
+        if fs::symlink_metadata(&to).is_ok() {
+            return Err(Error::Busy { path: self.path.clone() });
+        }
         fs::rename(&from, &to).doing("rename", &from)?;
         // Without this, a power cut may take a segment back with the records in it.
         self.file.sync_all().doing("sync the directory", &self.path)?;
@@ -133,29 +137,36 @@ impl Replayed {
         &self.dir.path
     }
 
+    /// Whether there is a segment for what comes after a snapshot: one was begun before that was made.
+    pub(super) fn goes_beyond(&self, snapshot: u64) -> bool {
+        self.dir.segments.last().is_some_and(|&first| first > snapshot)
+    }
+
     /// How many bytes of a torn write are at the end.
     pub(super) fn torn(&self) -> u64 {
         self.newest.as_ref().map_or(0, |newest| newest.torn)
     }
 
-    /// Cuts off what is torn, makes the rest durable, and opens the log for what comes after `seq`: its last record, or a
-    /// later one where the records between are lost.
-    pub(super) fn settle(self, seq: u64) -> Result<Log> {
-        let Replayed { mut dir, newest, last } = self;
+    /// Cuts off what is torn, makes the rest durable, and opens the log for what comes after `seq`: in the newest segment,
+    /// unless there is none, or a new one is to begin since records were lost.
+    pub(super) fn settle(self, seq: u64, begins_segment: bool) -> Result<Log> {
+        let Replayed { mut dir, newest, .. } = self;
         let mut settled = None;
         if let Some(Contents { path, last_write, torn, .. }) = newest {
             let mut file = OpenOptions::new().read(true).write(true).open(&path).doing("open", &path)?;
             if torn > 0 {
                 file.set_len(last_write.end).doing("cut", &path)?;
             }
-            write_again(&mut file, &last_write).doing("write again", &path)?;
+            // Where that fails, nothing was changed: a disk may be too full for it.
+            let _ = write_again(&mut file, &last_write);
+            file.seek(SeekFrom::Start(last_write.end)).doing("read", &path)?;
             // Whoever wrote it may have been killed before its own syncs, of the file and of its name.
             file.sync_all().doing("sync", &path)?;
             dir.file.sync_all().doing("sync the directory", &dir.path)?;
             settled = Some((file, path, last_write.end));
         }
         let (file, path, end) = match settled {
-            Some(settled) if last == seq => settled,
+            Some(settled) if !begins_segment => settled,
             _ => {
                 let file = dir.prepare()?;
                 dir.publish(seq + 1)?;
@@ -166,14 +177,14 @@ impl Replayed {
     }
 }
 
-/// Writes some bytes of a file over themselves, and leaves it after them.
+/// Writes some bytes of a file over themselves.
 ///
 /// Whoever wrote them may have been told that they could not be synced. The system may then have forgotten that they are
 /// not on the disk, and a sync alone would do nothing.
 fn write_again(file: &mut File, bytes: &Range<u64>) -> io::Result<()> {
-    let mut written = Vec::new();
+    let mut written = vec![0; (bytes.end - bytes.start) as usize];
     file.seek(SeekFrom::Start(bytes.start))?;
-    file.take(bytes.end - bytes.start).read_to_end(&mut written)?;
+    file.read_exact(&mut written)?;
     file.seek(SeekFrom::Start(bytes.start))?;
     file.write_all(&written)
 }
@@ -209,6 +220,11 @@ impl Log {
         }
     }
 
+    /// Allows no call any more, for this reason, or all of them again.
+    pub(super) fn refuse_all(&mut self, reason: Option<&str>) {
+        self.refused = reason.map(str::to_owned);
+    }
+
     /// Remembers an error that leaves the end in doubt.
     fn refuse<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
@@ -219,7 +235,6 @@ impl Log {
 
     /// Appends the lines of the next records up to `last`, which are durable when this returns.
     pub(super) fn append(&mut self, lines: &str, last: u64) -> Result<()> {
-        self.check()?;
         // Where the system has no locks, this shows most of what another process does.
         let size = self.file.metadata().doing("look at", &self.path)?.len();
         if size != self.end {
@@ -248,7 +263,6 @@ impl Log {
 
     /// Begins a new segment, unless nothing is in the newest one.
     pub(super) fn start_segment(&mut self) -> Result<()> {
-        self.check()?;
         let first = self.last + 1;
         if self.dir.segments.last() == Some(&first) {
             return Ok(());

@@ -52,33 +52,57 @@ pub(super) fn read(line: &[u8]) -> Option<Record<'_>> {
     (batch.0 <= seq && seq <= batch.1).then_some(Record { seq, batch, op })
 }
 
-/// What is left of one write to a file, if power was cut before it was synced: a part of it, or zeros where a block of the
-/// disk was not written, from `start` in the file on.
+/// Where a record that is not whole was to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Its number.
+    pub(super) seq: u64,
+    /// Where its line begins in the file.
+    pub(super) start: u64,
+    /// Where what was written with it begins.
+    pub(super) write: u64,
+}
+
+/// Whether `left`, what a file has from a place to its end, is what a power cut may leave of one write that was not synced:
+/// the first part of a record, or zeros where a block of the disk was not written.
 ///
-/// Anything else is damage to a record that was acknowledged: a whole line that its sum does not fit, or one whose end was
-/// changed.
-pub(super) fn is_torn(left: &[u8], start: u64) -> bool {
-    match left.split_last() {
-        None => false,
-        Some((_, begun)) if !left.contains(&b'\n') => {
-            // A whole record, but for its last byte?
-            read(&[begun, b"\n"].concat()).is_none()
-        }
-        Some(_) => has_hole(left, start),
-    }
+/// Anything else is damage to a record that was acknowledged: a whole one that its sum does not fit, or whose end was
+/// changed, or what was never written there.
+pub(super) fn is_torn(left: &[u8], place: Place) -> bool {
+    let begun = left.split(|&byte| byte == 0).next().unwrap_or_default();
+    let is_cut = begun.len() == left.len() && !left.contains(&b'\n') && !left.is_empty();
+    begins_record(begun, place.seq) && (is_cut && !was_whole(left) || has_hole(left, place))
+}
+
+/// Whether this is how the line of the record `seq` begins, as far as it goes.
+fn begins_record(begun: &[u8], seq: u64) -> bool {
+    [format!(r#"{{"seq":{seq},"op":"#), format!(r#"{{"seq":{seq},"batch":["#)].iter().any(|head| {
+        let size = head.len().min(begun.len());
+        begun[..size] == head.as_bytes()[..size]
+    })
+}
+
+/// Whether a line without its end has a sum that fits, and after that not what follows it.
+fn was_whole(left: &[u8]) -> bool {
+    const BEFORE_SUM: &[u8] = br#","sum":""#;
+    let Some(at) = left.windows(BEFORE_SUM.len()).rposition(|part| part == BEFORE_SUM) else { return false };
+    let (text, rest) = (&left[..at], &left[at + BEFORE_SUM.len()..]);
+    let sum = format!("{:08x}", crc32fast::hash(text));
+    rest.strip_prefix(sum.as_bytes()).is_some_and(|rest| !b"\"}".starts_with(rest))
 }
 
 /// Blocks of a disk begin at multiples of this.
 const SECTOR: u64 = 512;
 
-/// Whether zeros begin at the start or where a block does, and end where one does or at the end. JSON has none, and a
-/// damaged bit makes one at most.
-fn has_hole(left: &[u8], start: u64) -> bool {
-    let is_edge = |at: usize| (start + at as u64).is_multiple_of(SECTOR);
+/// Whether zeros begin where the write or a block does, and end where a block does or at the end. JSON has none, and a bit
+/// that is damaged makes one at most, which is a block by itself only at the end of the file.
+fn has_hole(left: &[u8], place: Place) -> bool {
+    let is_edge = |at: usize| (place.start + at as u64).is_multiple_of(SECTOR);
     let mut at = 0;
     while let Some(from) = left[at..].iter().position(|&byte| byte == 0).map(|found| at + found) {
         let to = left[from..].iter().position(|&byte| byte != 0).map_or(left.len(), |found| from + found);
-        if (from == 0 || is_edge(from)) && (to == left.len() || is_edge(to)) {
+        let is_start = from == 0 && place.start == place.write;
+        if (is_start || is_edge(from)) && (to == left.len() || is_edge(to)) {
             return true;
         }
         at = to;
@@ -113,6 +137,10 @@ mod tests {
         }
     }
 
+    fn place(record: &Record<'_>, start: u64) -> Place {
+        Place { seq: record.seq, start, write: start }
+    }
+
     #[test]
     fn no_damaged_bit_of_a_whole_record_is_read_or_taken_for_a_torn_one() {
         for (record, start) in RECORDS.iter().flat_map(|record| [(record, 45), (record, 512)]) {
@@ -121,26 +149,62 @@ mod tests {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 let text = String::from_utf8_lossy(&bytes);
                 assert_eq!(read(&bytes), None, "{text}");
-                assert!(!is_torn(&bytes, start), "{text}");
+                assert!(!is_torn(&bytes, place(record, start)), "{text}");
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
         }
     }
 
     #[test]
-    fn what_a_power_cut_leaves_of_a_record_is_torn() {
-        let op = format!("\"{}\"", "x".repeat(2000));
-        let whole = line(&Record { seq: 4, batch: (4, 4), op: &op }).into_bytes();
-        let start = 700;
-        for end in 1..whole.len() {
-            assert!(read(&whole[..end]).is_none() && is_torn(&whole[..end], start), "cut at {end}");
+    fn what_is_not_the_beginning_of_the_next_record_is_no_torn_one() {
+        let record = &RECORDS[0];
+        let whole = line(record);
+        let end = whole.len() - 1;
+        for left in [
+            "####".to_owned(),
+            "// a note".to_owned(),
+            whole[..40].replacen("\"seq\":1", "\"seq\":2", 1),
+            format!("{}##", &whole[..end - 1]),
+            format!("{}###", &whole[..end - 2]),
+        ] {
+            assert!(!is_torn(left.as_bytes(), place(record, 45)), "{left}");
         }
-        // Any of the sectors that it lies in was not written: the end of the first, two whole ones, the start of the last.
-        let edges = [0, 1024 - 700, 1536 - 700, 2048 - 700, 2560 - 700, whole.len()];
-        for sector in edges.windows(2) {
+    }
+
+    #[test]
+    fn what_a_power_cut_leaves_of_a_record_is_torn() {
+        // In the last, the end of the line is in a block of its own.
+        for size in [1990, 2000, 2048 + 1 - 700 - 37] {
+            let op = format!("\"{}\"", "x".repeat(size));
+            let record = Record { seq: 4, batch: (4, 4), op: &op };
+            let whole = line(&record).into_bytes();
+            let start = 700;
+            for end in 1..whole.len() {
+                let left = &whole[..end];
+                assert!(read(left).is_none() && is_torn(left, place(&record, start)), "cut at {end}");
+            }
+            // Any of the blocks that it lies in was not written.
+            let last = (start as usize + whole.len() - 1) / 512;
+            let edges = (2..=last).map(|block| block * 512 - 700).chain([whole.len()]);
+            let mut from = 0;
+            for to in edges {
+                let mut holed = whole.clone();
+                holed[from..to].fill(0);
+                assert!(is_torn(&holed, place(&record, start)), "{from}..{to} of {}", whole.len());
+                from = to;
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_within_a_block_are_damage() {
+        let op = format!("\"{}\"", "x".repeat(2000));
+        let record = Record { seq: 4, batch: (3, 5), op: &op };
+        let whole = line(&record).into_bytes();
+        for (start, write, hole) in [(700, 700, 400..500), (700, 400, 0..324), (700, 700, 324..700)] {
             let mut holed = whole.clone();
-            holed[sector[0]..sector[1]].fill(0);
-            assert!(read(&holed).is_none() && is_torn(&holed, start), "{sector:?}");
+            holed[hole.clone()].fill(0);
+            assert!(!is_torn(&holed, Place { seq: 4, start, write }), "{hole:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::{Doing, Error, Result};
-use super::record::{self, HEADER, Record};
+use super::record::{self, HEADER, Place, Record};
 
 /// A segment that is being read.
 pub(super) struct Segment {
@@ -76,25 +76,34 @@ impl Segment {
         let mut held: Vec<String> = Vec::new();
         let mut batch = (first, first);
         while self.advance()? {
-            let next = last + 1 + held.len() as u64;
+            let next = last.saturating_add(1 + held.len() as u64);
             let Some(Record { seq, batch: of, op }) = record::read(&self.text) else {
-                self.is_torn(next, is_newest)?;
+                let damaged = self.damaged("is not what was written");
+                let place = Place { seq: next, start: self.start, write: last_write.end };
+                if !(is_newest && self.is_torn(place)?) {
+                    return Err(damaged);
+                }
                 break;
             };
             if held.is_empty() {
                 batch = (next, of.1);
             }
             if (seq, of) != (next, batch) {
-                return Err(self.damaged(format!("holds the record {seq}, where {next} belongs")));
+                let problem = match seq == next {
+                    true => format!("holds the record {seq} of other ones than those before it"),
+                    false => format!("holds the record {seq}, where {next} belongs"),
+                };
+                return Err(self.damaged(problem));
             }
             if seq < batch.1 {
                 held.push(op.to_owned());
                 continue;
             }
-            let line = self.line - held.len() as u64;
-            for (at, op) in (0..).zip(held.drain(..).chain([op.to_owned()])) {
-                apply(Found { path: &self.path, line: line + at, seq: batch.0 + at, op: &op })?;
+            let first_line = self.line - held.len() as u64;
+            for (line, (seq, op)) in (first_line..).zip((batch.0..).zip(held.drain(..))) {
+                apply(Found { path: &self.path, line, seq, op: &op })?;
             }
+            apply(Found { path: &self.path, line: self.line, seq, op })?;
             last_write = last_write.end..self.start + self.text.len() as u64;
             last = seq;
         }
@@ -105,24 +114,19 @@ impl Segment {
         Ok(Contents { path: self.path, last, last_write, torn })
     }
 
-    /// Reads the rest, from the line of the record `next` on, which is not whole. It is an error if that, or a part of
-    /// it, was ever acknowledged.
-    fn is_torn(&mut self, next: u64, may_be: bool) -> Result<()> {
-        let damaged = self.damaged("is not what was written");
-        let start = self.start;
-        let mut left = Vec::new();
-        loop {
-            left.extend_from_slice(&self.text);
-            if !may_be || !self.advance()? {
-                break;
-            }
+    /// Reads the rest, from the line of a record on that is not whole, and says whether nobody can have been told that this
+    /// is durable.
+    fn is_torn(&mut self, place: Place) -> Result<bool> {
+        let mut left = std::mem::take(&mut self.text);
+        self.start += left.len() as u64;
+        while self.advance()? {
             // What was written later proves that the record was durable, and what was written with it does not.
-            if record::read(&self.text)
-                .is_some_and(|Record { batch, .. }| !(batch.0..=batch.1).contains(&next))
-            {
-                return Err(damaged);
+            let later = record::read(&self.text);
+            if later.is_some_and(|Record { batch, .. }| !(batch.0..=batch.1).contains(&place.seq)) {
+                return Ok(false);
             }
+            left.extend_from_slice(&self.text);
         }
-        if may_be && record::is_torn(&left, start) { Ok(()) } else { Err(damaged) }
+        Ok(record::is_torn(&left, place))
     }
 }

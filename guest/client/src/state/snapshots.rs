@@ -12,6 +12,13 @@ pub trait Snapshots {
     /// As [`SnapStore::restore_text`], but [`Error::NotFound`].
     fn newest(&mut self) -> Result<Option<Snapshot>>;
 
+    /// The number of the newest snapshot, sound or not, without its state; `None` if there is no snapshot yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`SnapStore::newest_seq`], but [`Error::NotFound`].
+    fn newest_seq(&mut self) -> Result<Option<u64>>;
+
     /// The snapshot of this number, `None` if there is none.
     ///
     /// # Errors
@@ -39,6 +46,10 @@ impl Snapshots for SnapStore {
         found(self.restore_text())
     }
 
+    fn newest_seq(&mut self) -> Result<Option<u64>> {
+        found(SnapStore::newest_seq(self))
+    }
+
     fn at(&mut self, seq: u64) -> Result<Option<Snapshot>> {
         found(self.restore_text_at(seq))
     }
@@ -56,6 +67,10 @@ impl Snapshots for SnapStore {
 impl<S: Snapshots + ?Sized> Snapshots for &mut S {
     fn newest(&mut self) -> Result<Option<Snapshot>> {
         (**self).newest()
+    }
+
+    fn newest_seq(&mut self) -> Result<Option<u64>> {
+        (**self).newest_seq()
     }
 
     fn at(&mut self, seq: u64) -> Result<Option<Snapshot>> {

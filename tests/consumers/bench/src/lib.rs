@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Instant;
 
+use minisnap_client::state::{Mutator, State};
 use minisnap_component::json::{Bytes, Error, Formatter, Sink};
+use serde::{Deserialize, Serialize};
 
 wit_bindgen::generate!({ path: ["../../../wit", "wit"], world: "minisnap:bench/bench", generate_all });
 
@@ -18,6 +20,7 @@ export!(Bench);
 thread_local! {
     static STATE: RefCell<String> = const { RefCell::new(String::new()) };
     static STORE: snapshot_store::Store = snapshot_store::open("").expect("a store");
+    static LOGGED: RefCell<State<u64, Add>> = RefCell::new(State::open("/own").expect("a state"));
     static BUCKET: store::Bucket = store::open("bench").expect("a bucket");
 }
 
@@ -38,6 +41,13 @@ impl Guest for Bench {
         })
     }
 
+    fn apply() -> u64 {
+        LOGGED.with_borrow_mut(|logged| {
+            let add = Add { number: logged.sequence(), text: "x".repeat(60) };
+            timed(|_| drop(logged.apply(add).expect("applied")))
+        })
+    }
+
     fn set_key() -> u64 {
         BUCKET.with(|bucket| timed(|state| bucket.set("state", state.as_bytes()).expect("set")))
     }
@@ -55,6 +65,19 @@ impl Guest for Bench {
             Error::Invalid(invalid) => invalid.to_string(),
             Error::Refused(error) => error.to_string(),
         })
+    }
+}
+
+/// An operation of some hundred bytes.
+#[derive(Serialize, Deserialize)]
+struct Add {
+    number: u64,
+    text: String,
+}
+
+impl Mutator<u64> for Add {
+    fn apply(&self, sum: &mut u64) {
+        *sum += self.number;
     }
 }
 

@@ -86,9 +86,10 @@ fn tell(ledger: &State<Book, Transfer>) {
     for Skipped { seq, problem } in &recovery.skipped {
         eprintln!("warning: the snapshot {seq} is damaged, and its records are replayed: {problem}");
     }
+    let restored = recovery.snapshot.unwrap_or(0);
     match recovery.replayed {
-        0 => println!("restored {}, replayed nothing", recovery.snapshot),
-        _ => println!("restored {}, replayed {}..={last}", recovery.snapshot, recovery.snapshot + 1),
+        0 => println!("restored {restored}, replayed nothing"),
+        _ => println!("restored {restored}, replayed {}..={last}", restored + 1),
     }
     println!("totals at {last}: {}", ledger.state());
 }

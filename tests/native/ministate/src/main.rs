@@ -4,11 +4,14 @@
 //! - `native-state apply DIR COUNT`: applies so many operations, which add their own numbers
 //! - `native-state snapshot DIR`: makes a snapshot
 //! - `native-state replay FILE`: prints each record of a segment of this project's log, as ministore reads it
-//! - `native-state append FILE COUNT SIZE`: prints how many seconds as many records take, each of about this size
+//! - `native-state append FILE`: appends a record that has no number
+//! - `native-state bench FILE`: appends a record, or replays all, as each line of its standard input says, `append` or
+//!   `replay`, and prints how many nanoseconds that took
 
-use std::env;
 use std::error::Error;
+use std::hint::black_box;
 use std::time::Instant;
+use std::{env, io};
 
 use ministate::{Mutator, StateManager};
 use ministore::MiniStore;
@@ -42,11 +45,17 @@ struct Record {
     sum: String,
 }
 
-/// An operation of the benchmark.
-#[derive(Serialize)]
+/// An operation of the benchmark, of some hundred bytes.
+#[derive(Serialize, Deserialize)]
 struct Note {
     number: u64,
     text: String,
+}
+
+impl Note {
+    fn new(number: u64) -> Self {
+        Note { number, text: "x".repeat(60) }
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -70,14 +79,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 println!("{seq} {batch:?} {op} {sum}");
             }
         }
-        ["append", file, count, size] => {
+        ["append", file] => MiniStore::open(file).await?.append(&Note::new(0)).await?,
+        ["bench", file] => {
             let mut store = MiniStore::open(file).await?;
-            let text = "x".repeat(size.parse()?);
-            let started = Instant::now();
-            for number in 0..count.parse()? {
-                store.append(&Note { number, text: text.clone() }).await?;
+            for (number, line) in (0..).zip(io::stdin().lines()) {
+                let note = Note::new(number);
+                let started = Instant::now();
+                match line?.as_str() {
+                    "append" => store.append(&note).await?,
+                    _ => drop(black_box(MiniStore::replay::<Note, _>(file).await?)),
+                }
+                println!("{}", started.elapsed().as_nanos());
             }
-            println!("{}", started.elapsed().as_secs_f64());
         }
         _ => return Err("see the top of this program's source".into()),
     }
