@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use std::{env, fs};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use minisnap_tests::{cached_engine, cli, run};
-use tempfile::tempdir;
+use minisnap_tests::{LEDGER, cached_engine, cli, names, run};
+use tempfile::{TempDir, tempdir};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::sync::Command as Wasi;
@@ -22,6 +22,9 @@ const LANGUAGES: [&str; 5] = ["c", "go", "javascript", "python", "rust"];
 /// What the consumer ran with, in the settings of the command line and of the component.
 const LAYOUT: &str = "numbered";
 const KEEP: &str = "3";
+
+/// The way of a component that has a log.
+const KEEPS_A_LOG: &str = "keeps_a_log";
 
 /// Runs a consumer of a language, and returns what it printed.
 type Way = fn(&'static str) -> Result<String, Failed>;
@@ -42,6 +45,8 @@ fn main() -> ExitCode {
         }
         let trial = Trial::test(format!("{language}::{way}"), move || match missing {
             Some(reason) => Err(reason.into()),
+            // It does another thing than the script.
+            None if way == KEEPS_A_LOG => run(language).map(drop),
             None => compare(&run(language)?),
         });
         trials.push(trial.with_ignored_flag(is_ignored));
@@ -57,6 +62,7 @@ fn cells() -> Vec<(&'static str, &'static str, Way)> {
     let hosts = [
         ("python", "hosts_the_store", python_hosts_the_store as Way),
         ("javascript", "hosts_the_store", javascript_hosts_the_store as Way),
+        ("python", KEEPS_A_LOG, python_keeps_a_log as Way),
     ];
     both.chain(hosts).collect()
 }
@@ -159,6 +165,61 @@ fn python_hosts_the_store(language: &'static str) -> Result<String, Failed> {
     let mut python = Command::new(work.join("venv/bin/python"));
     python.arg(work.join("host/host.py")).arg(built("python-store.wasm")).arg(dir.path());
     printed(&mut python)
+}
+
+/// A ledger in Python, which takes turns with the one in Rust on one log and its snapshots: both print the same.
+fn python_keeps_a_log(_: &'static str) -> Result<String, Failed> {
+    let [python, both, rust] = [tempdir()?, tempdir()?, tempdir()?];
+    for dir in [&python, &both, &rust] {
+        fs::create_dir(dir.path().join("log"))?;
+    }
+    let ledger = |dir: &TempDir, in_python: bool| {
+        let component = if in_python { built("python-ledger.wasm") } else { LEDGER.into() };
+        let mut host = cli();
+        host.arg("run").arg(component).arg("--grant").arg(dir.path().join("snapshots"));
+        host.args(["--layout", LAYOUT, "--keep", KEEP, "--dir"]);
+        host.arg(format!("{}::/log", dir.path().join("log").display()));
+        if !in_python {
+            host.args(["--", "append", "7", "7"]);
+        }
+        host
+    };
+    let segments = |dir: &TempDir| -> Vec<(String, Vec<u8>)> {
+        let log = dir.path().join("log");
+        let read = |name: String| (name.clone(), fs::read(log.join(name)).expect("a segment"));
+        names(&log).into_iter().map(read).collect()
+    };
+    for round in 0..8 {
+        let expected = printed(&mut ledger(&rust, false))?;
+        for (dir, in_python) in [(&python, true), (&both, round % 2 == 0)] {
+            let found = printed(&mut ledger(dir, in_python))?;
+            if (&found, segments(dir)) != (&expected, segments(&rust)) {
+                return Err(
+                    format!("round {round}, in Python {in_python}: {found} and not {expected}").into()
+                );
+            }
+        }
+    }
+
+    // What a crash tore is cut off; any other damage is an error that names file and line.
+    let (name, whole) = segments(&python).pop().ok_or("no segment")?;
+    let path = python.path().join("log").join(&name);
+    fs::write(&path, &whole[..whole.len() - 5])?;
+    let found = printed(&mut ledger(&python, true))?;
+    if !found.contains("totals at 55: ") {
+        return Err(found.into());
+    }
+    let (name, mut damaged) = segments(&python).pop().ok_or("no segment")?;
+    let path = python.path().join("log").join(&name);
+    damaged[60] ^= 1;
+    fs::write(&path, &damaged)?;
+    let done = run(&mut ledger(&python, true), "");
+    let told =
+        done.stderr.contains("is damaged: line 2 is not what was written") && done.stderr.contains(&name);
+    if done.code == Some(0) || !told || fs::read(&path)? != damaged {
+        return Err(format!("{done:?}").into());
+    }
+    Ok(String::new())
 }
 
 /// The store component in Node.js, as jco transpiles it.
