@@ -136,8 +136,8 @@ def is_torn(lines: list[bytes], seq: int, start: int, write: int) -> bool:
         return False  # What was written later proves that this was durable.
     holes = ((start + hole.start(), start + hole.end()) for hole in re.finditer(rb"\0+", left))
     end = start + len(left)
-    if any((at == write or at % SECTOR == 0) and (to == end or to % SECTOR == 0) for at, to in holes):
-        return True  # A block that the disk did not write.
+    if any((to - at > 1 or at == write or at % SECTOR == 0) and (to == end or to % SECTOR == 0) for at, to in holes):
+        return True  # A block that the disk did not write, or not all of.
     text, found, rest = left.rpartition(b',"sum":"')
     was_whole = found and rest[:8] == b"%08x" % zlib.crc32(text) and not b'"}'.startswith(rest[8:])
     return b"\n" not in left and not was_whole

@@ -94,15 +94,15 @@ fn was_whole(left: &[u8]) -> bool {
 /// Blocks of a disk begin at multiples of this.
 const SECTOR: u64 = 512;
 
-/// Whether zeros begin where the write or a block does, and end where a block does or at the end. JSON has none, and a bit
-/// that is damaged makes one at most, which is a block by itself only at the end of the file.
+/// Whether zeros end where a block does or at the end, and are two at least, or begin where the write or a block does: as the
+/// end of a block that was written before the rest of it came, or as a whole one. JSON has none, and a damaged bit makes one.
 fn has_hole(left: &[u8], place: Place) -> bool {
     let is_edge = |at: usize| (place.start + at as u64).is_multiple_of(SECTOR);
     let mut at = 0;
     while let Some(from) = left[at..].iter().position(|&byte| byte == 0).map(|found| at + found) {
         let to = left[from..].iter().position(|&byte| byte != 0).map_or(left.len(), |found| from + found);
         let is_start = from == 0 && place.start == place.write;
-        if (is_start || is_edge(from)) && (to == left.len() || is_edge(to)) {
+        if (to - from > 1 || is_start || is_edge(from)) && (to == left.len() || is_edge(to)) {
             return true;
         }
         at = to;
@@ -201,7 +201,7 @@ mod tests {
         let op = format!("\"{}\"", "x".repeat(2000));
         let record = Record { seq: 4, batch: (3, 5), op: &op };
         let whole = line(&record).into_bytes();
-        for (start, write, hole) in [(700, 700, 400..500), (700, 400, 0..324), (700, 700, 324..700)] {
+        for (start, write, hole) in [(700, 700, 400..500), (700, 400, 0..300), (700, 700, 323..324)] {
             let mut holed = whole.clone();
             holed[hole.clone()].fill(0);
             assert!(!is_torn(&holed, Place { seq: 4, start, write }), "{hole:?}");
