@@ -122,6 +122,8 @@ fn a_number_that_is_too_high_is_undone_as_its_refusal_says() {
     let refused = run(cli().arg("create").arg(dir.path()).args(["--seq", "2"]), "2");
     assert_refused(&refused, 4, &format!("if {} is wrong, see minisnap rollback --help", u64::MAX));
     let help = run(cli().args(["rollback", "--help"]), "").stdout;
+    // Wherever its lines break.
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
         help.contains("a number that is too high") && help.contains("A pair has no older snapshot"),
         "{help}"

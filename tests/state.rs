@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use minisnap_client::SnapshotPolicy;
-use minisnap_client::state::{Error, Mutator, OpenOptions, Recovery, State};
+use minisnap_client::state::{Error, Mutator, OpenOptions, Recovery, Snapshots, State};
+use minisnap_client::{Snapshot, SnapshotPolicy};
 use minisnap_host::{SnapshotStore, Soundness};
 use minisnap_tests::logged::{Logged, Note, Seen, check, dirs, go_on, open, snapshots};
 use minisnap_tests::random::Random;
@@ -228,6 +228,49 @@ fn a_damaged_snapshot_ahead_of_the_log_never_comes_back_once_its_loss_is_accepte
         assert_ne!(fs::read(&newest).unwrap(), whole);
         assert_eq!(state.apply_all([]).unwrap(), 5);
     }
+}
+
+/// A store on which nothing can be created.
+#[derive(Debug)]
+struct Full(SnapshotStore);
+
+impl Snapshots for Full {
+    fn newest(&mut self) -> minisnap_client::Result<Option<Snapshot>> {
+        self.0.newest()
+    }
+
+    fn newest_seq(&mut self) -> minisnap_client::Result<Option<u64>> {
+        Snapshots::newest_seq(&mut self.0)
+    }
+
+    fn at(&mut self, seq: u64) -> minisnap_client::Result<Option<Snapshot>> {
+        self.0.at(seq)
+    }
+
+    fn create(&mut self, _: &str, _: u64) -> minisnap_client::Result<()> {
+        Err(minisnap_client::Error::NoSpace("it is full".to_owned()))
+    }
+
+    fn oldest_kept(&mut self) -> minisnap_client::Result<Option<u64>> {
+        Snapshots::oldest_kept(&mut self.0)
+    }
+}
+
+#[test]
+fn a_loss_whose_acceptance_fails_can_be_accepted_again() {
+    let root = with(&[3, 5], 5);
+    damage_snapshot(root.path(), 5);
+    fs::remove_file(segment(root.path(), 6)).unwrap();
+    remove_last_line(&segment(root.path(), 4));
+    let before = names(&log(root.path()));
+    let full = Full(snapshots(minisnap(), root.path()));
+    let options = OpenOptions::new().accept_lost_log();
+    let failed = options.open::<Seen, Note, _>(full, log(root.path())).unwrap_err();
+    assert!(failed.to_string().contains("it is full"), "{failed}");
+    assert_eq!(names(&log(root.path())), before);
+    let ahead = open(root.path()).unwrap_err();
+    assert!(matches!(ahead, Error::Ahead { snapshot: 5, log: 4, .. }), "{ahead}");
+    assert_eq!(accepted(root.path()).unwrap().sequence(), 5);
 }
 
 #[test]

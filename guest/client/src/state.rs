@@ -191,14 +191,15 @@ impl OpenOptions {
             _ => {}
         }
         let last = after(ahead.map_or(log.last, |newest| log.last.max(newest)), 0, log.path())?;
-        // What the numbers between stand for is lost, and a damaged snapshot that comes back must not bring it back.
-        let is_lost = last > log.last.max(snapshot);
-        let log = log.settle(last, ahead.is_some())?;
-        let mut state = State { snapshots, log, state, snapshot, recovery, operations: PhantomData };
-        if is_lost {
-            state.create_snapshot()?;
+        let mut snapshot = snapshot;
+        if last > log.last.max(snapshot) {
+            // What the numbers between stand for is lost. A damaged snapshot that comes back must not bring it back; and before
+            // the log goes on, since what it lacks then is in no other snapshot.
+            snapshots.create(&to_json(&state)?, last)?;
+            snapshot = last;
         }
-        Ok(state)
+        let log = log.settle(last, ahead.is_some())?;
+        Ok(State { snapshots, log, state, snapshot, recovery, operations: PhantomData })
     }
 }
 
@@ -301,9 +302,7 @@ where
     /// [`Error::Type`], [`Error::Snapshot`], [`Error::Io`], [`Error::Reopen`]; no operation is lost by any.
     pub fn create_snapshot(&mut self) -> Result<()> {
         self.log.check()?;
-        let text = serde_json::to_string(&self.state).map_err(Error::Type)?;
-        // A snapshot that cannot be read would be found out when the records are gone.
-        let _: S = read_back(&text)?;
+        let text = to_json(&self.state)?;
         // First the segment of what comes after it: where there is none beside the snapshot, it was lost.
         self.log.start_segment()?;
         self.snapshots.create(&text, self.sequence())?;
@@ -334,6 +333,12 @@ fn after(seq: u64, count: usize, log: &Path) -> Result<u64> {
         path: log.to_owned(),
         source: io::Error::other("there are no higher numbers"),
     })
+}
+
+/// A state as JSON that can be read back: else that would be found out when the records are gone.
+fn to_json<S: Serialize + DeserializeOwned>(state: &S) -> Result<String> {
+    let text = serde_json::to_string(state).map_err(Error::Type)?;
+    read_back::<S>(&text).map(|_| text)
 }
 
 /// An operation as JSON in one line.
