@@ -2,6 +2,7 @@
 //! store.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::time::Instant;
 use std::{fs, thread};
 #[cfg(unix)]
@@ -59,12 +60,18 @@ fn kill(layout: &str, temporary: &str) {
     // How long a whole create takes here, once the compiled code is cached.
     let started = Instant::now();
     assert_eq!(run(&mut create(0), &state(0)).code, Some(0));
-    let whole = started.elapsed();
+    let mut whole = started.elapsed();
 
     let mut random = Random::default();
     let (mut stored, mut killed, mut left) = (0, 0_u64, BTreeSet::new());
     let rounds = rounds(40, 200);
-    for seq in 1..=rounds {
+    let is_left =
+        |left: &BTreeSet<OsString>| left.iter().any(|name| name.to_string_lossy().ends_with(temporary));
+    for seq in 1.. {
+        // Until one was killed in the middle of its writing, which takes little of the time.
+        if seq > rounds && (is_left(&left) || seq > 10 * rounds) {
+            break;
+        }
         let patience = random.time(whole * 11 / 10);
         let child = start(&mut create(seq));
         let pid = child.id().to_string();
@@ -80,6 +87,8 @@ fn kill(layout: &str, temporary: &str) {
             finish(child, &state(seq))
         });
         killed += u64::from(!done.status.success());
+        // What else runs here may come and go: some must end by themselves, so that the others are killed anywhere.
+        whole = if done.status.success() { whole * 9 / 10 } else { whole * 21 / 20 };
         left.extend(fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()));
 
         let restored = run(cli().arg("restore").arg(dir.path()), "");
@@ -91,12 +100,9 @@ fn kill(layout: &str, temporary: &str) {
         assert!(parts == vec![found; NUMBERS], "the state is not that of {found}");
         stored = found;
     }
-    println!("{killed} of {rounds} were killed before their end; seen on the disk: {left:?}");
-    assert!(killed > rounds / 4, "only {killed} of {rounds} were killed before their end");
-    assert!(
-        left.iter().any(|name| name.to_string_lossy().ends_with(temporary)),
-        "none was killed in the middle of its writing"
-    );
+    println!("after {rounds} or more, {killed} were killed before their end; seen on the disk: {left:?}");
+    assert!(killed > rounds / 4, "only {killed} were killed before their end");
+    assert!(is_left(&left), "none was killed in the middle of its writing");
 }
 
 /// The half of a state is there, and then comes the end of the input, or a signal.
