@@ -92,8 +92,9 @@ impl Folder {
         }
     }
 
-    /// Keeps every other process that locks it from it, as long as this is there: of two components that keep a log there,
-    /// each would write over what the other was told is durable. A file system that has no locks keeps out nobody.
+    /// Locks the directory as long as this value lives, so that no other process can lock it, too. Otherwise two components
+    /// could keep one log there, and each overwrite what the other was told is durable. Directories inside of it are not
+    /// locked. Where the file system has no locks, this does nothing.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// A file or directory that this process has locked. The lock ends with this.
 ///
-/// To close the file would not be enough: while another thread starts a process, that has it open for a moment, too.
+/// Closing the file is not enough: a process that another thread is just starting has it open for a moment, too.
 #[derive(Debug)]
 pub(crate) struct Locked(File);
 
@@ -28,7 +28,7 @@ impl Deref for Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // Then closing it does.
+        // If this fails, closing the file unlocks it.
         let _ = self.0.unlock();
     }
 }

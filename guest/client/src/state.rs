@@ -37,17 +37,19 @@
 //!
 //! What holds after any crash, power cut or full disk:
 //!
-//! - An operation whose [`apply`](State::apply) returned is in the state that the next [`open`](State::open) finds, and
-//!   one that did not return is or is not. Of [`apply_all`](State::apply_all), all are or none is.
+//! - An operation whose [`apply`](State::apply) returned its number is in the state that the next [`open`](State::open)
+//!   finds. One whose `apply` did not return, or was [`Error::InDoubt`], may be in it or not. Of
+//!   [`apply_all`](State::apply_all), all are or none is.
 //! - A damaged snapshot costs a longer replay where an older one is kept, as in the layout `numbered`: it and the log come
 //!   to the same state.
-//! - Damage to the log is an error that names the file and the line, and is not taken for the end of the log; nor is a log
-//!   that was lost, or whose newest segment was, since a snapshot was made ([`Error::Ahead`]). What nobody can tell is
-//!   whether whole lines are missing at the end.
+//! - Damage to the log is an error that names the file and the line; it is not taken for the end of the log. If the log or
+//!   its newest segment was lost since a snapshot was made, that is [`Error::Ahead`]. If whole lines are missing at the end,
+//!   nobody can tell.
 //! - Records go when the snapshot that makes them needless is durable, and not before.
 //!
 //! One process at a time has the log: natively the directory is locked, and of components, `minisnap run` locks what
-//! `--dir` gives them; another host does so by `Folder::lock` of its library. The log belongs to its snapshots: nothing
+//! `--dir` gives them; another host does so by `Folder::lock` of its library. Grant the log's directory itself: the lock does
+//! not reach directories inside it. The log belongs to its snapshots: nothing
 //! ties the two directories together but their numbers. After a host's `rollback`, the log still has the records that came
 //! later, and `LOG.md` says what to do.
 //!
@@ -124,7 +126,8 @@ impl OpenOptions {
     }
 
     /// Begins with the snapshot of this number, and replays more of the log: from every snapshot that is kept, the state is
-    /// the same. 0 begins with nothing, unless there is a snapshot 0: where no snapshot is sound and the log is whole.
+    /// the same. 0 begins with nothing, or with the snapshot 0 if there is one: for a log that is whole beside snapshots of
+    /// which none is sound.
     pub fn snapshot(mut self, seq: u64) -> Self {
         self.snapshot = Some(seq);
         self
@@ -134,7 +137,9 @@ impl OpenOptions {
     /// another program. The state is that of the newest sound snapshot and of what there is of the log after it, and goes on
     /// after the newest snapshot's number: if that one is damaged, with a new snapshot in its place.
     ///
-    /// It does not go with [`snapshot`](Self::snapshot).
+    /// It does not go with [`snapshot`](Self::snapshot). After an error, accept it again, and do not put the lost log back.
+    /// Until as many new snapshots were made as are kept, an older one cannot stand in for a damaged one: between it and them,
+    /// records are missing.
     pub fn accept_lost_log(mut self) -> Self {
         self.accepts_lost_log = true;
         self

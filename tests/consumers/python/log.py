@@ -1,4 +1,4 @@
-"""A log of operations beside the snapshots, as guest/client/LOG.md has it: for a component's directory, or any other.
+"""A log of operations beside the snapshots, as guest/client/LOG.md has it, in a directory that no one else writes to.
 
 Each operation is written by itself. What another program wrote in a batch is read.
 """
@@ -31,11 +31,11 @@ class Log:
         self.segments = sorted(int(name[1]) for name in names if name)
         needed = max(0, sum(first <= snapshot + 1 for first in self.segments) - 1)
         self.last = min(snapshot, self.segments[needed] - 1) if self.segments else 0
-        end, torn = 0, False
+        begun, end, torn = 0, 0, False
         for first in self.segments[needed:]:
             if first != self.last + 1:
                 raise LogError(f"`{self.name(first)}` does not go on after {self.last}")
-            operations, end, torn = self.read(first)
+            operations, (begun, end), torn = self.read(first)
             for self.last, operation in operations:
                 if self.last > snapshot:
                     apply(operation)
@@ -45,7 +45,12 @@ class Log:
             self.file = os.open(self.name(self.segments[-1]), os.O_RDWR)
             if torn:
                 os.ftruncate(self.file, end)
-            # Whoever wrote it may have been killed before its own syncs.
+            # Whoever wrote it may have been killed before its own syncs, or told that they failed: the system may have
+            # forgotten then that the last write is not on the disk.
+            os.lseek(self.file, begun, os.SEEK_SET)
+            last_write = os.read(self.file, end - begun)
+            os.lseek(self.file, begun, os.SEEK_SET)
+            os.write(self.file, last_write)
             os.lseek(self.file, end, os.SEEK_SET)
             os.fsync(self.file)
             self.sync()
@@ -63,7 +68,8 @@ class Log:
 
     def append(self, operation) -> int:
         """Writes the next operation; it is durable when this returns its number."""
-        text = b'{"seq":%d,"op":%s' % (self.last + 1, json.dumps(operation, separators=(",", ":")).encode())
+        json_text = json.dumps(operation, separators=(",", ":"), allow_nan=False)
+        text = b'{"seq":%d,"op":%s' % (self.last + 1, json_text.encode())
         line = b'%s,"sum":"%08x"}\n' % (text, zlib.crc32(text))
         while line:
             line = line[os.write(self.file, line) :]
@@ -79,10 +85,13 @@ class Log:
         temporary = f"{self.path}/{TEMPORARY}"
         if os.path.lexists(temporary):
             os.remove(temporary)
-        self.file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        os.write(self.file, HEADER)
-        os.fsync(self.file)
+        file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        os.write(file, HEADER)
+        os.fsync(file)
         os.rename(temporary, self.name(first))
+        if self.segments:
+            os.close(self.file)
+        self.file = file
         self.sync()
         self.segments.append(first)
 
@@ -93,26 +102,27 @@ class Log:
             del self.segments[0]
 
     def read(self, first: int):
-        """The operations of a segment with their numbers, where what is whole ends, and whether a torn end follows."""
+        """The operations of a segment with their numbers, where its last whole write is, and whether a torn end follows."""
         with open(self.name(first), "rb") as file:
             header, *lines = re.findall(rb"[^\n]*\n|[^\n]+", file.read()) or [b""]
         if header != HEADER:
             raise LogError(f"`{self.name(first)}` is damaged: line 1 is not `{HEADER.decode().strip()}`")
-        operations, batch, at, end = [], [], len(header), len(header)
+        operations, batch, at, begun, end = [], [], len(header), len(header), len(header)
         for number, line in enumerate(lines):
             record, seq = parse(line), first + number
             if record is None and first == self.segments[-1] and is_torn(lines[number:], seq, at, end):
                 break
-            if record is None or record[0] != seq or record[1] != seq - len(batch):
+            if record is None or record[0] != seq or record[1:3] != (seq - len(batch), batch[0][1] if batch else record[2]):
                 raise LogError(f"`{self.name(first)}` is damaged: line {number + 2} is not what was written")
-            batch.append((seq, record[3]))
+            batch.append((seq, record[2], record[3]))
             at += len(line)
             if seq == record[2]:
-                operations, batch, end = operations + batch, [], at
+                operations += [(seq, operation) for seq, _, operation in batch]
+                batch, begun, end = [], end, at
         torn = at > end or len(operations) < len(lines)
         if torn and first != self.segments[-1]:
             raise LogError(f"`{self.name(first)}` is damaged: its end is missing")
-        return operations, end, torn
+        return operations, (begun, end), torn
 
 
 def parse(line: bytes):
@@ -134,10 +144,25 @@ def is_torn(lines: list[bytes], seq: int, start: int, write: int) -> bool:
     later = filter(None, map(parse, lines[1:]))
     if any(not first <= seq <= last for _, first, last, _ in later):
         return False  # What was written later proves that this was durable.
-    holes = ((start + hole.start(), start + hole.end()) for hole in re.finditer(rb"\0+", left))
+    if any(map(is_damaged, lines)):
+        return False
+    holes = [(start + hole.start(), start + hole.end()) for hole in re.finditer(rb"\0+", left)]
     end = start + len(left)
-    if any((to - at > 1 or at == write or at % SECTOR == 0) and (to == end or to % SECTOR == 0) for at, to in holes):
-        return True  # A block that the disk did not write, or not all of.
-    text, found, rest = left.rpartition(b',"sum":"')
-    was_whole = found and rest[:8] == b"%08x" % zlib.crc32(text) and not b'"}'.startswith(rest[8:])
-    return b"\n" not in left and not was_whole
+
+    def is_hole(at: int, to: int) -> bool:  # A block that the disk did not write, or not all of.
+        return to == end or to % SECTOR == 0 and (to - at > 1 or at == write or at % SECTOR == 0)
+
+    return all(is_hole(at, to) for at, to in holes) and (bool(holes) or b"\n" not in left)
+
+
+def is_damaged(line: bytes) -> bool:
+    """Whether no power cut leaves this of a line: all of it, with other bytes, or other bytes after a sum that fits."""
+    if line.endswith(b"\n") and b"\0" not in line:
+        return parse(line) is None
+    for found in re.finditer(rb',"sum":"', line):
+        sum, rest = line[found.end() :][:8], line[found.end() + 8 :]
+        if sum == b"%08x" % zlib.crc32(line[: found.start()]):
+            other = next((byte for byte, end in zip(rest, b'"}\n') if byte != end), 0)
+            if other:
+                return True
+    return False

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Why a call of a [`State`](super::State) failed.
 ///
-/// After any error but [`InDoubt`](Error::InDoubt), what the call was given is not in the log, and the state is as before.
+/// After any error of an `apply` but [`InDoubt`](Error::InDoubt), what it was given is not in the log, and the state is as
+/// before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,11 +34,11 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// Records are missing between the snapshot and those that the log has.
+    /// Records are missing: between the snapshot and the log, or between two segments.
     #[error(
-        "the log in `{}` lacks the records {first} to {last}, which the snapshot {} does not contain: \
-         put its older segments back, or restore an older copy of snapshots and log together",
-        path.display(), first - 1
+        "the log in `{}` lacks the records {first} to {last}: put its missing segments back, or restore an older copy of \
+         snapshots and log together",
+        path.display()
     )]
     Missing {
         /// The directory of the log.
@@ -50,8 +51,8 @@ pub enum Error {
     /// The log was lost, or its end, or it was replaced by an older one: it ends before the newest snapshot, or has no
     /// segment that begins after it. What came after the snapshot is lost, if anything did.
     #[error(
-        "the log in `{}` ends with the record {log}, and there is a snapshot {snapshot}, after which a segment of the log \
-         begins that is not there: put the log back, or accept that what came after the snapshot is lost",
+        "the log in `{}` ends with the record {log}, but the newest snapshot is {snapshot}, and the segment that begins after \
+         it is missing: put the log back, or accept that what came after the snapshot is lost",
         path.display()
     )]
     Ahead {

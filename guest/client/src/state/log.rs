@@ -157,8 +157,11 @@ impl Replayed {
             if torn > 0 {
                 file.set_len(last_write.end).doing("cut", &path)?;
             }
-            // Where that fails, nothing was changed: a disk may be too full for it.
-            let _ = write_again(&mut file, &last_write);
+            // A disk may be too full for it, of which WASI may not tell.
+            match write_again(&mut file, &last_write) {
+                Err(error) if !is_full(&error) => return Err(error).doing("write again", &path),
+                _ => {}
+            }
             file.seek(SeekFrom::Start(last_write.end)).doing("read", &path)?;
             // Whoever wrote it may have been killed before its own syncs, of the file and of its name.
             file.sync_all().doing("sync", &path)?;
@@ -187,6 +190,10 @@ fn write_again(file: &mut File, bytes: &Range<u64>) -> io::Result<()> {
     file.read_exact(&mut written)?;
     file.seek(SeekFrom::Start(bytes.start))?;
     file.write_all(&written)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    cfg!(target_family = "wasm") || matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// A log that is open at its end.

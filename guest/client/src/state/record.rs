@@ -49,7 +49,7 @@ pub(super) fn read(line: &[u8]) -> Option<Record<'_>> {
             (seq.parse().ok()?, (first.parse().ok()?, last.parse().ok()?))
         }
     };
-    (batch.0 <= seq && seq <= batch.1).then_some(Record { seq, batch, op })
+    (batch.0 <= seq && seq <= batch.1 && batch.1 < u64::MAX).then_some(Record { seq, batch, op })
 }
 
 /// Where a record that is not whole was to be.
@@ -66,12 +66,18 @@ pub(super) struct Place {
 /// Whether `left`, what a file has from a place to its end, is what a power cut may leave of one write that was not synced:
 /// the first part of a record, or zeros where a block of the disk was not written.
 ///
-/// Anything else is damage to a record that was acknowledged: a whole one that its sum does not fit, or whose end was
-/// changed, or what was never written there.
+/// Anything else is damage to a record that was acknowledged: a whole line whose sum does not fit, or whose end was changed,
+/// or what was never written there.
 pub(super) fn is_torn(left: &[u8], place: Place) -> bool {
     let begun = left.split(|&byte| byte == 0).next().unwrap_or_default();
     let is_cut = begun.len() == left.len() && !left.contains(&b'\n') && !left.is_empty();
-    begins_record(begun, place.seq) && (is_cut && !was_whole(left) || has_hole(left, place))
+    begins_record(begun, place.seq)
+        && !left.split_inclusive(is_end).any(is_damaged)
+        && (is_cut || has_holes(left, place))
+}
+
+fn is_end(byte: &u8) -> bool {
+    *byte == b'\n'
 }
 
 /// Whether this is how the line of the record `seq` begins, as far as it goes.
@@ -82,42 +88,53 @@ fn begins_record(begun: &[u8], seq: u64) -> bool {
     })
 }
 
-/// Whether a line without its end has a sum that fits, and after that not what follows it.
-fn was_whole(left: &[u8]) -> bool {
+/// Whether no power cut leaves this of a line: it has its end, no zeros, and is not whole; or a sum in it fits, and is followed
+/// by something else than the end of a line, or zeros.
+pub(super) fn is_damaged(line: &[u8]) -> bool {
     const BEFORE_SUM: &[u8] = br#","sum":""#;
-    let Some(at) = left.windows(BEFORE_SUM.len()).rposition(|part| part == BEFORE_SUM) else { return false };
-    let (text, rest) = (&left[..at], &left[at + BEFORE_SUM.len()..]);
-    let sum = format!("{:08x}", crc32fast::hash(text));
-    rest.strip_prefix(sum.as_bytes()).is_some_and(|rest| !b"\"}".starts_with(rest))
+    if line.ends_with(b"\n") && !line.contains(&0) {
+        return read(line).is_none();
+    }
+    let is_sum = |at: &usize| line[*at..].starts_with(BEFORE_SUM);
+    (0..line.len()).filter(is_sum).any(|at| {
+        let sum = format!("{:08x}", crc32fast::hash(&line[..at]));
+        let Some(rest) = line[at + BEFORE_SUM.len()..].strip_prefix(sum.as_bytes()) else { return false };
+        let other = rest.iter().zip(b"\"}\n").find(|(byte, end)| byte != end);
+        other.is_some_and(|(byte, _)| *byte != 0)
+    })
 }
 
 /// Blocks of a disk begin at multiples of this.
 const SECTOR: u64 = 512;
 
-/// Whether zeros end where a block does or at the end, and are two at least, or begin where the write or a block does: as the
-/// end of a block that was written before the rest of it came, or as a whole one. JSON has none, and a damaged bit makes one.
-fn has_hole(left: &[u8], place: Place) -> bool {
+/// Whether there are zeros, all of which a disk leaves of blocks that it did not write, or wrote before the rest of their bytes
+/// came. They end where a block or the file ends, and where that is within the file, begin where the write or a block does, or
+/// are two at least: JSON has none, and a damaged bit makes one at most, which is not the last byte of a line.
+fn has_holes(left: &[u8], place: Place) -> bool {
     let is_edge = |at: usize| (place.start + at as u64).is_multiple_of(SECTOR);
-    let mut at = 0;
-    while let Some(from) = left[at..].iter().position(|&byte| byte == 0).map(|found| at + found) {
-        let to = left[from..].iter().position(|&byte| byte != 0).map_or(left.len(), |found| from + found);
+    let (mut at, mut found) = (0, false);
+    while let Some(from) = left[at..].iter().position(|&byte| byte == 0).map(|zero| at + zero) {
+        let to = left[from..].iter().position(|&byte| byte != 0).map_or(left.len(), |other| from + other);
         let is_start = from == 0 && place.start == place.write;
-        if (to - from > 1 || is_start || is_edge(from)) && (to == left.len() || is_edge(to)) {
-            return true;
+        let is_hole = to == left.len() || (to - from > 1 || is_start || is_edge(from)) && is_edge(to);
+        if !is_hole {
+            return false;
         }
-        at = to;
+        (at, found) = (to, true);
     }
-    false
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LAST: u64 = u64::MAX - 1;
+
     const RECORDS: [Record<'_>; 3] = [
         Record { seq: 1, batch: (1, 1), op: r#"{"from":1,"sum":"00000000"}"# },
         Record { seq: 2, batch: (2, 3), op: r#"" @,\"op\":""# },
-        Record { seq: u64::MAX, batch: (u64::MAX, u64::MAX), op: "null" },
+        Record { seq: LAST, batch: (LAST, LAST), op: "null" },
     ];
 
     fn line(record: &Record<'_>) -> String {
@@ -192,6 +209,20 @@ mod tests {
                 holed[from..to].fill(0);
                 assert!(is_torn(&holed, place(&record, start)), "{from}..{to} of {}", whole.len());
                 from = to;
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_power_cut_leaves_behind_a_damaged_record_hides_it_not() {
+        let (first, next) = (&RECORDS[0], Record { seq: 2, batch: (2, 2), op: "{}" });
+        let whole = line(first);
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            for torn in [vec![0; 60], line(&next).into_bytes()[..20].to_vec()] {
+                let left = [&bytes[..], &torn[..]].concat();
+                assert!(!is_torn(&left, place(first, 45)), "{}", String::from_utf8_lossy(&left));
             }
         }
     }

@@ -90,7 +90,9 @@ impl Segment {
             }
             if (seq, of) != (next, batch) {
                 let problem = match seq == next {
-                    true => format!("holds the record {seq} of other ones than those before it"),
+                    true => {
+                        format!("holds the record {seq}, which was not written together with those before it")
+                    }
                     false => format!("holds the record {seq}, where {next} belongs"),
                 };
                 return Err(self.damaged(problem));
@@ -108,7 +110,10 @@ impl Segment {
             last = seq;
         }
         if !held.is_empty() && !is_newest {
-            return Err(self.damaged(format!("is not there: {} to {} belong together", batch.0, batch.1)));
+            return Err(self.damaged(format!(
+                "is missing: the records {} to {} were written together",
+                batch.0, batch.1
+            )));
         }
         let torn = self.start + self.text.len() as u64 - last_write.end;
         Ok(Contents { path: self.path, last, last_write, torn })
@@ -119,6 +124,9 @@ impl Segment {
     fn is_torn(&mut self, place: Place) -> Result<bool> {
         let mut left = std::mem::take(&mut self.text);
         self.start += left.len() as u64;
+        if record::is_damaged(&left) {
+            return Ok(false);
+        }
         while self.advance()? {
             // What was written later proves that the record was durable, and what was written with it does not.
             let later = record::read(&self.text);
