@@ -1,66 +1,15 @@
 //! A state with a log: what it writes, what it finds when it is opened again, and what it refuses.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use minisnap_client::state::{Error, Mutator, OpenOptions, Recovery, Snapshots, State};
-use minisnap_client::{Snapshot, SnapshotPolicy};
-use minisnap_host::{SnapshotStore, Soundness};
+use minisnap_client::SnapshotPolicy;
+use minisnap_client::state::{Error, OpenOptions, Recovery};
+use minisnap_host::Soundness;
 use minisnap_tests::logged::{Logged, Note, Seen, check, dirs, go_on, open, snapshots};
+use minisnap_tests::logged_folder::{SIZE, damage_snapshot, folder, is_at, log, segment, segments, with};
 use minisnap_tests::random::Random;
-use minisnap_tests::{minisnap, names, rounds, scratch};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use tempfile::TempDir;
-
-/// The size of the operations in bytes.
-const SIZE: usize = 30;
-
-/// A folder with an empty directory for the log.
-fn folder() -> TempDir {
-    let root = scratch();
-    fs::create_dir(log(root.path())).unwrap();
-    root
-}
-
-fn log(root: &Path) -> PathBuf {
-    dirs(root)[0].clone()
-}
-
-fn segment(root: &Path, first: u64) -> PathBuf {
-    log(root).join(format!("log_{first:020}.jsonl"))
-}
-
-fn segments(root: &Path) -> Vec<u64> {
-    let number = |name: &String| name.strip_prefix("log_")?.strip_suffix(".jsonl")?.parse().ok();
-    names(&log(root)).iter().filter_map(number).collect()
-}
-
-/// With snapshots of these numbers, and operations up to `last`.
-fn with(snapshots: &[u64], last: u64) -> TempDir {
-    let root = folder();
-    let mut state = open(root.path()).unwrap();
-    for &seq in snapshots {
-        let count = seq - state.sequence();
-        go_on(&mut state, count, false, SIZE).unwrap();
-        state.create_snapshot().unwrap();
-    }
-    let count = last - state.sequence();
-    go_on(&mut state, count, false, SIZE).unwrap();
-    root
-}
-
-fn damage_snapshot(root: &Path, seq: u64) {
-    let path = dirs(root)[1].join(format!("snapshot_{seq:020}.json"));
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replacen("count", "cound", 1)).unwrap();
-}
-
-#[track_caller]
-fn is_at(state: &Logged, seq: u64) {
-    assert_eq!((state.sequence(), state.state()), (seq, &Seen::at(seq, SIZE)));
-}
+use minisnap_tests::{minisnap, rounds, scratch};
 
 #[test]
 fn the_log_is_lines_of_json_that_anybody_can_read() {
@@ -153,160 +102,6 @@ fn what_could_not_be_removed_goes_next_time() {
 }
 
 #[test]
-fn a_log_that_lacks_records_is_an_error_that_says_which() {
-    let root = with(&[3, 5], 7);
-    // The newest one does without; the older does not.
-    fs::remove_file(segment(root.path(), 4)).unwrap();
-    is_at(&open(root.path()).unwrap(), 7);
-    damage_snapshot(root.path(), 5);
-    let missing = open(root.path()).unwrap_err();
-    assert!(matches!(missing, Error::Missing { first: 4, last: 5, .. }), "{missing}");
-    assert!(missing.to_string().contains("lacks the records 4 to 5"), "{missing}");
-
-    let root = with(&[], 3);
-    fs::rename(segment(root.path(), 1), segment(root.path(), 4)).unwrap();
-    let missing = open(root.path()).unwrap_err();
-    assert!(matches!(missing, Error::Missing { first: 1, last: 3, .. }), "{missing}");
-}
-
-fn accepted(root: &Path) -> Result<Logged, Error> {
-    OpenOptions::new().accept_lost_log().open(snapshots(minisnap(), root), log(root))
-}
-
-/// Removes the last line of a segment.
-fn remove_last_line(path: &Path) {
-    let text = fs::read_to_string(path).unwrap();
-    let line = text.trim_end().rfind('\n').unwrap() + 1;
-    fs::write(path, &text[..line]).unwrap();
-}
-
-#[test]
-fn a_snapshot_ahead_of_the_log_is_refused_until_that_is_accepted() {
-    // The log is lost, whole; or it is an older one; or its newest segment is lost.
-    let [lost, old, without_newest] = [with(&[3, 5], 7), with(&[3, 5], 7), with(&[3, 5], 7)];
-    for first in segments(lost.path()) {
-        fs::remove_file(segment(lost.path(), first)).unwrap();
-    }
-    fs::remove_file(segment(old.path(), 6)).unwrap();
-    remove_last_line(&segment(old.path(), 4));
-    fs::remove_file(segment(without_newest.path(), 6)).unwrap();
-    for (root, last) in [(&lost, 0), (&old, 4), (&without_newest, 5)] {
-        let root = root.path();
-        let before = names(&log(root));
-        let ahead = open(root).unwrap_err();
-        assert!(matches!(ahead, Error::Ahead { snapshot: 5, log, .. } if log == last), "{ahead}");
-        // Nor may a replay from an older snapshot hide it, whatever is accepted.
-        let older = OpenOptions::new().snapshot(3).accept_lost_log();
-        let ahead = older.open::<Seen, Note, _>(snapshots(minisnap(), root), log(root)).unwrap_err();
-        assert!(matches!(ahead, Error::Ahead { .. }), "{ahead}");
-        assert_eq!(names(&log(root)), before);
-        is_at(&accepted(root).unwrap(), 5);
-        // It is accepted once.
-        let mut state = open(root).unwrap();
-        is_at(&state, 5);
-        go_on(&mut state, 1, false, SIZE).unwrap();
-        drop(state);
-        is_at(&open(root).unwrap(), 6);
-    }
-}
-
-#[test]
-fn a_damaged_snapshot_ahead_of_the_log_never_comes_back_once_its_loss_is_accepted() {
-    let root = with(&[3, 5], 5);
-    let newest = dirs(root.path())[1].join(format!("snapshot_{:020}.json", 5));
-    let whole = fs::read(&newest).unwrap();
-    damage_snapshot(root.path(), 5);
-    fs::remove_file(segment(root.path(), 6)).unwrap();
-    remove_last_line(&segment(root.path(), 4));
-    // There were records that the log does not have.
-    let ahead = open(root.path()).unwrap_err();
-    assert!(matches!(ahead, Error::Ahead { snapshot: 5, log: 4, .. }), "{ahead}");
-    // No number is used again: the one that was lost stands for what there is.
-    for opened in [accepted, open] {
-        let mut state = opened(root.path()).unwrap();
-        assert_eq!((state.sequence(), state.state()), (5, &Seen::at(4, SIZE)));
-        assert_ne!(fs::read(&newest).unwrap(), whole);
-        assert_eq!(state.apply_all([]).unwrap(), 5);
-    }
-}
-
-/// A store on which nothing can be created.
-#[derive(Debug)]
-struct Full(SnapshotStore);
-
-impl Snapshots for Full {
-    fn newest(&mut self) -> minisnap_client::Result<Option<Snapshot>> {
-        self.0.newest()
-    }
-
-    fn newest_seq(&mut self) -> minisnap_client::Result<Option<u64>> {
-        Snapshots::newest_seq(&mut self.0)
-    }
-
-    fn at(&mut self, seq: u64) -> minisnap_client::Result<Option<Snapshot>> {
-        self.0.at(seq)
-    }
-
-    fn create(&mut self, _: &str, _: u64) -> minisnap_client::Result<()> {
-        Err(minisnap_client::Error::NoSpace("it is full".to_owned()))
-    }
-
-    fn oldest_kept(&mut self) -> minisnap_client::Result<Option<u64>> {
-        Snapshots::oldest_kept(&mut self.0)
-    }
-}
-
-#[test]
-fn a_loss_whose_acceptance_fails_can_be_accepted_again() {
-    let root = with(&[3, 5], 5);
-    damage_snapshot(root.path(), 5);
-    fs::remove_file(segment(root.path(), 6)).unwrap();
-    remove_last_line(&segment(root.path(), 4));
-    let before = names(&log(root.path()));
-    let full = Full(snapshots(minisnap(), root.path()));
-    let options = OpenOptions::new().accept_lost_log();
-    let failed = options.open::<Seen, Note, _>(full, log(root.path())).unwrap_err();
-    assert!(failed.to_string().contains("it is full"), "{failed}");
-    assert_eq!(names(&log(root.path())), before);
-    let ahead = open(root.path()).unwrap_err();
-    assert!(matches!(ahead, Error::Ahead { snapshot: 5, log: 4, .. }), "{ahead}");
-    assert_eq!(accepted(root.path()).unwrap().sequence(), 5);
-}
-
-#[test]
-fn where_no_snapshot_is_sound_a_log_that_is_whole_is_replayed_from_its_beginning() {
-    let root = folder();
-    let mut state = open(root.path()).unwrap();
-    go_on(&mut state, 3, false, SIZE).unwrap();
-    let kept = fs::read(segment(root.path(), 1)).unwrap();
-    state.create_snapshot().unwrap();
-    go_on(&mut state, 1, false, SIZE).unwrap();
-    drop(state);
-    fs::write(segment(root.path(), 1), kept).unwrap();
-    damage_snapshot(root.path(), 3);
-    let corrupt = open(root.path()).unwrap_err();
-    assert!(matches!(corrupt, Error::Snapshot(minisnap_client::Error::Corrupt(_))), "{corrupt}");
-    let options = OpenOptions::new().snapshot(0);
-    let mut state: Logged = options.open(snapshots(minisnap(), root.path()), log(root.path())).unwrap();
-    is_at(&state, 4);
-    state.create_snapshot().unwrap();
-    drop(state);
-    is_at(&open(root.path()).unwrap(), 4);
-}
-
-#[test]
-fn a_snapshot_of_the_number_0_is_one() {
-    let root = folder();
-    let mut store = snapshots(minisnap(), root.path());
-    store.create(&Seen { count: 7, ..Seen::default() }, 0).unwrap();
-    drop(store);
-    drop(accepted(root.path()).unwrap());
-    let options = OpenOptions::new().snapshot(0);
-    let state: Logged = options.open(snapshots(minisnap(), root.path()), log(root.path())).unwrap();
-    assert_eq!((state.recovery().snapshot, state.state().count), (Some(0), 7));
-}
-
-#[test]
 fn a_torn_record_is_cut_off_and_of_a_batch_all_is_there_or_nothing() {
     let root = with(&[2], 3);
     let whole = fs::read(segment(root.path(), 3)).unwrap();
@@ -377,99 +172,6 @@ fn only_one_process_has_a_log_open() {
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{text}{line}\n"));
 }
 
-/// A number that may be none, and what is set to it.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-struct Level(f64);
-
-#[derive(Debug, Serialize, Deserialize)]
-enum Change {
-    To(f64),
-    Divide(f64),
-    Raw(Box<RawValue>),
-}
-
-impl Mutator<Level> for Change {
-    fn apply(&self, level: &mut Level) {
-        match self {
-            Change::To(to) => level.0 = *to,
-            Change::Divide(by) => level.0 /= by,
-            Change::Raw(_) => {}
-        }
-    }
-}
-
-#[test]
-fn what_would_not_read_back_is_refused_before_it_is_written() {
-    let root = folder();
-    let open = || -> State<Level, Change, SnapshotStore> {
-        OpenOptions::new().open(snapshots(minisnap(), root.path()), log(root.path())).unwrap()
-    };
-    let mut state = open();
-    state.apply(Change::To(1.5)).unwrap();
-    let raw = RawValue::from_string("{\n}".to_owned()).unwrap();
-    for change in [Change::To(f64::NAN), Change::Raw(raw)] {
-        let refused = state.apply(change).unwrap_err();
-        assert!(matches!(refused, Error::Type(_)), "{refused}");
-    }
-    // Of several, none is applied.
-    assert!(state.apply_all([Change::To(2.5), Change::To(f64::INFINITY)]).is_err());
-    assert_eq!((state.sequence(), state.state()), (1, &Level(1.5)));
-    state.create_snapshot().unwrap();
-
-    // A state that would not read back stays in the log, and never takes the place of the snapshot.
-    state.apply(Change::Divide(0.0)).unwrap();
-    let refused = state.create_snapshot().unwrap_err();
-    assert!(matches!(refused, Error::Type(_)), "{refused}");
-    drop(state);
-    let state = open();
-    assert_eq!((state.recovery().snapshot, state.state()), (Some(1), &Level(f64::INFINITY)));
-}
-
-/// What panics in the middle of a batch.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Fragile(u64);
-
-#[derive(Serialize, Deserialize)]
-struct Bump(bool);
-
-impl Mutator<Fragile> for Bump {
-    fn apply(&self, fragile: &mut Fragile) {
-        assert!(!self.0, "it breaks");
-        fragile.0 += 1;
-    }
-}
-
-#[test]
-fn after_a_panic_of_an_operation_the_state_is_never_stored() {
-    let root = folder();
-    let store = snapshots(minisnap(), root.path());
-    let mut state: State<Fragile, Bump, _> = OpenOptions::new().open(store, log(root.path())).unwrap();
-    let batch = [false, true, false].map(Bump);
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| state.apply_all(batch)));
-    panicked.unwrap_err();
-    let refused = state.create_snapshot().unwrap_err();
-    assert!(refused.to_string().ends_with("an operation panicked"), "{refused}");
-}
-
-#[test]
-fn a_number_is_read_back_as_it_was_written() {
-    let root = folder();
-    let open = || -> State<Level, Change, SnapshotStore> {
-        OpenOptions::new().open(snapshots(minisnap(), root.path()), log(root.path())).unwrap()
-    };
-    let mut random = Random::default();
-    let mut state = open();
-    for _ in 0..rounds(50, 500) {
-        state.apply(Change::To(random.below(u64::MAX) as f64)).unwrap();
-        state.apply(Change::Divide(random.below(1 << 40) as f64 + 1.0)).unwrap();
-        let level = state.state().0;
-        state.create_snapshot().unwrap();
-        drop(state);
-        state = open();
-        assert_eq!((state.recovery().replayed, state.state().0.to_bits()), (0, level.to_bits()));
-    }
-}
-
 #[test]
 fn a_segment_that_is_there_already_is_not_replaced() {
     let root = with(&[], 2);
@@ -497,29 +199,6 @@ fn a_segment_that_cannot_be_begun_is_an_error_of_the_snapshot() {
     let state = open(root.path()).unwrap();
     is_at(&state, 3);
     assert_eq!(state.recovery().snapshot, None);
-}
-
-#[test]
-fn there_is_no_operation_after_the_last_number() {
-    let root = folder();
-    let mut store = snapshots(minisnap(), root.path());
-    store.create(&Seen::default(), u64::MAX - 2).unwrap();
-    drop(store);
-    let mut state = accepted(root.path()).unwrap();
-    assert_eq!(state.apply(Note::new(1, SIZE)).unwrap(), u64::MAX - 1);
-    assert!(state.apply(Note::new(2, SIZE)).unwrap_err().to_string().contains("no higher numbers"));
-    drop(state);
-    assert_eq!(open(root.path()).unwrap().sequence(), u64::MAX - 1);
-}
-
-#[test]
-fn a_record_of_another_type_is_an_error_that_names_its_line() {
-    let root = with(&[], 2);
-    let other = OpenOptions::new()
-        .open::<Level, Change, _>(snapshots(minisnap(), root.path()), log(root.path()))
-        .unwrap_err();
-    assert!(matches!(other, Error::RecordType { line: 2, .. }), "{other}");
-    is_at(&open(root.path()).unwrap(), 2);
 }
 
 #[test]

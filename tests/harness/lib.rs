@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod limits;
 pub mod logged;
 pub mod logged_faults;
+pub mod logged_folder;
 pub mod place;
 pub mod random;
 pub mod records;
