@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use minisnap_host::{Grant, Minisnap};
 use minisnap_tests::host::Host;
-use minisnap_tests::place::{GRANTS, Place, assert_prints, assert_refused};
-use minisnap_tests::{Done, HOSTILE, VERBS, cli, minisnap, run, run_mounting, start};
+use minisnap_tests::place::{GRANTS, Place, assert_prints, assert_refused, mounting};
+use minisnap_tests::{Done, HOSTILE, VERBS, cli, minisnap, run, start};
 use tempfile::tempdir;
 use wasmtime::Config;
 
@@ -298,17 +298,6 @@ fn a_grants_file_serves_users_who_may_not_enter_each_others_directories() {
 }
 
 // Bind mounts.
-
-/// Runs a script that mounts, unless this system lets no user do so.
-fn mounting(script: &str, place: &Place) -> Option<Done> {
-    let probe = run_mounting("mount --bind \"$2\" \"$2\"", place.folder(), "");
-    if probe.code != Some(0) {
-        assert!(std::env::var_os("CI").is_none(), "continuous integration can mount: {probe:?}");
-        println!("IGNORED: this system allows no namespace in which one can mount");
-        return None;
-    }
-    Some(run_mounting(&format!("cd \"$2\"; {script}"), place.folder(), ""))
-}
 
 #[test]
 fn a_bind_mount_of_the_snapshots_is_not_given_to_a_component() {

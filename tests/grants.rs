@@ -18,7 +18,12 @@ fn assert_mistake(grants: &str, line: usize, what: &str, help: &str) {
 
 #[test]
 fn an_unknown_key_is_a_mistake_with_its_line() {
-    assert_mistake("root = \"s\"\nrot = 1\n", 2, "unknown field `rot`", "`root`, `defaults`, `components`");
+    assert_mistake(
+        "root = \"s\"\nrot = 1\n",
+        2,
+        "unknown field `rot`",
+        "`root`, `logs`, `defaults`, `components`",
+    );
     assert_mistake("root = \"s\"\n[defaults]\nkep = 1\n", 3, "unknown field `kep`", "`keep`");
     // Each component has its own.
     for key in ["directory = \"d\"", &format!("digest = \"sha256:{}\"", "0".repeat(64))] {
@@ -204,23 +209,23 @@ fn the_effective_table_says_what_each_component_gets() {
     let directory = |path: &str| format!("{root}/{path}");
     assert_eq!(
         cells[0],
-        ["component", "access", "layout", "keep", "max-state", "max-total", "stores", "directory"]
+        ["component", "access", "layout", "keep", "max-state", "max-total", "stores", "log", "directory"]
     );
     assert_eq!(
         cells[1],
-        ["banned", "none", "numbered", "default", "1.0 KiB", "none", "0", &directory("banned")]
+        ["banned", "none", "numbered", "default", "1.0 KiB", "none", "0", "no", &directory("banned")]
     );
     assert_eq!(
         cells[2],
-        ["counter", "read-write", "numbered", "2", "1.0 KiB", "1.0 MiB", "3", &directory("counter")]
+        ["counter", "read-write", "numbered", "2", "1.0 KiB", "1.0 MiB", "3", "no", &directory("counter")]
     );
     assert_eq!(
         cells[3],
-        ["reader", "read-only", "pair", "default", "7 B", "none", "0", &directory("shared/reader")]
+        ["reader", "read-only", "pair", "default", "7 B", "none", "0", "no", &directory("shared/reader")]
     );
     assert_eq!(
         cells[4],
-        ["*", "read-write", "numbered", "default", "1.0 KiB", "none", "0", &directory("NAME")]
+        ["*", "read-write", "numbered", "default", "1.0 KiB", "none", "0", "no", &directory("NAME")]
     );
     assert_eq!((table.code, cells.len(), table.stderr.as_str()), (Some(0), 5, ""));
     assert!(!place.path("state").exists(), "a check made a directory");
@@ -230,7 +235,7 @@ fn the_effective_table_says_what_each_component_gets() {
     let reader = serde_json::json!({
         "name": "reader", "directory": directory("shared/reader"), "digest": null, "access": "read-only",
         "layout": "pair", "keep": null, "must-exist": false, "max-state": 7, "max-total": null,
-        "stores": 0, "max-instances": null, "max-memory": null, "deadline": "30s",
+        "log": false, "stores": 0, "max-instances": null, "max-memory": null, "deadline": "30s",
     });
     assert_eq!((&json["components"][2], &json["components"][1]["keep"]), (&reader, &2.into()));
     assert_eq!((json["root"].as_str(), &json["defaults"]["max-state"]), (Some(root.as_str()), &1024.into()));

@@ -16,11 +16,7 @@ impl Grant {
         match self.access {
             Access::ReadOnly | Access::None => Ok(None),
             Access::ReadWrite => {
-                // Which refuses one that is missing and must exist.
-                self.identity()?;
-                #[cfg(target_os = "linux")]
-                crate::replaceable::check_umask()?;
-                self.make()?;
+                self.make_dir()?;
                 let held = Held::new(&self.dir)?;
                 if self.stores > 0 && is_readable_for_others(&held.dir, &self.dir)? {
                     return Err(Error::other(format!(
@@ -32,6 +28,15 @@ impl Grant {
                 Ok(Some(held))
             }
         }
+    }
+
+    /// Makes the directory if need be, durably, unless it must exist.
+    pub(crate) fn make_dir(&self) -> Result<()> {
+        // Which refuses one that is missing and must exist.
+        self.identity()?;
+        #[cfg(target_os = "linux")]
+        crate::replaceable::check_umask()?;
+        self.make()
     }
 
     /// Makes the directory if need be, unless it would be one of more instances than may have one.

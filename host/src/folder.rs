@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
+use crate::error::{Error, Result};
+use crate::grant::Grant;
 #[cfg(target_os = "linux")]
 use crate::location::{self, Location, Mounts, Unopened};
 use crate::locks::Locked;
@@ -72,7 +74,7 @@ impl Folder {
     ///
     /// [`FolderError::Open`] if there is none, and on Linux [`FolderError::Link`]: a component that may write somewhere
     /// on the way could have planted one. Of a relative path, what leads to the working directory does not count.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, FolderError> {
+    pub fn open(path: impl Into<PathBuf>) -> std::result::Result<Self, FolderError> {
         let path = path.into();
         #[cfg(target_os = "linux")]
         {
@@ -99,7 +101,7 @@ impl Folder {
     /// # Errors
     ///
     /// [`FolderError::Busy`], and [`FolderError::Open`] if it cannot be opened for that.
-    pub fn lock(&mut self) -> Result<(), FolderError> {
+    pub fn lock(&mut self) -> std::result::Result<(), FolderError> {
         #[cfg(target_os = "linux")]
         let path = location::path_of(&self.dir);
         #[cfg(not(target_os = "linux"))]
@@ -132,7 +134,7 @@ impl Folder {
     /// # Errors
     ///
     /// [`FolderError::Protected`], and [`FolderError::Open`] if something on the way cannot be looked at.
-    pub fn check_apart(&self, protected: &Path) -> Result<(), FolderError> {
+    pub fn check_apart(&self, protected: &Path) -> std::result::Result<(), FolderError> {
         let (real, on_the_way) = way(protected);
         let failed = |error| FolderError::Open { path: protected.to_owned(), error };
         let is_inside = self.is_inside(&real).map_err(failed)?;
@@ -173,13 +175,50 @@ impl Folder {
     /// # Errors
     ///
     /// [`FolderError::Open`].
-    pub fn preopen(&self, wasi: &mut WasiCtxBuilder, guest: &str, perms: FsPerms) -> Result<(), FolderError> {
+    pub fn preopen(
+        &self,
+        wasi: &mut WasiCtxBuilder,
+        guest: &str,
+        perms: FsPerms,
+    ) -> std::result::Result<(), FolderError> {
         #[cfg(target_os = "linux")]
         let path = location::path_of(&self.dir);
         #[cfg(not(target_os = "linux"))]
         let path = &self.real;
         let opened = wasi.preopened_dir(path, guest, perms).map(drop);
         opened.map_err(|error| FolderError::Open { path: self.path.clone(), error: io::Error::other(error) })
+    }
+}
+
+impl Grant {
+    /// Makes the directory of the component's [log](Grant::log) if need be, durably and with the mode 0700, opens it, and
+    /// locks it as long as the folder lives. `None` if the component gets none.
+    ///
+    /// Open the store first: of two hosts that hold the snapshots, one is told that it is busy, and makes nothing. Check that
+    /// the folder is [apart](Folder::check_apart) before you give it to the component, as [`Grant::LOG`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if another process holds it. On Linux, [`Error::AccessDenied`] if there is a link on its way. Otherwise
+    /// as of [`Minisnap::open`](crate::Minisnap::open).
+    pub fn open_log(&self) -> Result<Option<Folder>> {
+        let Some(dir) = self.log_dir() else { return Ok(None) };
+        let must_exist = self.must_exist;
+        let log = Grant { must_exist, ..Grant::new(dir) }.absolute()?;
+        log.make_dir()?;
+        let open = || {
+            let mut folder = Folder::open(&log.dir)?;
+            folder.lock()?;
+            Ok(Some(folder))
+        };
+        open().map_err(|error| match error {
+            FolderError::Busy { .. } => Error::Busy(error.to_string()),
+            FolderError::Link { .. } => {
+                Error::denied(format!("{error}, which a component may have planted: remove it"))
+            }
+            FolderError::Open { path, error } => Error::io("open", &path, error),
+            FolderError::Protected { .. } => Error::denied(error.to_string()),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -43,8 +43,10 @@ pub struct Grant {
     /// How many generations are kept in the layout `numbered`; if it is not set, [`Grant::KEEP`], and all that another program
     /// wrote.
     pub keep: Option<NonZeroU32>,
-    /// Whether the directory must exist.
+    /// Whether the directory must exist, and that of the log.
     pub must_exist: bool,
+    /// The directory of the component's log, if it gets one and may write snapshots.
+    pub log: Option<PathBuf>,
     /// The largest state in bytes.
     pub max_state: u64,
     /// Size limit of the directory in bytes, or `None` for no limit.
@@ -82,6 +84,9 @@ impl Grant {
     /// The largest state in bytes if the grant does not say.
     pub const MAX_STATE: u64 = 256 << 20;
 
+    /// What a component calls the directory of its log.
+    pub const LOG: &str = "/log";
+
     /// How long one call may take if the grant does not say.
     pub const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -98,6 +103,7 @@ impl Grant {
             layout: Layout::Pair,
             keep: None,
             must_exist: false,
+            log: None,
             max_state: Grant::MAX_STATE,
             max_total: None,
             stores: 0,
@@ -130,10 +136,21 @@ impl Grant {
         Grant { keep: Some(generations), ..self }
     }
 
-    /// Refuses to make the directory: one that is missing is [`Error::Io`]. For a volume that may not be mounted, in whose
+    /// Refuses to make the directory, and that of the log: one that is missing is [`Error::Io`]. For a volume that may not be mounted, in whose
     /// place an empty directory would start from nothing.
     pub fn must_exist(self) -> Self {
         Grant { must_exist: true, ..self }
+    }
+
+    /// Grants a directory for the component's log, too, which [`open_log`](Grant::open_log) makes, opens and locks. A component
+    /// that may not write snapshots keeps no log.
+    pub fn log(self, dir: impl Into<PathBuf>) -> Self {
+        Grant { log: Some(dir.into()), ..self }
+    }
+
+    /// The directory of the log, or `None` if the component gets none.
+    pub fn log_dir(&self) -> Option<&Path> {
+        self.log.as_deref().filter(|_| self.access == Access::ReadWrite)
     }
 
     /// Sets the largest state in bytes, as given and as stored. 256 MiB unless set.

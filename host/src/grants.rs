@@ -31,6 +31,7 @@
 mod apart;
 mod digest;
 mod directory;
+mod entry;
 mod file;
 mod look;
 
@@ -40,11 +41,13 @@ use std::path::{Path, PathBuf};
 
 use self::apart::Apart;
 use self::directory::{Directory, Owned};
+use self::entry::Pin;
 use self::look::{Everybody, Look};
 use crate::diagnostic::{Diagnostic, Place, Result, Source};
-use crate::grant::{Grant, is_name};
+use crate::grant::{Access, Grant, is_name};
 
 pub use self::digest::Digest;
+pub use self::entry::{Entry, Found, Terms};
 pub use self::file::parse_size;
 
 /// What a grants file grants, read and checked.
@@ -54,10 +57,30 @@ pub use self::file::parse_size;
 #[derive(Debug, Clone)]
 pub struct Grants {
     file: PathBuf,
-    root: PathBuf,
+    /// Of the snapshots.
+    root: Tree,
+    logs: Option<Tree>,
     defaults: Grant,
     components: BTreeMap<String, Named>,
+}
+
+/// A folder in which components have directories: each the same in all trees.
+#[derive(Debug, Clone)]
+struct Tree {
+    folder: PathBuf,
     written: Apart,
+}
+
+impl Tree {
+    fn look<'g>(&'g self, file: &'g Path) -> Look<'g> {
+        Look::new(file, &self.folder, &self.written)
+    }
+}
+
+/// What is looked at once for many components: directories of snapshots, and those of logs.
+struct Looks<'g> {
+    snapshots: Look<'g>,
+    logs: Option<Look<'g>>,
 }
 
 /// A component that the file names.
@@ -67,55 +90,6 @@ struct Named {
     /// Without its directory.
     grant: Grant,
     pin: Option<Pin>,
-}
-
-/// The digest that a component's file must have, and where it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Pin {
-    digest: Digest,
-    place: Place,
-}
-
-/// What a component gets, or an instance of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Entry {
-    /// The component's name.
-    pub name: String,
-    /// The instance's name, if it is one.
-    pub instance: Option<String>,
-    /// Its directory, as an absolute path, and what it may do there.
-    pub grant: Grant,
-    /// Where the file says so; the file as a whole for a component that it does not name.
-    pub place: Place,
-    pin: Option<Pin>,
-}
-
-/// Who has a directory, and what it gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Found {
-    /// The component's name.
-    pub name: String,
-    /// The instance's name, if it is one.
-    pub instance: Option<String>,
-    /// What it gets, or why it gets nothing.
-    pub entry: Result<Entry>,
-}
-
-/// What the file says of a component.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Terms {
-    /// The component's name.
-    pub name: String,
-    /// Its directory, as an absolute path; with `{instance}` at its end where each instance has one of its own, and the
-    /// component has none.
-    pub directory: PathBuf,
-    /// What it may do there; `dir` is the root.
-    pub grant: Grant,
-    /// The digest that its file must have, or `None` if it is who its name says.
-    pub digest: Option<Digest>,
 }
 
 impl Grants {
@@ -133,13 +107,36 @@ impl Grants {
         let file: file::File = toml::from_str(&text).map_err(|error| mistake_in(&source, &error))?;
 
         let absolute = std::path::absolute(path).map_err(unreadable)?;
-        let root = file.root.get_ref();
-        if root.is_empty() {
-            let place = source.place(&file.root.span());
-            return Err(Diagnostic::new(place, "`root` is empty", "name the folder of all directories"));
+        let beside = absolute.parent().unwrap_or(Path::new("/"));
+        let folder = |key: &str, written: &toml::Spanned<String>| match written.get_ref().as_str() {
+            "" => {
+                let what = format!("`{key}` is empty");
+                Err(Diagnostic::new(
+                    source.place(&written.span()),
+                    what,
+                    "name the folder of all directories",
+                ))
+            }
+            written => Ok(beside.join(written)),
+        };
+        let root = folder("root", &file.root)?;
+        let logs = file.logs.as_ref().map(|written| folder("logs", written)).transpose()?;
+        if let (Some(logs), Some(written)) = (&logs, &file.logs) {
+            look::check_trees(&root, logs, &source.place(&written.span()))?;
         }
-        let root = absolute.parent().unwrap_or(Path::new("/")).join(root);
-        let defaults = file.defaults.apply(Grant::new(&root));
+        let apply = |table: &file::Table, grant: Grant| match table.log.as_ref().filter(|log| *log.get_ref())
+        {
+            Some(log) if logs.is_none() => {
+                let help =
+                    "say which folder holds all logs, such as `logs = \"logs\"`, above the first table";
+                Err(Diagnostic::new(source.place(&log.span()), "there is no `logs`", help))
+            }
+            log => {
+                let grant = table.apply(grant, logs.as_deref());
+                Ok((grant, log.map(|log| source.place(&log.span()))))
+            }
+        };
+        let (defaults, _) = apply(&file.defaults, Grant::new(&root))?;
         if let Some((key, span)) = file.defaults.of_one_component() {
             let help = format!("write `{key}` into the table `[components.NAME]` of that component");
             let what = format!("`{key}` is of one component, and `[defaults]` of all");
@@ -152,14 +149,25 @@ impl Grants {
                 .digest
                 .as_ref()
                 .map(|digest| Pin { digest: *digest.get_ref(), place: source.place(&digest.span()) });
-            let grant = component.apply(defaults.clone());
+            let (grant, log) = apply(component, defaults.clone())?;
+            if let (Access::ReadOnly | Access::None, Some(place)) = (grant.access, log) {
+                let what = format!("`{}` may not write snapshots, so it keeps no log", owned.name);
+                return Err(Diagnostic::new(place, what, "remove `log`, or give it the access `read-write`"));
+            }
             components.insert(owned.name.clone(), Named { owned, grant, pin });
         }
-        let written = Apart::written(&root, components.values().map(|named: &Named| named.owned.clone()))?;
-        let grants = Grants { file: path.to_owned(), root, defaults, components, written };
-        let look = grants.look();
-        look.check_links()?;
-        look.check_all_mounts()?;
+        let tree = |folder: PathBuf, has_one: fn(&&Named) -> bool| {
+            let owned = components.values().filter(has_one).map(|named| named.owned.clone());
+            Ok(Tree { written: Apart::written(&folder, owned)?, folder })
+        };
+        let root = tree(root, |_| true)?;
+        let logs = logs.map(|logs| tree(logs, |named| named.grant.log_dir().is_some())).transpose()?;
+        let grants = Grants { file: path.to_owned(), root, logs, defaults, components };
+        let looks = grants.looks();
+        for look in std::iter::once(&looks.snapshots).chain(&looks.logs) {
+            look.check_links()?;
+            look.check_all_mounts()?;
+        }
         Ok(grants)
     }
 
@@ -188,21 +196,21 @@ impl Grants {
     /// component's, lies inside another's or another's inside of it, or leaves the root; with links as they lead now. The
     /// file must name whose directory is a link.
     pub fn entry(&self, name: &str) -> Result<Entry> {
-        self.look_up(&self.look(), name, None)
+        self.look_up(&self.looks(), name, None)
     }
 
     /// What an instance of the component of this name gets.
     ///
     /// Errors: as of [`entry`](Grants::entry); an instance's name has the letters that a component's has.
     pub fn entry_of_instance(&self, name: &str, instance: &str) -> Result<Entry> {
-        self.look_up(&self.look(), name, Some(instance))
+        self.look_up(&self.looks(), name, Some(instance))
     }
 
     /// What the file says of each component that it names, by name.
     pub fn terms(&self) -> impl Iterator<Item = Terms> {
         self.components.values().map(|Named { owned, grant, pin }| Terms {
             name: owned.name.clone(),
-            directory: self.root.join(owned.directory.written()),
+            directory: self.root().join(owned.directory.written()),
             grant: grant.clone(),
             digest: pin.as_ref().map(|pin| pin.digest),
         })
@@ -216,13 +224,13 @@ impl Grants {
     /// Errors: the root cannot be listed. If the directory that holds a component's instances cannot be listed, that is what
     /// the component gets.
     pub fn all(&self) -> Result<Vec<Found>> {
-        let look = self.look();
-        let Everybody { all, unlisted, root } = look.everybody();
+        let looks = self.looks();
+        let Everybody { all, unlisted, root } = looks.snapshots.everybody();
         if let Some(unlisted) = root {
             return Err(unlisted);
         }
         let found = all.into_iter().map(|Owned { name, instance, .. }| {
-            let entry = self.look_up(&look, &name, instance.as_deref());
+            let entry = self.look_up(&looks, &name, instance.as_deref());
             Found { name, instance, entry }
         });
         let unlisted =
@@ -233,21 +241,34 @@ impl Grants {
         Ok(found)
     }
 
-    /// What a component gets that the file does not name, in the directory of its name; `dir` is the root.
+    /// What a component gets that the file does not name, in the directory of its name; `dir` is the root, and `log` the folder of all logs.
     pub fn defaults(&self) -> &Grant {
         &self.defaults
     }
 
     /// The directory that all others lie in, as an absolute path; it need not exist.
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.root.folder
     }
 
-    fn look(&self) -> Look<'_> {
-        Look::new(&self.file, &self.root, &self.written)
+    /// The directory that all logs lie in, as an absolute path, if the file names one; it need not exist.
+    pub fn logs(&self) -> Option<&Path> {
+        self.logs.as_ref().map(|logs| logs.folder.as_path())
     }
 
-    fn look_up(&self, look: &Look<'_>, name: &str, instance: Option<&str>) -> Result<Entry> {
+    fn looks(&self) -> Looks<'_> {
+        Looks {
+            snapshots: self.root.look(&self.file),
+            logs: self.logs.as_ref().map(|logs| logs.look(&self.file)),
+        }
+    }
+
+    fn look_up(
+        &self,
+        Looks { snapshots: look, logs }: &Looks<'_>,
+        name: &str,
+        instance: Option<&str>,
+    ) -> Result<Entry> {
         let unnamed;
         let (named, is_named) = match self.components.get(name) {
             Some(named) => (named, true),
@@ -281,8 +302,13 @@ impl Grants {
             false => look.check_unwritten(&owned)?,
         }
         look.check_mounts(&owned)?;
+        let log = match (named.grant.log_dir(), logs) {
+            (Some(_), Some(logs)) => Some(logs.log(&owned)?),
+            _ => None,
+        };
         let grant = Grant {
-            dir: self.root.join(owned.directory.path()),
+            dir: self.root().join(owned.directory.path()),
+            log,
             component: Some(owned.name.clone()),
             instance: owned.instance.clone(),
             ..named.grant.clone()
@@ -294,31 +320,6 @@ impl Grants {
     fn unnamed(&self, name: &str) -> Result<Named> {
         check_name(name, &Place::file(&self.file))?;
         Ok(Named { owned: Owned::unnamed(name, &self.file), grant: self.defaults.clone(), pin: None })
-    }
-}
-
-impl Entry {
-    /// The digest that the component's file must have, or `None` if the component is who its name says.
-    pub fn digest(&self) -> Option<Digest> {
-        self.pin.as_ref().map(|pin| pin.digest)
-    }
-
-    /// Checks that `bytes`, read from `file`, are the component that this entry is pinned to, if it is. The bytes to run
-    /// are these, and not those of a file that is opened again.
-    ///
-    /// Errors: their digest is another.
-    pub fn check(&self, file: &Path, bytes: &[u8]) -> Result<()> {
-        let Some(Pin { digest, place }) = &self.pin else { return Ok(()) };
-        let found = Digest::of(bytes);
-        if found == *digest {
-            return Ok(());
-        }
-        let name = &self.name;
-        Err(Diagnostic::new(
-            place.clone(),
-            format!("`{name}` is pinned to {digest}, but `{}` is {found}", file.display()),
-            format!("run the component that is pinned, or pin this one: digest = \"{found}\""),
-        ))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use minisnap_host::grants::Grants;
 use tempfile::{TempDir, tempdir};
 
-use crate::{Done, VERBS, cli, run};
+use crate::{Done, VERBS, cli, run, run_mounting};
 
 /// The import by which a manifest asks for snapshots.
 pub const STORE: &str = "arcella:minisnap/snapshot-store@0.1.0";
@@ -121,4 +121,16 @@ pub fn assert_refused(done: &Done, code: i32, message: &str) {
 /// A manifest, flat, with more lines.
 pub fn manifest(name: &str, version: &str, more: &str) -> String {
     format!("name = \"{name}\"\nversion = \"{version}\"\nimports = [\"{STORE}\"]\n{more}")
+}
+
+/// Runs a script that mounts, in the place's folder, which is `$2`; `$1` is the command line. None if this system lets no user
+/// do so.
+pub fn mounting(script: &str, place: &Place) -> Option<Done> {
+    let probe = run_mounting("mount --bind \"$2\" \"$2\"", place.folder(), "");
+    if probe.code != Some(0) {
+        assert!(std::env::var_os("CI").is_none(), "continuous integration can mount: {probe:?}");
+        println!("IGNORED: this system allows no namespace in which one can mount");
+        return None;
+    }
+    Some(run_mounting(&format!("cd \"$2\"; {script}"), place.folder(), ""))
 }

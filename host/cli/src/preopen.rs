@@ -1,8 +1,8 @@
-//! `--dir`: folders of the host that `minisnap run` gives to a component beside its snapshots.
+//! `--dir` and logs: folders of the host that `minisnap run` gives to a component beside its snapshots.
 
 use std::path::{Component, Path, PathBuf};
 
-use minisnap_host::{Folder, FolderError};
+use minisnap_host::{Folder, FolderError, Grant};
 use wasmtime_wasi::FsPerms;
 
 use crate::failure::{Failure, shell_word};
@@ -43,7 +43,11 @@ fn goes_up(guest: &str) -> bool {
 /// snapshots, or whom it is taken for, or what the next run executes. What it may write, it has for itself.
 pub fn open(given: &[Preopen], protected: &[&Path]) -> Result<Vec<Folder>, Failure> {
     let mut folders: Vec<Folder> = Vec::new();
-    for dir in given {
+    for (at, dir) in given.iter().enumerate() {
+        if given[..at].iter().any(|other| is_same(&other.guest, &dir.guest)) {
+            let what = format!("--dir gives two directories the name `{}`", dir.guest);
+            return Err(Failure::refused(2, what, "give each a name of its own"));
+        }
         let open = || {
             let mut folder = Folder::open(&dir.host)?;
             protected.iter().try_for_each(|path| folder.check_apart(path))?;
@@ -59,6 +63,33 @@ pub fn open(given: &[Preopen], protected: &[&Path]) -> Result<Vec<Folder>, Failu
         folders.push(open().map_err(|error| failure(dir, error))?);
     }
     Ok(folders)
+}
+
+/// Makes and opens the folder of the component's log, if it is granted one, under a name that no other has and with no access
+/// to what is `protected`; and holds it.
+pub fn open_log(grant: &Grant, given: &[Preopen], protected: &[&Path]) -> Result<Option<Folder>, Failure> {
+    let Some(dir) = grant.log_dir() else { return Ok(None) };
+    if given.iter().any(|other| is_same(&other.guest, Grant::LOG)) {
+        let what = format!("--dir gives the name `{}`, which is that of the granted log", Grant::LOG);
+        return Err(Failure::refused(2, what, "give another name, or remove `log` from the grants file"));
+    }
+    let log = grant.open_log().map_err(Failure::about(dir))?;
+    for path in protected {
+        log.iter().try_for_each(|log| log.check_apart(path)).map_err(|error| {
+            let help = "name a folder as `logs` in the grants file that neither holds that nor lies in it";
+            Failure::refused(2, format!("the log: {error}"), help)
+        })?;
+    }
+    Ok(log)
+}
+
+/// Whether a component takes both for one directory.
+fn is_same(guest: &str, other: &str) -> bool {
+    let parts = |guest| {
+        let parts = Path::new(guest).components();
+        parts.filter(|part| matches!(part, Component::Normal(_))).map(Component::as_os_str)
+    };
+    parts(guest).eq(parts(other))
 }
 
 fn failure(Preopen { host, guest, .. }: &Preopen, error: FolderError) -> Failure {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -18,6 +19,7 @@ use crate::snapshot::Layout;
 #[serde(deny_unknown_fields, expecting = "the tables `[defaults]` and `[components.NAME]`")]
 pub(super) struct File {
     pub(super) root: Spanned<String>,
+    pub(super) logs: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) defaults: Table,
     #[serde(default)]
@@ -40,6 +42,7 @@ pub(super) struct Table {
     #[serde(deserialize_with = "keep")]
     keep: Option<NonZeroU32>,
     must_exist: Option<bool>,
+    pub(super) log: Option<Spanned<bool>>,
     #[serde(deserialize_with = "size")]
     max_state: Option<u64>,
     #[serde(deserialize_with = "size")]
@@ -61,13 +64,18 @@ impl Table {
         directory.or_else(|| Some(("digest", self.digest.as_ref()?.span())))
     }
 
-    /// The grant, but for what the table says.
-    pub(super) fn apply(&self, grant: Grant) -> Grant {
+    /// The grant, but for what the table says; `logs` is the folder of all logs.
+    pub(super) fn apply(&self, grant: Grant, logs: Option<&Path>) -> Grant {
+        let log = match &self.log {
+            Some(log) => logs.filter(|_| *log.get_ref()).map(Path::to_owned),
+            None => grant.log,
+        };
         Grant {
             access: self.access.unwrap_or(grant.access),
             layout: self.layout.unwrap_or(grant.layout),
             keep: self.keep.or(grant.keep),
             must_exist: self.must_exist.unwrap_or(grant.must_exist),
+            log,
             max_state: self.max_state.unwrap_or(grant.max_state),
             max_total: self.max_total.or(grant.max_total),
             stores: self.stores.unwrap_or(grant.stores),

@@ -148,6 +148,13 @@ impl<'g> Look<'g> {
         real.check(&real_below(self.root, owned)?, owned)
     }
 
+    /// Where the log of a component or an instance is, if no bind mount makes it another's. Whoever opens it follows no link
+    /// below the folder of all.
+    pub(super) fn log(&self, owned: &Owned) -> Result<PathBuf> {
+        self.check_mounts(owned)?;
+        Ok(resolve_at(self.root, owned)?.join(owned.directory.path()))
+    }
+
     /// Checks that no bind mount makes this directory another's, or puts one into the other.
     #[cfg(target_os = "linux")]
     pub(super) fn check_mounts(&self, owned: &Owned) -> Result<()> {
@@ -246,6 +253,36 @@ fn check_pair(there: &Located, here: &Located) -> Result<()> {
     }
 }
 
+/// Checks that the folder of all snapshots and that of all logs are apart, as links and mounts lead now.
+pub(super) fn check_trees(root: &Path, logs: &Path, place: &Place) -> Result<()> {
+    let find = |folder: &Path| {
+        let real = resolve(folder)?;
+        #[cfg(target_os = "linux")]
+        let real = Mounts::now().find(&real)?;
+        Ok(real)
+    };
+    let unknown = |folder: &Path, error: io::Error| unknown(folder, place, &error);
+    let one = find(root).map_err(|error| unknown(root, error))?;
+    let other = find(logs).map_err(|error| unknown(logs, error))?;
+    #[cfg(target_os = "linux")]
+    let are_apart = !one.holds(&other) && !other.holds(&one);
+    #[cfg(not(target_os = "linux"))]
+    let are_apart = !one.starts_with(&other) && !other.starts_with(&one);
+    if are_apart {
+        return Ok(());
+    }
+    let what = format!(
+        "the logs, in `{}`, and the snapshots, in `{}`, are not apart",
+        logs.display(),
+        root.display()
+    );
+    Err(Diagnostic::new(
+        place.clone(),
+        what,
+        "name two folders side by side: `root = \"snapshots\"` and `logs = \"logs\"`",
+    ))
+}
+
 /// Whether a link below the root is on the way to the directory, which does not leave the root.
 fn is_linked(root: &Path, owned: &Owned) -> Result<bool> {
     let real = real_below(root, owned)?;
@@ -309,13 +346,15 @@ fn below(root: &Path, written: &Path, owned: &Owned) -> Result<PathBuf> {
 }
 
 fn resolve_at(path: &Path, owned: &Owned) -> Result<PathBuf> {
-    resolve(path).map_err(|error| {
-        Diagnostic::new(
-            owned.place.clone(),
-            format!("cannot find out where `{}` is: {error}", path.display()),
-            "remove a link that leads nowhere, and let this user look at every folder of the path",
-        )
-    })
+    resolve(path).map_err(|error| unknown(path, &owned.place, &error))
+}
+
+fn unknown(path: &Path, place: &Place, error: &io::Error) -> Diagnostic {
+    Diagnostic::new(
+        place.clone(),
+        format!("cannot find out where `{}` is: {error}", path.display()),
+        "remove a link that leads nowhere, and let this user look at every folder of the path",
+    )
 }
 
 fn unlisted(folder: &Path, place: Place, error: &io::Error) -> Diagnostic {

@@ -17,7 +17,7 @@ pub struct Offer {
 /// What a component gets of an [`Offer`].
 #[derive(Debug)]
 pub struct Admitted {
-    /// What its store is opened with: [`Grant::none`] if it does not ask for snapshots.
+    /// What its store is opened with, and its log: [`Grant::none`] if it does not ask for snapshots.
     pub grant: Grant,
     /// What its `wasmtime::Store` is limited by.
     pub memory: MemoryLimit,
@@ -43,7 +43,7 @@ impl Offer {
         Offer { component_memory: bytes, ..self }
     }
 
-    /// Offers one more directory, as the component names it.
+    /// Offers one more directory, as the component names it. That of the grant's log is offered with the grant.
     pub fn folder(mut self, guest: impl Into<String>) -> Self {
         self.folders.push(guest.into());
         self
@@ -82,7 +82,9 @@ impl Manifest {
     }
 
     fn check_folders(&self, offer: &Offer) -> Result<(), Refused> {
-        let offered: Vec<PathBuf> = offer.folders.iter().filter_map(|folder| guest_path(folder)).collect();
+        let log = offer.grant.log_dir().filter(|_| self.wants_snapshots()).map(|_| Grant::LOG);
+        let folders = offer.folders.iter().map(String::as_str).chain(log);
+        let offered: Vec<PathBuf> = folders.filter_map(guest_path).collect();
         let is_offered = |needed: &&String| {
             guest_path(needed).is_some_and(|needed| offered.iter().any(|folder| needed.starts_with(folder)))
         };

@@ -36,9 +36,9 @@ struct Check {
     /// The grants file [default: that of MINISNAP_CONFIG, if it is set]
     #[arg(env = "MINISNAP_CONFIG", hide_env = true)]
     file: PathBuf,
-    /// Print {"root":DIR, "components":[...], "defaults":{...}}, of which each component is {"name":NAME,
+    /// Print {"root":DIR, "logs":DIR|null, "components":[...], "defaults":{...}}, of which each component is {"name":NAME,
     /// "directory":DIR, "digest":"sha256:..."|null, "access":"read-write"|"read-only"|"none",
-    /// "layout":"pair"|"numbered", "keep":N|null, "must-exist":BOOL, "max-state":BYTES, "max-total":BYTES|null,
+    /// "layout":"pair"|"numbered", "keep":N|null, "must-exist":BOOL, "log":BOOL, "max-state":BYTES, "max-total":BYTES|null,
     /// "stores":N, "max-instances":N|null, "max-memory":BYTES|null, "deadline":DURATION}, and the defaults are the same
     /// without name, directory and digest; without "keep", 5 generations are kept, and all that another program wrote
     #[arg(long)]
@@ -66,6 +66,7 @@ fn json_of(grants: &GrantsFile) -> String {
     let components: Vec<Value> = components.collect();
     let value = json!({
         "root": shown(grants.root()),
+        "logs": grants.logs().map(shown),
         "components": components,
         "defaults": terms(grants.defaults()),
     });
@@ -79,6 +80,7 @@ fn terms(grant: &Grant) -> Value {
         "layout": grant.layout.to_string(),
         "keep": grant.keep,
         "must-exist": grant.must_exist,
+        "log": grant.log_dir().is_some(),
         "max-state": grant.max_state,
         "max-total": grant.max_total,
         "stores": grant.stores,
@@ -90,7 +92,8 @@ fn terms(grant: &Grant) -> Value {
 
 /// A line for each component, and one for all others.
 fn table_of(grants: &GrantsFile) -> String {
-    let head = ["component", "access", "layout", "keep", "max-state", "max-total", "stores", "directory"];
+    let head =
+        ["component", "access", "layout", "keep", "max-state", "max-total", "stores", "log", "directory"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(grants.terms().map(|of| row(of.name, &of.directory, &of.grant)));
     rows.push(row("*".to_owned(), &grants.root().join("NAME"), grants.defaults()));
@@ -106,6 +109,7 @@ fn row(name: String, directory: &Path, grant: &Grant) -> Vec<String> {
         table::size(grant.max_state),
         grant.max_total.map_or_else(|| "none".to_owned(), table::size),
         grant.stores.to_string(),
+        if grant.log_dir().is_some() { "yes" } else { "no" }.to_owned(),
         plain(&shown(directory)).into_owned(),
     ]
 }

@@ -15,7 +15,7 @@ use tracing::debug;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Trap, WasmBacktrace};
 use wasmtime_wasi::p2::bindings::sync::Command;
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::failure::{Failure, TimedOut, plain};
 use crate::output;
@@ -37,8 +37,8 @@ verb does.";
 /// Run a command component with a snapshot directory
 ///
 /// It gets the import arcella:minisnap/snapshot-store, arguments, standard streams, clocks and random numbers; no files
-/// but those of --dir, no environment but --env, and no network. Its manifest, if there is one beside it, says who it is, whether
-/// it asks for snapshots, which files it needs, and how much memory.
+/// but those of --dir, and of its log if the grants file gives one; no environment but --env, and no network. Its manifest, if
+/// there is one beside it, says who it is, whether it asks for snapshots, which files it needs, and how much memory.
 #[derive(Args)]
 #[command(after_help = EXAMPLE, override_usage = USAGE)]
 pub struct Run {
@@ -127,6 +127,14 @@ struct Consumer {
     snapshots: SnapshotCtx,
 }
 
+/// What the component is given, and what the folders among that must be apart from.
+struct Given {
+    grant: Grant,
+    /// Each with what the component calls it, and what it may do there.
+    folders: Vec<(Folder, String, FsPerms)>,
+    protected: Vec<PathBuf>,
+}
+
 impl Run {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let about_component = Failure::about(&self.component);
@@ -137,7 +145,7 @@ impl Run {
             let error = wasmtime::Error::new(error).context("cannot read the component");
             about_component(Error::Component(error))
         })?;
-        let (grant, folders) = self.grant(manifest, &bytes)?;
+        let Given { grant, mut folders, protected } = self.grant(manifest, &bytes)?;
         let Admitted { grant, memory } = self.admit(manifest, grant)?;
         let mut config = Config::new();
         config.epoch_interruption(self.timeout.is_some());
@@ -155,30 +163,45 @@ impl Run {
             }
             opened => opened.map_err(Failure::about(&dir))?,
         };
+        // Once the snapshots are held: who is not let have them makes no log.
+        let protected: Vec<&Path> = protected.iter().map(PathBuf::as_path).collect();
+        if let Some(log) = preopen::open_log(snapshots.grant(), &self.dir, &protected)? {
+            folders.push((log, Grant::LOG.to_owned(), FsPerms::ReadWrite));
+        }
         self.call(&command, snapshots, memory, &folders).map_err(&about_component)
     }
 
     /// What the command line or the grants file says that the component gets, and the folders beside it.
-    fn grant(&self, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<(Grant, Vec<Folder>), Failure> {
+    fn grant(&self, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<Given, Failure> {
         match (&self.granted.grant, &self.granted.grants_file) {
             (Some(dir), _) => {
-                let folders = self.open_folders(manifest, &[dir])?;
                 let grant = self.settings.apply(Grant::new(dir)).stores(self.stores);
                 let grant = self.deadline.into_iter().fold(grant, Grant::deadline);
-                Ok((if self.read_only { grant.read_only() } else { grant }, folders))
+                let grant = if self.read_only { grant.read_only() } else { grant };
+                self.given(grant, manifest, &[dir], None)
             }
             (None, Some(file)) => self.looked_up(file, manifest, bytes),
-            (None, None) => Ok((Grant::none(), self.open_folders(manifest, &[])?)),
+            (None, None) => self.given(Grant::none(), manifest, &[], None),
         }
     }
 
-    /// Opens the folders of `--dir`, if they are apart from who the component is, from compiled code, and from what is
-    /// `protected` besides.
-    fn open_folders(&self, manifest: Option<&Manifest>, protected: &[&Path]) -> Result<Vec<Folder>, Failure> {
+    /// That grant, and the folders of `--dir`, if they are apart from who the component is, from compiled code, from the logs, and
+    /// from what is `protected` besides.
+    fn given(
+        &self,
+        grant: Grant,
+        manifest: Option<&Manifest>,
+        protected: &[&Path],
+        logs: Option<&Path>,
+    ) -> Result<Given, Failure> {
         let caches = cache_folder();
         let identity = [Some(self.component.as_path()), manifest.and_then(Manifest::file), caches.as_deref()];
         let protected: Vec<&Path> = protected.iter().copied().chain(identity.into_iter().flatten()).collect();
-        preopen::open(&self.dir, &protected)
+        let from_dirs: Vec<&Path> = protected.iter().copied().chain(logs).collect();
+        let folders = preopen::open(&self.dir, &from_dirs)?;
+        let named = folders.into_iter().zip(&self.dir);
+        let folders = named.map(|(folder, dir)| (folder, dir.guest.clone(), dir.perms)).collect();
+        Ok(Given { grant, folders, protected: protected.into_iter().map(Path::to_owned).collect() })
     }
 
     /// What the component gets of that, as far as its manifest lets it.
@@ -198,12 +221,7 @@ impl Run {
     }
 
     /// What the grants file says of the component of this name.
-    fn looked_up(
-        &self,
-        file: &Path,
-        manifest: Option<&Manifest>,
-        bytes: &[u8],
-    ) -> Result<(Grant, Vec<Folder>), Failure> {
+    fn looked_up(&self, file: &Path, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<Given, Failure> {
         let grants = Grants::load(file).map_err(Failure::diagnostic)?;
         let manifest = manifest.ok_or_else(|| {
             let what = format!("`{}`: it has no name that could be looked up", self.component.display());
@@ -213,7 +231,6 @@ impl Run {
                 "name the file NAME@X.Y.Z.wasm, or put STEM.component.toml beside STEM.wasm",
             )
         })?;
-        let folders = self.open_folders(Some(manifest), &[grants.root(), file])?;
         let entry = match &self.instance {
             Some(instance) => grants.entry_of_instance(manifest.name(), instance),
             None => grants.entry(manifest.name()),
@@ -224,7 +241,7 @@ impl Run {
         if entry.grant.access == Access::None && manifest.wants_snapshots() {
             warn_of_no_snapshots(manifest.name(), &format!("its `access` is none in {}", entry.place))?;
         }
-        Ok((entry.grant, folders))
+        self.given(entry.grant, Some(manifest), &[grants.root(), file], grants.logs())
     }
 
     /// Runs the component to its end.
@@ -233,7 +250,7 @@ impl Run {
         command: &wasmtime::component::InstancePre<Consumer>,
         snapshots: SnapshotStore,
         memory: MemoryLimit,
-        folders: &[Folder],
+        folders: &[(Folder, String, FsPerms)],
     ) -> Result<ExitCode, Error> {
         // A state in one call, of strings that may be UTF-16, which counts twice.
         let state = snapshots.grant().max_state;
@@ -244,7 +261,7 @@ impl Run {
         for Variable { name, value } in &self.env {
             wasi.env(name, value);
         }
-        for (folder, Preopen { guest, perms, .. }) in folders.iter().zip(&self.dir) {
+        for (folder, guest, perms) in folders {
             let opened = folder.preopen(&mut wasi, guest, *perms);
             opened.map_err(|error| Error::Io(format!("{:#}", wasmtime::Error::new(error)).into()))?;
         }
