@@ -7,7 +7,8 @@ use std::path::Path;
 use minisnap_host::grants::Grants;
 use minisnap_host::{Access, Error, Grant};
 use minisnap_tests::place::{Place, assert_prints, assert_refused, manifest, mounting};
-use minisnap_tests::{Done, LEDGER, names};
+use minisnap_tests::trace::{Call, trace};
+use minisnap_tests::{Done, LEDGER, cli, names};
 
 /// Every component has a log, and each of its instances.
 const LOGS: &str = "root = \"state\"\nlogs = \"logs\"\n[defaults]\nlog = true\nlayout = \"numbered\"\n";
@@ -113,6 +114,25 @@ fn files_that_a_manifest_needs_may_be_those_of_the_log() {
 }
 
 #[test]
+fn a_granted_log_is_made_durably_before_a_record_is_written() {
+    let place = place(&LOGS.replace("\"logs\"", "\"far/logs\""));
+    let mut command = cli();
+    command.arg("run").arg(place.path("ledger@1.0.0.wasm")).arg("--grants-file").arg(place.grants());
+    let (done, calls) = trace(command.args(["--", "append", "1", "7"]), place.folder(), "");
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    let at = |call: &Call| {
+        calls.iter().position(|other| other == call).unwrap_or_else(|| panic!("{call:?}: {calls:?}"))
+    };
+    let is_record = |call: &Call| matches!(call, Call::Write { path, .. } if path.starts_with("far/logs/"));
+    let first_write = calls.iter().position(is_record).unwrap();
+    for (parent, dir) in [("", "far"), ("far", "far/logs"), ("far/logs", "far/logs/ledger")] {
+        let (made, synced) = (at(&Call::MakeDir(dir.into())), at(&Call::Sync(parent.into())));
+        let synced = calls[made..].iter().position(|call| *call == calls[synced]).map(|after| made + after);
+        assert!(synced.is_some_and(|synced| synced < first_write), "{dir}: {calls:?}");
+    }
+}
+
+#[test]
 fn a_log_is_one_process_alone() {
     let place = place(LOGS);
     // The snapshots are another's, and the log is the same: by a second grants file, say.
@@ -206,7 +226,7 @@ fn a_log_gives_no_access_to_who_the_component_is() {
     let inner = place.path("ledger");
     fs::create_dir(&inner).unwrap();
     let run = |grants: &Path, component: &Path| {
-        let mut command = minisnap_tests::cli();
+        let mut command = cli();
         command.arg("run").arg(component).arg("--grants-file").arg(grants);
         minisnap_tests::run(command.args(["--", "append", "3", "7"]), "")
     };

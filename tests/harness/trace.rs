@@ -215,7 +215,8 @@ impl Reader {
         let mut real = PathBuf::new();
         for part in path.components() {
             match part {
-                Component::ParentDir => assert!(real.pop(), "{}", path.display()),
+                // Above the root is the root.
+                Component::ParentDir => assert!(real.pop() || real == Path::new("/"), "{}", path.display()),
                 part => real.push(part),
             }
         }

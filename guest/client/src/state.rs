@@ -32,8 +32,8 @@
 //! # }
 //! ```
 //!
-//! The log is in a directory of the component's own, which a host grants beside that of the snapshots, as
-//! `minisnap run --dir HOST::/log` does. `LOG.md` beside this crate's sources says what its lines are.
+//! The log is in a directory of the component's own, which a host grants beside that of the snapshots:
+//! a grants file by `log = true`, or `minisnap run --dir HOST::/log`. `LOG.md` beside this crate's sources says what its lines are.
 //!
 //! What holds after any crash, power cut or full disk:
 //!
