@@ -3,13 +3,16 @@
 //! Which tests there are depends on what was built, by `tests/polyglot`: what was not is ignored, with its reason. Of the
 //! languages in `MINISNAP_LANGUAGES`, none is.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::SystemTime;
 use std::{env, fs};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use minisnap_tests::{LEDGER, cached_engine, cli, names, run};
+use minisnap_tests::damaged_logs::{self, Library, damaged_logs};
+use minisnap_tests::{LEDGER, cached_engine, cli, names, run, scratch};
+use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -23,8 +26,9 @@ const LANGUAGES: [&str; 5] = ["c", "go", "javascript", "python", "rust"];
 const LAYOUT: &str = "numbered";
 const KEEP: &str = "3";
 
-/// The way of a component that has a log.
+/// The ways that do another thing than the script: of a component that has a log, and of what opens damaged ones.
 const KEEPS_A_LOG: &str = "keeps_a_log";
+const JUDGES_LOGS: &str = "judges_logs_as_the_library_does";
 
 /// Runs a consumer of a language, and returns what it printed.
 type Way = fn(&'static str) -> Result<String, Failed>;
@@ -45,8 +49,7 @@ fn main() -> ExitCode {
         }
         let trial = Trial::test(format!("{language}::{way}"), move || match missing {
             Some(reason) => Err(reason.into()),
-            // It does another thing than the script.
-            None if way == KEEPS_A_LOG => run(language).map(drop),
+            None if [KEEPS_A_LOG, JUDGES_LOGS].contains(&way) => run(language).map(drop),
             None => compare(&run(language)?),
         });
         trials.push(trial.with_ignored_flag(is_ignored));
@@ -63,6 +66,7 @@ fn cells() -> Vec<(&'static str, &'static str, Way)> {
         ("python", "hosts_the_store", python_hosts_the_store as Way),
         ("javascript", "hosts_the_store", javascript_hosts_the_store as Way),
         ("python", KEEPS_A_LOG, python_keeps_a_log as Way),
+        ("python", JUDGES_LOGS, python_judges_logs as Way),
     ];
     both.chain(hosts).collect()
 }
@@ -218,6 +222,43 @@ fn python_keeps_a_log(_: &'static str) -> Result<String, Failed> {
         done.stderr.contains("is damaged: line 2 is not what was written") && done.stderr.contains(&name);
     if done.code == Some(0) || !told || fs::read(&path)? != damaged {
         return Err(format!("{done:?}").into());
+    }
+    Ok(String::new())
+}
+
+/// Of each damaged log, the one in Python and the library say the same, and leave the same.
+fn python_judges_logs(language: &'static str) -> Result<String, Failed> {
+    let logs = damaged_logs();
+    let (root, work) = (scratch(), built(language));
+    let dir = |at: usize| root.path().join(at.to_string());
+    let mut input = String::new();
+    for (at, log) in logs.iter().enumerate() {
+        damaged_logs::write(&log.files, &dir(at));
+        let snapshot = log.snapshot.map(|seq| seq.to_string()).unwrap_or_default();
+        let _ = writeln!(input, "{} {snapshot}", dir(at).display());
+    }
+    let mut python = Command::new(work.join("venv/bin/python"));
+    let done = run(python.arg(work.join("host/replay.py")), &input);
+    if done.code != Some(0) || done.stdout.lines().count() != logs.len() {
+        return Err(format!("{}: {}", done.stdout.lines().count(), done.stderr).into());
+    }
+    let mut library = Library::new(&logs);
+    let (mut sound, mut refused) = (0, 0);
+    for (at, (log, printed)) in logs.iter().zip(done.stdout.lines()).enumerate() {
+        let printed: Value = serde_json::from_str(printed)?;
+        let (opened, left) = library.open(log);
+        let is_same = match &opened {
+            Ok((last, operations)) => printed == json!({ "last": last, "operations": operations }),
+            Err(_) => printed.get("error").is_some(),
+        };
+        if !is_same || left != damaged_logs::files(&dir(at)) {
+            return Err(format!("{log:?}: the library says {opened:?}, and Python {printed}").into());
+        }
+        *(if opened.is_ok() { &mut sound } else { &mut refused }) += 1;
+    }
+    println!("{sound} logs were opened by both, and {refused} by none");
+    if sound < 100 || refused < 1000 {
+        return Err("the logs are not damaged in many ways".into());
     }
     Ok(String::new())
 }

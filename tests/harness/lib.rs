@@ -5,6 +5,7 @@ pub mod command_line;
 pub mod contention;
 pub mod copies;
 pub mod crash;
+pub mod damaged_logs;
 pub mod damaging;
 #[allow(missing_docs, dead_code, reason = "the model of the disk belongs to the store's own tests")]
 #[path = "../../guest/tests/model/disk.rs"]

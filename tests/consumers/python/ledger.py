@@ -34,8 +34,8 @@ class Ledger:
         self.store = store
         self.snapshot = snapshot.seq if snapshot else 0
         self.accounts = json.loads(snapshot.state)["accounts"] if snapshot else {}
-        newest = max((skipped.seq for skipped in snapshot.skipped), default=self.snapshot) if snapshot else 0
-        self.log = Log("/log", self.snapshot, newest, self.apply)
+        newest = max([snapshot.seq] + [skipped.seq for skipped in snapshot.skipped]) if snapshot else None
+        self.log = Log("/log", snapshot and snapshot.seq, newest, self.apply)
         last = self.log.last
         replayed = f"{self.snapshot + 1}..={last}" if last > self.snapshot else "nothing"
         print(f"restored {self.snapshot}, replayed {replayed}")

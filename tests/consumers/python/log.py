@@ -1,4 +1,4 @@
-"""A log of operations beside the snapshots, as guest/client/LOG.md has it, in a directory that no one else writes to.
+"""A log of operations beside the snapshots, as guest/client/LOG.md has it, in a directory that its host gives to no other.
 
 Each operation is written by itself. What another program wrote in a batch is read.
 """
@@ -21,14 +21,15 @@ class LogError(Exception):
 class Log:
     """The log in a directory. After an error of a call, it must be opened again."""
 
-    def __init__(self, path: str, snapshot: int, newest: int, apply) -> None:
+    def __init__(self, path: str, snapshot: int | None, newest: int | None, apply) -> None:
         """Applies the operations after `snapshot`, and goes on after the last.
 
-        `newest` is the number of the newest snapshot, damaged or not; both are 0 where there is none.
+        `newest` is the number of the newest snapshot, damaged or not; both are none where there is no snapshot.
         """
         self.path = path
-        names = (re.fullmatch(r"log_(\d{20})\.jsonl", name) for name in os.listdir(path))
-        self.segments = sorted(int(name[1]) for name in names if name)
+        snapshot = snapshot or 0
+        names = (re.fullmatch(r"log_([0-9]{20})\.jsonl", name) for name in os.listdir(path))
+        self.segments = sorted(first for first in (int(name[1]) for name in names if name) if 0 < first < 2**64)
         needed = max(0, sum(first <= snapshot + 1 for first in self.segments) - 1)
         self.last = min(snapshot, self.segments[needed] - 1) if self.segments else 0
         begun, end, torn = 0, 0, False
@@ -36,10 +37,10 @@ class Log:
             if first != self.last + 1:
                 raise LogError(f"`{self.name(first)}` does not go on after {self.last}")
             operations, (begun, end), torn = self.read(first)
-            for self.last, operation in operations:
+            for self.last, line, operation in operations:
                 if self.last > snapshot:
-                    apply(operation)
-        if self.last < newest or newest and self.segments[-1] <= newest:
+                    apply(self.parsed(first, line, operation))
+        if newest is not None and (self.last < newest or not self.segments or self.segments[-1] <= newest):
             raise LogError(f"the log in `{path}` was lost: it ends with {self.last}, and there is a snapshot {newest}")
         if self.segments:
             self.file = os.open(self.name(self.segments[-1]), os.O_RDWR)
@@ -50,8 +51,7 @@ class Log:
             os.lseek(self.file, begun, os.SEEK_SET)
             last_write = os.read(self.file, end - begun)
             os.lseek(self.file, begun, os.SEEK_SET)
-            os.write(self.file, last_write)
-            os.lseek(self.file, end, os.SEEK_SET)
+            write(self.file, last_write)
             os.fsync(self.file)
             self.sync()
         else:
@@ -70,9 +70,7 @@ class Log:
         """Writes the next operation; it is durable when this returns its number."""
         json_text = json.dumps(operation, separators=(",", ":"), allow_nan=False)
         text = b'{"seq":%d,"op":%s' % (self.last + 1, json_text.encode())
-        line = b'%s,"sum":"%08x"}\n' % (text, zlib.crc32(text))
-        while line:
-            line = line[os.write(self.file, line) :]
+        write(self.file, b'%s,"sum":"%08x"}\n' % (text, zlib.crc32(text)))
         os.fsync(self.file)
         self.last += 1
         return self.last
@@ -86,8 +84,10 @@ class Log:
         if os.path.lexists(temporary):
             os.remove(temporary)
         file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        os.write(file, HEADER)
+        write(file, HEADER)
         os.fsync(file)
+        if os.path.lexists(self.name(first)):
+            raise LogError(f"another process writes to the log in `{self.path}`")
         os.rename(temporary, self.name(first))
         if self.segments:
             os.close(self.file)
@@ -101,8 +101,14 @@ class Log:
             os.remove(self.name(self.segments[0]))
             del self.segments[0]
 
+    def parsed(self, first: int, line: int, operation: bytes):
+        try:
+            return json.loads(operation)
+        except ValueError as error:
+            raise LogError(f"`{self.name(first)}`, line {line}: the operation is no JSON: {error}") from None
+
     def read(self, first: int):
-        """The operations of a segment with their numbers, where its last whole write is, and whether a torn end follows."""
+        """The operations of a segment with their numbers and lines, where its last whole write is, and whether a torn end follows."""
         with open(self.name(first), "rb") as file:
             header, *lines = re.findall(rb"[^\n]*\n|[^\n]+", file.read()) or [b""]
         if header != HEADER:
@@ -114,10 +120,10 @@ class Log:
                 break
             if record is None or record[0] != seq or record[1:3] != (seq - len(batch), batch[0][1] if batch else record[2]):
                 raise LogError(f"`{self.name(first)}` is damaged: line {number + 2} is not what was written")
-            batch.append((seq, record[2], record[3]))
+            batch.append((seq, record[2], number + 2, record[3]))
             at += len(line)
             if seq == record[2]:
-                operations += [(seq, operation) for seq, _, operation in batch]
+                operations += [(seq, line, operation) for seq, _, line, operation in batch]
                 batch, begun, end = [], end, at
         torn = at > end or len(operations) < len(lines)
         if torn and first != self.segments[-1]:
@@ -126,12 +132,27 @@ class Log:
 
 
 def parse(line: bytes):
-    """A record's number, those of the first and the last that were written with it, and its operation; or none."""
+    """A record's number, those of the first and the last that were written with it, and its operation as text; or none."""
     match = LINE.fullmatch(line)
-    if not match or zlib.crc32(match[1]) != int(match[6], 16):
+    if not match or zlib.crc32(match[1]) != int(match[6], 16) or not is_text(line):
         return None
     seq = int(match[2])
-    return seq, int(match[3] or seq), int(match[4] or seq), json.loads(match[5])
+    first, last = int(match[3] or seq), int(match[4] or seq)
+    return (seq, first, last, match[5]) if first <= seq <= last < 2**64 - 1 else None
+
+
+def is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def write(file: int, data: bytes) -> None:
+    """Writes all of it, which one call need not do."""
+    while data:
+        data = data[os.write(file, data) :]
 
 
 def is_torn(lines: list[bytes], seq: int, start: int, write: int) -> bool:
