@@ -28,7 +28,7 @@ const KEEP: &str = "3";
 
 /// The ways that do another thing than the script: of a component that has a log, and of what opens damaged ones.
 const KEEPS_A_LOG: &str = "keeps_a_log";
-const JUDGES_LOGS: &str = "judges_logs_as_the_library_does";
+const JUDGES_LOGS: &str = "judges_logs";
 
 /// Runs a consumer of a language, and returns what it printed.
 type Way = fn(&'static str) -> Result<String, Failed>;
