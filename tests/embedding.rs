@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use minisnap_host::bindings::arcella::minisnap::snapshot_store::{SnapshotInfo, Soundness};
 use minisnap_host::{Error, Grant, Layout, Minisnap, SnapshotStore};
+use minisnap_tests::bench::Bench;
 use minisnap_tests::host::Host;
 use minisnap_tests::{COUNTER, HANG, HOSTILE, VERBS, built, minisnap, program, run, scratch};
 use tempfile::tempdir;
@@ -379,27 +381,14 @@ fn generation(dir: &Path, seq: u64) -> PathBuf {
     dir.join(format!("snapshot_{seq:020}.json"))
 }
 
-/// An embedder's own bindings, of a world whose functions use the types of the store.
-mod own {
-    wasmtime::component::bindgen!({
-        inline: "
-            package test:embedder;
-            world agent {
-                use arcella:minisnap/snapshot-store@0.1.0.{snapshot-info};
-                export last: func() -> option<snapshot-info>;
-            }
-        ",
-        path: "../wit",
-        with: {
-            "arcella:minisnap/snapshot-store": minisnap_host::bindings::arcella::minisnap::snapshot_store,
-        },
-    });
-}
-
 #[test]
-fn the_types_of_an_embedders_own_bindings_can_be_those_of_the_library() {
-    use minisnap_host::bindings::arcella::minisnap::snapshot_store::{SnapshotInfo, Soundness};
-    let info = own::SnapshotInfo { seq: 7, size: 2, modified: None, soundness: Soundness::Verified };
-    let info: SnapshotInfo = info;
-    assert_eq!(info.seq, 7);
+fn an_embedders_own_bindings_have_the_types_of_the_library_in_calls_of_a_component() {
+    let root = tempdir().unwrap();
+    let grant = Grant::new(root.path().join("snapshots")).layout(Layout::Numbered);
+    let mut bench = Bench::linked(minisnap(), grant, &root.path().join("own"));
+    assert!(bench.newest().is_none());
+    bench.prepare("[1]");
+    bench.create(7);
+    let SnapshotInfo { seq, size, soundness, .. } = bench.newest().unwrap();
+    assert!((seq, size) == (7, 7) && matches!(soundness, Soundness::Verified), "{seq} {size} {soundness:?}");
 }

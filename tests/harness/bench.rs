@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use minisnap_host::bindings::arcella::minisnap::snapshot_store::SnapshotInfo;
 use minisnap_host::{COMPONENT, Grant, Minisnap, SnapshotCtx};
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceAny, ResourceTable};
 use wasmtime::{Config, Engine, ResourceLimiter, Store};
@@ -16,7 +17,10 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: ["../wit", "consumers/bench/wit"],
         world: "minisnap:bench/bench",
-        with: { "wasi:keyvalue/store.bucket": super::Bucket },
+        with: {
+            "arcella:minisnap/snapshot-store": minisnap_host::bindings::arcella::minisnap::snapshot_store,
+            "wasi:keyvalue/store.bucket": super::Bucket,
+        },
         imports: { default: trappable },
     });
 }
@@ -76,6 +80,11 @@ impl Bench {
     /// Seconds of a create.
     pub fn create(&mut self, seq: u64) -> f64 {
         seconds(self.bench.call_create(&mut self.store, seq))
+    }
+
+    /// What the component is told of the newest snapshot, in the library's type.
+    pub fn newest(&mut self) -> Option<SnapshotInfo> {
+        self.bench.call_newest(&mut self.store).expect("no trap")
     }
 
     /// Seconds of writing a file of its own, with one sync.

@@ -33,6 +33,10 @@ impl Guest for Bench {
         STORE.with(|store| timed(|state| store.create(state, seq).expect("stored")))
     }
 
+    fn newest() -> Option<SnapshotInfo> {
+        STORE.with(|store| store.info().expect("told"))
+    }
+
     fn write_own_file() -> u64 {
         timed(|state| {
             let mut file = File::create("/own/state.json").expect("a file of its own");
