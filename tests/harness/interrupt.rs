@@ -113,10 +113,26 @@ fn stop(
     })
 }
 
+/// In how many directories programs are killed at once. Mostly, they are waited for.
+const AT_ONCE: usize = 3;
+
 /// Kills a program again and again, every second time at any moment from its start on, and restores after each time.
-pub fn kills(subject: &impl Loop, rounds: usize) -> Tally {
+pub fn kills(subject: &(impl Loop + Sync), rounds: usize) -> Tally {
+    let mut all = Tally::default();
+    thread::scope(|scope| {
+        let started: Vec<_> = (0..AT_ONCE)
+            .map(|one| {
+                let rounds = (rounds + one) / AT_ONCE;
+                scope.spawn(move || kills_in_one(subject, rounds, Random::of(one as u64)))
+            })
+            .collect();
+        all.extend(started.into_iter().map(|tally| tally.join().expect("it does not panic")));
+    });
+    all
+}
+
+fn kills_in_one(subject: &impl Loop, rounds: usize, mut random: Random) -> Tally {
     let mut tally = Tally::default();
-    let mut random = Random::default();
     let dir = tempdir().expect("a folder");
     let mut stored = 0;
     for round in 0..rounds {

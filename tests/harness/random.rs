@@ -13,6 +13,11 @@ impl Default for Random {
 }
 
 impl Random {
+    /// A sequence of its own for each number.
+    pub fn of(number: u64) -> Self {
+        Random(Random::default().0 ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
