@@ -1,14 +1,19 @@
 //! The logs that a grants file gives: each a directory of its component alone, apart from snapshots and from who it is.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use minisnap_host::grants::Grants;
 use minisnap_host::{Access, Error, Grant};
 use minisnap_tests::place::{Place, assert_prints, assert_refused, manifest, mounting};
 use minisnap_tests::trace::{Call, trace};
-use minisnap_tests::{Done, LEDGER, cli, names};
+use minisnap_tests::{Done, LEDGER, cli, names, rounds, run, start};
+use serde_json::Value;
 
 /// Every component has a log, and each of its instances.
 const LOGS: &str = "root = \"state\"\nlogs = \"logs\"\n[defaults]\nlog = true\nlayout = \"numbered\"\n";
@@ -58,13 +63,13 @@ fn a_granted_log_is_made_for_the_component_and_for_each_instance() {
 #[test]
 fn a_log_lies_in_the_directory_that_the_file_names_and_only_where_it_says_so() {
     let place = place(
-        "root = \"state\"\nlogs = \"../logs\"\n[components.ledger]\nlog = true\ndirectory = \"money/{instance}\"\n\
-         [components.other]\n",
+        "root = \"state\"\nlogs = \"LOGS\"\n[defaults]\nlog = true\n[components.ledger]\n\
+         directory = \"money/{instance}\"\n[components.other]\nlog = false\n[components.counter]\nlog = false\n",
     );
-    let inner = Place::new("");
+    let beside = Place::new("");
     let grants = fs::read_to_string(place.grants()).unwrap();
-    let logs = inner.path("logs");
-    fs::write(place.grants(), grants.replace("../logs", logs.to_str().unwrap())).unwrap();
+    let logs = beside.path("logs");
+    fs::write(place.grants(), grants.replace("LOGS", logs.to_str().unwrap())).unwrap();
     assert_appends(&place, &["--instance", "eu-1"]);
     assert_eq!(names(&logs.join("money/eu-1")), [SEGMENT]);
     assert_prints(&place.run("counter@1.0.0.wasm", &["read", "/log"]), &["Err(NotFound)"]);
@@ -76,8 +81,15 @@ fn a_log_lies_in_the_directory_that_the_file_names_and_only_where_it_says_so() {
     assert_eq!(grants.grant("other").unwrap().log, None);
     let json: serde_json::Value = serde_json::from_str(&place.check(&["--json"]).stdout).unwrap();
     assert_eq!(json["logs"].as_str(), logs.to_str());
-    let of = |at: usize| json["components"][at]["log"].clone();
-    assert_eq!((of(0), of(1), json["defaults"]["log"].clone()), (true.into(), false.into(), false.into()));
+    let of = |name: &str| {
+        let all = json["components"].as_array().unwrap();
+        all.iter().find(|of| of["name"] == name).unwrap()["log"].clone()
+    };
+    let ledgers = logs.join("money/{instance}").display().to_string();
+    assert_eq!(
+        (of("ledger"), of("other"), json["defaults"]["log"].as_str()),
+        (ledgers.into(), Value::Null, logs.to_str())
+    );
 }
 
 #[test]
@@ -106,11 +118,9 @@ fn files_that_a_manifest_needs_may_be_those_of_the_log() {
     place.install_with("app", &manifest("app", "1.0.0", needs));
     assert_prints(&place.run("app.wasm", &["read", "/log"]), &["Ok(())"]);
     place.install_with("other", &manifest("other", "1.0.0", needs));
-    assert_refused(
-        &place.run("other.wasm", &["read", "/log"]),
-        8,
-        "`other` needs files that it is not given: `/log`",
-    );
+    let refused = place.run("other.wasm", &["read", "/log"]);
+    assert_refused(&refused, 8, "`other` needs files that it is not given: `/log`");
+    assert!(refused.stderr.contains("`log = true` in the grants file"), "{refused:?}");
 }
 
 #[test]
@@ -138,7 +148,8 @@ fn a_log_is_one_process_alone() {
     // The snapshots are another's, and the log is the same: by a second grants file, say.
     let other = Grants::load(place.grants()).unwrap().grant("ledger").unwrap();
     let held = other.open_log().unwrap().unwrap();
-    assert_refused(&append(&place, &[]), 9, "logs/ledger` is in use by another process");
+    let by = format!("logs/ledger` is in use by process {}", std::process::id());
+    assert_refused(&append(&place, &[]), 9, &by);
     assert!(matches!(other.open_log(), Err(Error::Busy(_))));
     drop(held);
     assert_appends(&place, &[]);
@@ -156,6 +167,51 @@ fn the_log_of_an_instance_that_is_refused_is_not_made() {
     assert_appends(&place, &["--instance", "a"]);
     assert_refused(&append(&place, &["--instance", "b"]), 8, "has 1 instances already");
     assert_eq!(names(&place.path("logs")), ["ledger.a"]);
+}
+
+#[test]
+fn whoever_waits_for_the_snapshots_gets_the_log_too() {
+    let place = place(LOGS);
+    assert_appends(&place, &[]);
+    let grant = Grants::load(place.grants()).unwrap().grant("ledger").unwrap();
+    let open = |dir: &str| fs::File::open(place.path(dir)).unwrap();
+    let (snapshots, log) = (open("state/ledger"), open("logs/ledger"));
+    for round in 0..rounds(20, 100) {
+        let mut command = cli();
+        command.arg("run").arg(place.path("ledger@1.0.0.wasm")).arg("--grants-file").arg(place.grants());
+        let mut child = start(command.args(["--", "append", "1", "7"]));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.next().expect("it has begun").unwrap();
+        while snapshots.try_lock().is_err() {}
+        assert!(log.try_lock().is_ok(), "round {round}");
+        snapshots.unlock().unwrap();
+        log.unlock().unwrap();
+        lines.for_each(drop);
+        child.wait().unwrap();
+    }
+    // And for the log itself.
+    let held = grant.open_log().unwrap().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(Duration::from_millis(1500));
+            drop(held);
+        });
+        let done = append(&place, &["--wait", "60s"]);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    });
+}
+
+#[test]
+fn a_log_that_cannot_be_locked_is_not_given() {
+    let place = place(LOGS);
+    fs::create_dir_all(place.path("logs/ledger")).unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "inject=flock:error=ENOLCK", "-P"]).arg(place.path("logs/ledger"));
+    command.arg("-o").arg("/dev/null").arg(cli().get_program());
+    command.arg("run").arg(place.path("ledger@1.0.0.wasm")).arg("--grants-file").arg(place.grants());
+    let refused = run(command.args(["--", "append", "1", "7"]), "");
+    assert_refused(&refused, 10, "No locks available");
+    assert_eq!(names(&place.path("logs/ledger")), Vec::<String>::new());
 }
 
 #[test]
@@ -177,7 +233,11 @@ fn a_log_without_a_folder_of_logs_is_a_mistake_with_its_line() {
     for grants in ["root = \"s\"\n[defaults]\nlog = true\n", "root = \"s\"\n[components.a]\nlog = true\n"] {
         Place::new(grants).assert_mistake(3, "there is no `logs`", "such as `logs = \"logs\"`");
     }
-    Place::new("root = \"s\"\nlogs = \"\"\n").assert_mistake(2, "`logs` is empty", "name the folder");
+    Place::new("root = \"s\"\nlogs = \"\"\n").assert_mistake(
+        2,
+        "`logs` is empty",
+        "name the folder of all logs",
+    );
     Place::new("root = \"s\"\nlogs = \"l\"\n[components.a]\nlog = \"/log\"\n").assert_mistake(4, "`log`", "");
     // That there are none needs no folder.
     assert_eq!(Place::new("root = \"s\"\n[defaults]\nlog = false\n").check(&[]).code, Some(0));
@@ -202,16 +262,55 @@ fn logs_that_are_not_apart_from_snapshots_are_a_mistake_with_its_line() {
 }
 
 #[test]
+fn logs_that_hold_the_grants_file_are_a_mistake_with_its_line() {
+    for logs in [".", "link"] {
+        let root = Place::new("");
+        let place = Place::new(&format!("root = \"{}\"\nlogs = \"{logs}\"\n", root.path("s").display()));
+        symlink(".", place.path("link")).unwrap();
+        place.assert_mistake(2, "holds this file", "a folder for the logs alone");
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_a_log_is_named() {
+    let place = place(LOGS);
+    for file in ["logs", "logs/ledger"] {
+        fs::create_dir_all(place.path(file).parent().unwrap()).unwrap();
+        fs::write(place.path(file), "").unwrap();
+        let refused = append(&place, &[]);
+        assert_refused(&refused, 10, "logs/ledger` cannot be made");
+        assert!(refused.stderr.contains(&format!("{file}` is a file")), "{refused:?}");
+        fs::remove_file(place.path(file)).unwrap();
+    }
+}
+
+#[test]
 fn a_log_that_is_a_link_is_not_followed() {
     let place = place(LOGS);
     fs::create_dir_all(place.path("logs/other")).unwrap();
     for target in ["other", "../state", "../elsewhere"] {
         fs::create_dir_all(place.path("elsewhere")).unwrap();
         symlink(target, place.path("logs/ledger")).unwrap();
-        assert_refused(&append(&place, &[]), 8, "logs/ledger` is a link to");
+        assert_refused(&append(&place, &[]), 2, "the log of the component `ledger` is at a link");
+        let grant = Grant::new(place.path("x")).log(place.path("logs/ledger"));
+        assert!(matches!(grant.open_log(), Err(Error::AccessDenied(_))), "{target}");
         fs::remove_file(place.path("logs/ledger")).unwrap();
     }
     assert_eq!(names(&place.path("logs/other")), Vec::<String>::new());
+    // Of one that the file names, its line is told; and nothing is made through a link.
+    symlink("other", place.path("logs/deep")).unwrap();
+    fs::write(place.grants(), format!("{LOGS}[components.ledger]\ndirectory = \"deep/{{instance}}\"\n"))
+        .unwrap();
+    assert_refused(
+        &append(&place, &["--instance", "eu"]),
+        2,
+        "minisnap.toml:7:13: the log of the component `ledger`",
+    );
+    let grant = Grant::new(place.path("x")).log(place.path("logs/deep/eu"));
+    assert!(matches!(grant.open_log(), Err(Error::AccessDenied(_))));
+    assert_eq!(names(&place.path("logs/other")), Vec::<String>::new());
+    fs::write(place.grants(), LOGS).unwrap();
+    fs::remove_file(place.path("logs/deep")).unwrap();
     // That of the folder of all is the administrator's.
     fs::rename(place.path("logs"), place.path("volume")).unwrap();
     symlink("volume", place.path("logs")).unwrap();
@@ -221,34 +320,29 @@ fn a_log_that_is_a_link_is_not_followed() {
 
 #[test]
 fn a_log_gives_no_access_to_who_the_component_is() {
-    let grants = "root = \"state\"\nlogs = \".\"\n[components.ledger]\nlog = true\n";
-    let place = Place::new("");
-    let inner = place.path("ledger");
-    fs::create_dir(&inner).unwrap();
-    let run = |grants: &Path, component: &Path| {
+    let place = place(LOGS);
+    fs::create_dir_all(place.path("logs/ledger")).unwrap();
+    let planted = place.path("logs/ledger/ledger@1.0.0.wasm");
+    fs::copy(LEDGER, &planted).unwrap();
+    let run_as = |component: &Path, cache: &Path| {
         let mut command = cli();
-        command.arg("run").arg(component).arg("--grants-file").arg(grants);
-        minisnap_tests::run(command.args(["--", "append", "3", "7"]), "")
+        command.arg("run").arg(component).arg("--grants-file").arg(place.grants());
+        run(command.env("XDG_CACHE_HOME", cache).args(["--", "append", "3", "7"]), "")
     };
-    for folder in [place.folder(), &inner] {
-        fs::copy(LEDGER, folder.join("ledger@1.0.0.wasm")).unwrap();
+    let (component, cache) = (place.path("ledger@1.0.0.wasm"), place.path("cache"));
+    let caches = place.path("logs/ledger/cache");
+    for refused in [run_as(&planted, &cache), run_as(&component, &caches)] {
+        assert_refused(&refused, 2, "ledger` would give the component");
     }
-    let state = Place::new("");
-    let grants = grants.replace("state", state.folder().to_str().unwrap());
-    fs::write(place.grants(), &grants).unwrap();
-    fs::write(inner.join("minisnap.toml"), grants.replace("\".\"", "\"..\"")).unwrap();
-    let (component, planted) = (place.path("ledger@1.0.0.wasm"), inner.join("ledger@1.0.0.wasm"));
-    assert_refused(&run(&place.grants(), &planted), 2, "ledger` would give the component");
-    assert_refused(&run(&inner.join("minisnap.toml"), &component), 2, "ledger` would give the component");
-    assert_eq!(run(&place.grants(), &component).code, Some(0));
+    assert_eq!(run_as(&component, &cache).code, Some(0));
 }
 
 #[test]
 fn no_folder_leads_to_the_logs_or_has_their_name() {
-    let place = place(LOGS);
-    fs::create_dir_all(place.path("logs/other")).unwrap();
+    let place = place(&LOGS.replace("\"logs\"", "\"far/logs\""));
+    fs::create_dir_all(place.path("far/logs/other")).unwrap();
     fs::create_dir_all(place.path("files")).unwrap();
-    for host in ["", "logs", "logs/other"] {
+    for host in ["far", "far/logs", "far/logs/other"] {
         let dir = format!("{}::/x", place.path(host).display());
         assert_refused(&append(&place, &["--dir", &dir]), 2, "would give the component");
     }
@@ -257,7 +351,7 @@ fn no_folder_leads_to_the_logs_or_has_their_name() {
         let refused = append(&place, &["--dir", &format!("{files}::{guest}")]);
         assert_refused(&refused, 2, "which is that of the granted log");
     }
-    assert!(!place.path("logs/ledger").exists());
+    assert!(!place.path("far/logs/ledger").exists() && !place.path("state/ledger").exists());
     let twice = [format!("{files}::/x"), format!("{files}::/x/:ro")];
     let refused = append(&place, &["--dir", &twice[0], "--dir", &twice[1]]);
     assert_refused(&refused, 2, "--dir gives two directories the name `/x/`");
@@ -291,6 +385,7 @@ fn an_embedder_gets_the_same_log() {
     assert_eq!(grant.access, Access::ReadWrite);
     let _store = minisnap_tests::minisnap().open(grant.clone()).unwrap();
     let log = grant.open_log().unwrap().expect("it is granted one");
+    assert_eq!(_store.grant().log, Some(place.path("logs/ledger")));
     log.check_apart(&place.path("state")).unwrap();
     log.check_apart(&place.grants()).unwrap();
     assert!(log.check_apart(&place.path("logs/ledger/x")).is_err());

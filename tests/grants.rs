@@ -235,7 +235,7 @@ fn the_effective_table_says_what_each_component_gets() {
     let reader = serde_json::json!({
         "name": "reader", "directory": directory("shared/reader"), "digest": null, "access": "read-only",
         "layout": "pair", "keep": null, "must-exist": false, "max-state": 7, "max-total": null,
-        "log": false, "stores": 0, "max-instances": null, "max-memory": null, "deadline": "30s",
+        "log": null, "stores": 0, "max-instances": null, "max-memory": null, "deadline": "30s",
     });
     assert_eq!((&json["components"][2], &json["components"][1]["keep"]), (&reader, &2.into()));
     assert_eq!((json["root"].as_str(), &json["defaults"]["max-state"]), (Some(root.as_str()), &1024.into()));

@@ -205,6 +205,20 @@ fn python_keeps_a_log(_: &'static str) -> Result<String, Failed> {
         }
     }
 
+    // One call of WASI reads no more than 64 KiB, of a record that was written last.
+    let long = tempdir()?;
+    fs::create_dir(long.path().join("log"))?;
+    let memo = "x".repeat(100_000);
+    let text = format!(r#"{{"seq":1,"op":{{"from":"cash","to":"rent","amount":1,"memo":"{memo}"}}"#);
+    let sum = crc32fast::hash(text.as_bytes());
+    let segment = format!("// MINISTORE JOURNAL v0.1.4, minisnap log v1\n{text},\"sum\":\"{sum:08x}\"}}\n");
+    fs::write(long.path().join("log/log_00000000000000000001.jsonl"), segment)?;
+    printed(&mut ledger(&long, true))?;
+    let goes_on = printed(&mut ledger(&long, false))?;
+    if !goes_on.contains("restored 0, replayed 1..=8\n") {
+        return Err(goes_on.into());
+    }
+
     // What a crash tore is cut off; any other damage is an error that names file and line.
     let (name, whole) = segments(&python).pop().ok_or("no segment")?;
     let path = python.path().join("log").join(&name);

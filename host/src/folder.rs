@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::grant::Grant;
 #[cfg(target_os = "linux")]
 use crate::location::{self, Location, Mounts, Unopened};
-use crate::locks::Locked;
+use crate::locks::{Locked, Locks};
 
 /// A directory of the host that a component gets for its own files.
 ///
@@ -59,11 +59,13 @@ pub enum FolderError {
         /// What the component would reach.
         protected: PathBuf,
     },
-    /// Another process has it for writing.
-    #[error("`{}` is in use by another process", path.display())]
+    /// Somebody else has it for writing.
+    #[error("`{}` is in use{}", path.display(), by(*process))]
     Busy {
         /// The directory.
         path: PathBuf,
+        /// The process that has it, if the system tells.
+        process: Option<u32>,
     },
 }
 
@@ -96,7 +98,7 @@ impl Folder {
 
     /// Locks the directory as long as this value lives, so that no other process can lock it, too. Otherwise two components
     /// could keep one log there, and each overwrite what the other was told is durable. Directories inside of it are not
-    /// locked. Where the file system has no locks, this does nothing.
+    /// locked. Where the file system knows no locks at all, this does nothing.
     ///
     /// # Errors
     ///
@@ -110,8 +112,14 @@ impl Folder {
             fs::File::open(path).map_err(|error| FolderError::Open { path: self.path.clone(), error })?;
         match dir.try_lock() {
             Ok(()) => self.locked = Some(dir.into()),
-            Err(TryLockError::WouldBlock) => return Err(FolderError::Busy { path: self.path.clone() }),
-            Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::WouldBlock) => {
+                let process = dir.metadata().ok().and_then(|dir| Locks::now().holder(&dir));
+                return Err(FolderError::Busy { path: self.path.clone(), process });
+            }
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(FolderError::Open { path: self.path.clone(), error });
+            }
         }
         Ok(())
     }
@@ -194,32 +202,43 @@ impl Grant {
     /// Makes the directory of the component's [log](Grant::log) if need be, durably and with the mode 0700, opens it, and
     /// locks it as long as the folder lives. `None` if the component gets none.
     ///
-    /// Open the store first: of two hosts that hold the snapshots, one is told that it is busy, and makes nothing. Check that
-    /// the folder is [apart](Folder::check_apart) before you give it to the component, as [`Grant::LOG`].
+    /// Open the store first, so that of two hosts the second is busy before it makes anything; and drop the folder before the
+    /// store, once the component has ended, so that whoever gets the snapshots next gets the log, too. Check that the folder is
+    /// [apart](Folder::check_apart) before you give it to the component, as [`Grant::LOG`].
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] if another process holds it. On Linux, [`Error::AccessDenied`] if there is a link on its way. Otherwise
-    /// as of [`Minisnap::open`](crate::Minisnap::open).
+    /// [`Error::Busy`] if somebody else holds it. On Linux, [`Error::AccessDenied`] if there is a link on its way. Otherwise as
+    /// of [`Minisnap::open`](crate::Minisnap::open).
     pub fn open_log(&self) -> Result<Option<Folder>> {
         let Some(dir) = self.log_dir() else { return Ok(None) };
         let must_exist = self.must_exist;
         let log = Grant { must_exist, ..Grant::new(dir) }.absolute()?;
-        log.make_dir()?;
-        let open = || {
-            let mut folder = Folder::open(&log.dir)?;
-            folder.lock()?;
-            Ok(Some(folder))
-        };
-        open().map_err(|error| match error {
-            FolderError::Busy { .. } => Error::Busy(error.to_string()),
+        let failed = |error| match error {
+            FolderError::Busy { .. } => Error::Busy(format!("the log {error}")),
             FolderError::Link { .. } => {
                 Error::denied(format!("{error}, which a component may have planted: remove it"))
             }
             FolderError::Open { path, error } => Error::io("open", &path, error),
             FolderError::Protected { .. } => Error::denied(error.to_string()),
-        })
+        };
+        if let Some(there) = log.dir.ancestors().find(|path| path.symlink_metadata().is_ok()) {
+            if there.is_file() {
+                let (file, log) = (there.display(), log.dir.display());
+                return Err(Error::other(format!("the log `{log}` cannot be made: `{file}` is a file")));
+            }
+            // Nothing is made through a link.
+            Folder::open(there).map_err(failed)?;
+        }
+        log.make_dir()?;
+        let mut folder = Folder::open(&log.dir).map_err(failed)?;
+        folder.lock().map_err(failed)?;
+        Ok(Some(folder))
     }
+}
+
+fn by(process: Option<u32>) -> String {
+    process.map(|process| format!(" by process {process}")).unwrap_or_default()
 }
 
 /// The most links that are followed on the way to one file, as by Linux.

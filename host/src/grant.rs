@@ -232,13 +232,15 @@ impl Grant {
         settings
     }
 
-    /// The same grant with an absolute path: what the process does to its working directory later changes nothing.
+    /// The same grant with absolute paths: what the process does to its working directory later changes nothing.
     pub(crate) fn absolute(self) -> Result<Self> {
         if self.access == Access::None {
             return Ok(self);
         }
-        let dir = std::path::absolute(&self.dir).map_err(|e| Error::io("find", &self.dir, e))?;
-        Ok(Grant { dir, ..self })
+        let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("find", path, e));
+        let dir = absolute(&self.dir)?;
+        let log = self.log.as_deref().map(absolute).transpose()?;
+        Ok(Grant { dir, log, ..self })
     }
 
     /// Refuses a name that no store can have, and one that is not granted, in the words of the store's component.

@@ -108,21 +108,18 @@ impl Grants {
 
         let absolute = std::path::absolute(path).map_err(unreadable)?;
         let beside = absolute.parent().unwrap_or(Path::new("/"));
-        let folder = |key: &str, written: &toml::Spanned<String>| match written.get_ref().as_str() {
-            "" => {
-                let what = format!("`{key}` is empty");
-                Err(Diagnostic::new(
-                    source.place(&written.span()),
-                    what,
-                    "name the folder of all directories",
-                ))
+        let folder = |key: &str, of: &str, written: &toml::Spanned<String>| {
+            if written.get_ref().is_empty() {
+                let place = source.place(&written.span());
+                let help = format!("name the folder of all {of}");
+                return Err(Diagnostic::new(place, format!("`{key}` is empty"), help));
             }
-            written => Ok(beside.join(written)),
+            Ok(beside.join(written.get_ref()))
         };
-        let root = folder("root", &file.root)?;
-        let logs = file.logs.as_ref().map(|written| folder("logs", written)).transpose()?;
+        let root = folder("root", "directories", &file.root)?;
+        let logs = file.logs.as_ref().map(|written| folder("logs", "logs", written)).transpose()?;
         if let (Some(logs), Some(written)) = (&logs, &file.logs) {
-            look::check_trees(&root, logs, &source.place(&written.span()))?;
+            look::check_trees(path, &root, logs, &source.place(&written.span()))?;
         }
         let apply = |table: &file::Table, grant: Grant| match table.log.as_ref().filter(|log| *log.get_ref())
         {
@@ -164,10 +161,9 @@ impl Grants {
         let logs = logs.map(|logs| tree(logs, |named| named.grant.log_dir().is_some())).transpose()?;
         let grants = Grants { file: path.to_owned(), root, logs, defaults, components };
         let looks = grants.looks();
-        for look in std::iter::once(&looks.snapshots).chain(&looks.logs) {
-            look.check_links()?;
-            look.check_all_mounts()?;
-        }
+        looks.snapshots.check_links()?;
+        looks.snapshots.check_all_mounts()?;
+        looks.logs.iter().try_for_each(Look::check_logs)?;
         Ok(grants)
     }
 
@@ -208,11 +204,14 @@ impl Grants {
 
     /// What the file says of each component that it names, by name.
     pub fn terms(&self) -> impl Iterator<Item = Terms> {
-        self.components.values().map(|Named { owned, grant, pin }| Terms {
-            name: owned.name.clone(),
-            directory: self.root().join(owned.directory.written()),
-            grant: grant.clone(),
-            digest: pin.as_ref().map(|pin| pin.digest),
+        self.components.values().map(|Named { owned, grant, pin }| {
+            let log = grant.log_dir().map(|logs| logs.join(owned.directory.written()));
+            Terms {
+                name: owned.name.clone(),
+                directory: self.root().join(owned.directory.written()),
+                grant: Grant { log, ..grant.clone() },
+                digest: pin.as_ref().map(|pin| pin.digest),
+            }
         })
     }
 

@@ -209,13 +209,18 @@ impl Library {
         Library { root, stores }
     }
 
-    /// The last number, and the operations after the snapshot, or why it is not opened; and what the log is then.
+    /// The last number, and the operations after the snapshot, or why it is not opened; and what the log is once `"after"` was
+    /// appended.
     pub fn open(&mut self, log: &Damaged) -> (Result<(u64, Vec<Value>), String>, Files) {
         let dir: PathBuf = self.root.path().join("log");
         write(&log.files, &dir);
         let store = self.stores.get_mut(&log.snapshot).expect("there is one");
         let opened = OpenOptions::new().open::<Vec<Value>, Operation, _>(store, &dir);
-        let found = opened.map(|state| (state.sequence(), state.state().clone()));
+        let found = opened.map(|mut state| {
+            let found = (state.sequence(), state.state().clone());
+            state.apply(Operation(json!("after"))).expect("it works");
+            found
+        });
         let left = files(&dir);
         fs::remove_dir_all(&dir).expect("it works");
         (found.map_err(|error| error.to_string()), left)

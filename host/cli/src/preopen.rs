@@ -6,6 +6,7 @@ use minisnap_host::{Folder, FolderError, Grant};
 use wasmtime_wasi::FsPerms;
 
 use crate::failure::{Failure, shell_word};
+use crate::stores::Wait;
 
 /// A folder of the host, and what the component calls it.
 #[derive(Clone)]
@@ -65,15 +66,20 @@ pub fn open(given: &[Preopen], protected: &[&Path]) -> Result<Vec<Folder>, Failu
     Ok(folders)
 }
 
-/// Makes and opens the folder of the component's log, if it is granted one, under a name that no other has and with no access
-/// to what is `protected`; and holds it.
-pub fn open_log(grant: &Grant, given: &[Preopen], protected: &[&Path]) -> Result<Option<Folder>, Failure> {
-    let Some(dir) = grant.log_dir() else { return Ok(None) };
-    if given.iter().any(|other| is_same(&other.guest, Grant::LOG)) {
-        let what = format!("--dir gives the name `{}`, which is that of the granted log", Grant::LOG);
-        return Err(Failure::refused(2, what, "give another name, or remove `log` from the grants file"));
+/// Checks that no folder has the name of a log that is granted.
+pub fn check_names(grant: &Grant, given: &[Preopen]) -> Result<(), Failure> {
+    if grant.log_dir().is_none() || !given.iter().any(|other| is_same(&other.guest, Grant::LOG)) {
+        return Ok(());
     }
-    let log = grant.open_log().map_err(Failure::about(dir))?;
+    let what = format!("--dir gives the name `{}`, which is that of the granted log", Grant::LOG);
+    Err(Failure::refused(2, what, "give another name, or remove `log` from the grants file"))
+}
+
+/// Makes and opens the folder of the component's log, if it is granted one, with no access to what is `protected`; and holds
+/// it, once nobody else does.
+pub fn open_log(grant: &Grant, wait: &Wait, protected: &[&Path]) -> Result<Option<Folder>, Failure> {
+    let Some(dir) = grant.log_dir() else { return Ok(None) };
+    let log = wait.for_its_end(|| grant.open_log()).map_err(Failure::about(dir))?;
     for path in protected {
         log.iter().try_for_each(|log| log.check_apart(path)).map_err(|error| {
             let help = "name a folder as `logs` in the grants file that neither holds that nor lies in it";
@@ -111,7 +117,7 @@ fn failure(Preopen { host, guest, .. }: &Preopen, error: FolderError) -> Failure
         error => Failure::refused(
             2,
             format!("--dir {error}"),
-            "give a folder that neither holds that nor lies in it: only the store may write there",
+            "give a folder that neither holds that nor lies in it",
         ),
     }
 }

@@ -44,9 +44,14 @@ pub struct Wait {
 impl Wait {
     /// Opens a store, once nobody else holds its directory.
     pub fn open(&self, minisnap: &Minisnap, grant: &Grant) -> Result<SnapshotStore, Error> {
+        self.for_its_end(|| minisnap.open(grant.clone()))
+    }
+
+    /// Opens what somebody else may hold, again and again.
+    pub fn for_its_end<T>(&self, open: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         let started = Instant::now();
         loop {
-            match minisnap.open(grant.clone()) {
+            match open() {
                 Err(Error::Busy(who)) if self.wait.is_some_and(|wait| started.elapsed() < wait) => {
                     debug!(who, "waiting");
                     thread::sleep(PAUSE);

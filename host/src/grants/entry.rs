@@ -49,7 +49,7 @@ pub struct Terms {
     /// Its directory, as an absolute path; with `{instance}` at its end where each instance has one of its own, and the
     /// component has none.
     pub directory: PathBuf,
-    /// What it may do there; `dir` is the root, and `log` the folder of all logs.
+    /// What it may do there; `dir` is the root, and `log` its own, written as `directory` is.
     pub grant: Grant,
     /// The digest that its file must have, or `None` if it is who its name says.
     pub digest: Option<Digest>,

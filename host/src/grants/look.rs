@@ -148,11 +148,33 @@ impl<'g> Look<'g> {
         real.check(&real_below(self.root, owned)?, owned)
     }
 
-    /// Where the log of a component or an instance is, if no bind mount makes it another's. Whoever opens it follows no link
-    /// below the folder of all.
+    /// Where the log of a component or an instance is, if no link is on its way below the folder of all, and no bind mount
+    /// makes it another's.
     pub(super) fn log(&self, owned: &Owned) -> Result<PathBuf> {
+        self.check_no_link(owned)?;
         self.check_mounts(owned)?;
         Ok(resolve_at(self.root, owned)?.join(owned.directory.path()))
+    }
+
+    /// Checks the logs that the file names.
+    pub(super) fn check_logs(&self) -> Result<()> {
+        self.written.all().try_for_each(|owned| self.check_no_link(owned))?;
+        self.check_all_mounts()
+    }
+
+    /// Checks that no link is on the way to a log: components write in those what they like.
+    fn check_no_link(&self, owned: &Owned) -> Result<()> {
+        let mut path = self.root.to_owned();
+        for part in owned.directory.path() {
+            path.push(part);
+            if path.is_symlink() {
+                let what =
+                    format!("the log of the component `{}` is at a link, `{}`", owned.name, path.display());
+                let help = "remove the link, which a component may have made; `logs` itself may be one";
+                return Err(Diagnostic::new(owned.place.clone(), what, help));
+            }
+        }
+        Ok(())
     }
 
     /// Checks that no bind mount makes this directory another's, or puts one into the other.
@@ -253,34 +275,36 @@ fn check_pair(there: &Located, here: &Located) -> Result<()> {
     }
 }
 
-/// Checks that the folder of all snapshots and that of all logs are apart, as links and mounts lead now.
-pub(super) fn check_trees(root: &Path, logs: &Path, place: &Place) -> Result<()> {
-    let find = |folder: &Path| {
-        let real = resolve(folder)?;
-        #[cfg(target_os = "linux")]
-        let real = Mounts::now().find(&real)?;
-        Ok(real)
-    };
-    let unknown = |folder: &Path, error: io::Error| unknown(folder, place, &error);
-    let one = find(root).map_err(|error| unknown(root, error))?;
-    let other = find(logs).map_err(|error| unknown(logs, error))?;
-    #[cfg(target_os = "linux")]
-    let are_apart = !one.holds(&other) && !other.holds(&one);
-    #[cfg(not(target_os = "linux"))]
-    let are_apart = !one.starts_with(&other) && !other.starts_with(&one);
-    if are_apart {
+/// Checks that the folder of all logs is apart from that of all snapshots, and does not hold the grants file, as links and
+/// mounts lead now.
+pub(super) fn check_trees(file: &Path, root: &Path, logs: &Path, place: &Place) -> Result<()> {
+    let find = |path: &Path| resolve(path).map_err(|error| unknown(path, place, &error));
+    let (file, real_root, real_logs) = (find(file)?, find(root)?, find(logs)?);
+    let holds = |outer, inner| holds(outer, inner).map_err(|error| unknown(inner, place, &error));
+    let logs = logs.display();
+    let (what, help) = if holds(&real_logs, &real_root)? || holds(&real_root, &real_logs)? {
+        let what =
+            format!("the logs, in `{logs}`, and the snapshots, in `{}`, are not apart", root.display());
+        (what, "name two folders side by side: `root = \"snapshots\"` and `logs = \"logs\"`")
+    } else if holds(&real_logs, &file)? {
+        let what = format!("`{logs}`, which holds the logs, holds this file");
+        (what, "name a folder for the logs alone: `logs = \"logs\"`")
+    } else {
         return Ok(());
-    }
-    let what = format!(
-        "the logs, in `{}`, and the snapshots, in `{}`, are not apart",
-        logs.display(),
-        root.display()
-    );
-    Err(Diagnostic::new(
-        place.clone(),
-        what,
-        "name two folders side by side: `root = \"snapshots\"` and `logs = \"logs\"`",
-    ))
+    };
+    Err(Diagnostic::new(place.clone(), what, help))
+}
+
+#[cfg(target_os = "linux")]
+fn holds(outer: &Path, inner: &Path) -> io::Result<bool> {
+    let mounts = Mounts::now();
+    Ok(mounts.find(outer)?.holds(&mounts.find(inner)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "on Linux, it is looked at")]
+fn holds(outer: &Path, inner: &Path) -> io::Result<bool> {
+    Ok(inner.starts_with(outer))
 }
 
 /// Whether a link below the root is on the way to the directory, which does not leave the root.
@@ -353,7 +377,7 @@ fn unknown(path: &Path, place: &Place, error: &io::Error) -> Diagnostic {
     Diagnostic::new(
         place.clone(),
         format!("cannot find out where `{}` is: {error}", path.display()),
-        "remove a link that leads nowhere, and let this user look at every folder of the path",
+        "remove a link that leads nowhere, or a file where a folder is to be, and let this user look at every folder of the path",
     )
 }
 

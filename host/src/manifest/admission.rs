@@ -96,10 +96,17 @@ impl Manifest {
             missing.iter().map(|path| quote(path)).collect::<Vec<_>>().join(between)
         };
         let paths = list(&|path| format!("`{path}`"), ", ");
+        let is_log = |path: &&String| guest_path(path).is_some_and(|path| path.starts_with("log"));
+        let log = match missing.iter().any(is_log) {
+            true => {
+                "; or, for `/log`, let it write snapshots and import the store, with `log = true` in the grants file"
+            }
+            false => "",
+        };
         Err(self.refused(
             format!("`{}` needs files that it is not given: {paths}", self.name()),
             format!(
-                "if it may have them, say which folders those are: {}",
+                "if it may have them, say which folders those are: {}{log}",
                 list(&|path| format!("--dir HOST::{path}"), " ")
             ),
         ))

@@ -48,8 +48,7 @@ class Log:
                 os.ftruncate(self.file, end)
             # Whoever wrote it may have been killed before its own syncs, or told that they failed: the system may have
             # forgotten then that the last write is not on the disk.
-            os.lseek(self.file, begun, os.SEEK_SET)
-            last_write = os.read(self.file, end - begun)
+            last_write = read(self.file, begun, end)
             os.lseek(self.file, begun, os.SEEK_SET)
             write(self.file, last_write)
             os.fsync(self.file)
@@ -147,6 +146,18 @@ def is_text(line: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def read(file: int, at: int, end: int) -> bytes:
+    """The bytes between two places of a file, of which one call need not read all."""
+    os.lseek(file, at, os.SEEK_SET)
+    data = b""
+    while len(data) < end - at:
+        more = os.read(file, end - at - len(data))
+        if not more:
+            raise LogError("the log was cut while it was read")
+        data += more
+    return data
 
 
 def write(file: int, data: bytes) -> None:

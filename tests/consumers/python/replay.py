@@ -1,4 +1,4 @@
-"""Opens logs, and prints of each, as a line of JSON, what it holds, or why it does not open.
+"""Opens logs, and prints of each, as a line of JSON, what it holds, or why it does not open. Appends to those that do.
 
 On standard input is a line for each: its directory, and the number of its snapshot, if there is one.
 """
@@ -15,5 +15,6 @@ for line in sys.stdin:
     try:
         log = Log(path, newest, newest, operations.append)
         print(json.dumps({"last": log.last, "operations": operations}))
+        log.append("after")
     except LogError as error:
         print(json.dumps({"error": str(error)}))

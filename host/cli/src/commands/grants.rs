@@ -38,7 +38,7 @@ struct Check {
     file: PathBuf,
     /// Print {"root":DIR, "logs":DIR|null, "components":[...], "defaults":{...}}, of which each component is {"name":NAME,
     /// "directory":DIR, "digest":"sha256:..."|null, "access":"read-write"|"read-only"|"none",
-    /// "layout":"pair"|"numbered", "keep":N|null, "must-exist":BOOL, "log":BOOL, "max-state":BYTES, "max-total":BYTES|null,
+    /// "layout":"pair"|"numbered", "keep":N|null, "must-exist":BOOL, "log":DIR|null, "max-state":BYTES, "max-total":BYTES|null,
     /// "stores":N, "max-instances":N|null, "max-memory":BYTES|null, "deadline":DURATION}, and the defaults are the same
     /// without name, directory and digest; without "keep", 5 generations are kept, and all that another program wrote
     #[arg(long)]
@@ -80,7 +80,7 @@ fn terms(grant: &Grant) -> Value {
         "layout": grant.layout.to_string(),
         "keep": grant.keep,
         "must-exist": grant.must_exist,
-        "log": grant.log_dir().is_some(),
+        "log": grant.log_dir().map(shown),
         "max-state": grant.max_state,
         "max-total": grant.max_total,
         "stores": grant.stores,

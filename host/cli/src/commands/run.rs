@@ -124,6 +124,8 @@ struct Consumer {
     wasi: WasiCtx,
     table: ResourceTable,
     limit: MemoryLimit,
+    /// Held as long as it runs, and not longer than the snapshots: who waits for those gets all of it then.
+    _folders: Vec<(Folder, String, FsPerms)>,
     snapshots: SnapshotCtx,
 }
 
@@ -147,6 +149,7 @@ impl Run {
         })?;
         let Given { grant, mut folders, protected } = self.grant(manifest, &bytes)?;
         let Admitted { grant, memory } = self.admit(manifest, grant)?;
+        preopen::check_names(&grant, &self.dir)?;
         let mut config = Config::new();
         config.epoch_interruption(self.timeout.is_some());
         let engine = Engine::new(&config).map_err(Error::Component).map_err(&about_component)?;
@@ -157,18 +160,21 @@ impl Run {
         let snapshots = match opened {
             // Not by the system, but because there are as many as there may be.
             Err(Error::AccessDenied(why)) if grant.max_instances.is_some() && why.kind().is_none() => {
-                let help = "give a larger `max-instances`, or make room: minisnap clear DIR --yes && rmdir DIR, of one \
-                            that is not needed any more";
+                let log = if grant.log_dir().is_some() { ", and the directory of its log" } else { "" };
+                let help = format!(
+                    "give a larger `max-instances`, or make room: minisnap clear DIR --yes && rmdir DIR, of one that is not \
+                     needed any more{log}"
+                );
                 return Err(Failure::refused(8, why.to_string(), help));
             }
             opened => opened.map_err(Failure::about(&dir))?,
         };
         // Once the snapshots are held: who is not let have them makes no log.
         let protected: Vec<&Path> = protected.iter().map(PathBuf::as_path).collect();
-        if let Some(log) = preopen::open_log(snapshots.grant(), &self.dir, &protected)? {
+        if let Some(log) = preopen::open_log(snapshots.grant(), &self.settings.wait, &protected)? {
             folders.push((log, Grant::LOG.to_owned(), FsPerms::ReadWrite));
         }
-        self.call(&command, snapshots, memory, &folders).map_err(&about_component)
+        self.call(&command, snapshots, memory, folders).map_err(&about_component)
     }
 
     /// What the command line or the grants file says that the component gets, and the folders beside it.
@@ -250,7 +256,7 @@ impl Run {
         command: &wasmtime::component::InstancePre<Consumer>,
         snapshots: SnapshotStore,
         memory: MemoryLimit,
-        folders: &[(Folder, String, FsPerms)],
+        folders: Vec<(Folder, String, FsPerms)>,
     ) -> Result<ExitCode, Error> {
         // A state in one call, of strings that may be UTF-16, which counts twice.
         let state = snapshots.grant().max_state;
@@ -261,7 +267,7 @@ impl Run {
         for Variable { name, value } in &self.env {
             wasi.env(name, value);
         }
-        for (folder, guest, perms) in folders {
+        for (folder, guest, perms) in &folders {
             let opened = folder.preopen(&mut wasi, guest, *perms);
             opened.map_err(|error| Error::Io(format!("{:#}", wasmtime::Error::new(error)).into()))?;
         }
@@ -269,6 +275,7 @@ impl Run {
             wasi: wasi.build(),
             table: ResourceTable::new(),
             limit: memory,
+            _folders: folders,
             snapshots: SnapshotCtx::new(snapshots),
         };
         let mut store = wasmtime::Store::new(command.engine(), consumer);
