@@ -136,8 +136,8 @@ impl Grant {
         Grant { keep: Some(generations), ..self }
     }
 
-    /// Refuses to make the directory, and that of the log: one that is missing is [`Error::Io`]. For a volume that may not be mounted, in whose
-    /// place an empty directory would start from nothing.
+    /// Refuses to make the directory, and that of the log: one that is missing is [`Error::Io`]. For a volume that may not be
+    /// mounted, in whose place an empty directory would start from nothing.
     pub fn must_exist(self) -> Self {
         Grant { must_exist: true, ..self }
     }
