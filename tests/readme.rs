@@ -13,11 +13,12 @@ fn root() -> &'static Path {
 }
 
 /// All that are for people.
-const DOCUMENTS: [&str; 15] = [
+const DOCUMENTS: [&str; 16] = [
     "README.md",
     "guest/client/LOG.md",
     "guest/DESIGN.md",
     "host/README.md",
+    "host/REMOTE.md",
     "tests/CRASH_STATES.md",
     "tests/GUARANTEES.md",
     "tests/README.md",

@@ -70,6 +70,8 @@ mod grant;
 pub mod grants;
 #[cfg(feature = "arcella")]
 pub mod manifest;
+#[cfg(feature = "remote")]
+pub mod remote;
 #[cfg(feature = "arcella")]
 mod spelling;
 

@@ -20,6 +20,7 @@ pub mod logged_folder;
 pub mod place;
 pub mod random;
 pub mod records;
+pub mod remote_model;
 mod replay;
 pub mod scenarios;
 pub mod subject;
