@@ -1,9 +1,25 @@
 //! The protocol of a remote store, in every order of its requests and of what goes wrong with them, within bounds.
 
-use minisnap_tests::remote_model::{Bounds, Explored, Mutant, explore};
+use std::num::NonZeroUsize;
+
+use minisnap_host::remote::head::{Generation, Limits, Refusal};
+use minisnap_host::remote::protocol::{Answer, Ended, Next, Opened, Opening, Request, TakeOver, Writer};
+use minisnap_tests::remote_model::{Bounds, Change, Explored, Mutant, explore};
 use minisnap_tests::rounds;
 
-const TWO: Bounds = Bounds { writers: 2, creates: 2, openings: 1, readers: 0, faults: 2, keep: 1 };
+const TWO: Bounds = Bounds {
+    writers: 2,
+    changes: 2,
+    kinds: &[Change::Next],
+    openings: 1,
+    take_over: TakeOver::Anyone,
+    releases: false,
+    readers: 0,
+    faults: 2,
+    loses_head: false,
+    keep: 1,
+    is_reduced: true,
+};
 
 #[track_caller]
 fn nothing_is_wrong(bounds: Bounds, at_least: usize) {
@@ -15,24 +31,63 @@ fn nothing_is_wrong(bounds: Bounds, at_least: usize) {
 
 #[test]
 fn two_writers_of_a_remote_store_lose_nothing_that_was_acknowledged() {
-    nothing_is_wrong(TWO, 100_000);
-    nothing_is_wrong(Bounds { keep: 2, faults: 1, ..TWO }, 10_000);
+    nothing_is_wrong(Bounds { changes: rounds(1, 2), ..TWO }, 70_000);
+    nothing_is_wrong(Bounds { keep: 2, faults: 1, ..TWO }, 30_000);
 }
 
 #[test]
 fn in_long_runs_two_writers_that_open_a_remote_store_twice_lose_nothing_that_was_acknowledged() {
-    nothing_is_wrong(Bounds { openings: 2, faults: 1, ..TWO }, 300_000);
-    nothing_is_wrong(Bounds { openings: 2, creates: 1, ..TWO }, 700_000);
+    nothing_is_wrong(Bounds { openings: 2, faults: 1, ..TWO }, 200_000);
+    nothing_is_wrong(Bounds { openings: 2, changes: 1, ..TWO }, 700_000);
+}
+
+#[test]
+fn in_long_runs_the_steps_of_two_writers_come_in_every_order() {
+    nothing_is_wrong(Bounds { is_reduced: false, faults: 1, ..TWO }, 40_000);
 }
 
 #[test]
 fn three_writers_of_a_remote_store_lose_nothing_that_was_acknowledged() {
-    nothing_is_wrong(Bounds { writers: 3, creates: 1, faults: rounds(0, 1), ..TWO }, 20_000);
+    nothing_is_wrong(Bounds { writers: 3, changes: 1, faults: rounds(0, 1), ..TWO }, 20_000);
+}
+
+#[test]
+fn a_writer_that_creates_three_times_is_told_what_became_of_each() {
+    nothing_is_wrong(Bounds { writers: 1, changes: 3, faults: rounds(2, 3), ..TWO }, 3_000);
+}
+
+#[test]
+fn equal_and_lower_numbers_change_nothing_that_they_should_not() {
+    let kinds = &[Change::Next, Change::Equal, Change::Lower];
+    nothing_is_wrong(Bounds { kinds, changes: rounds(1, 2), faults: 1, ..TWO }, 10_000);
+}
+
+#[test]
+fn a_rollback_and_a_clear_of_a_remote_store_undo_no_later_snapshot() {
+    let kinds = &[Change::Next, Change::Rollback, Change::Clear];
+    nothing_is_wrong(Bounds { kinds, keep: 2, faults: rounds(0, 1), ..TWO }, 10_000);
+    nothing_is_wrong(Bounds { kinds, keep: 2, writers: 1, changes: 3, faults: 1, ..TWO }, 1_000);
+}
+
+#[test]
+fn a_store_that_was_released_is_changed_by_who_opens_it_alone() {
+    let released = Bounds { releases: true, changes: 1, ..TWO };
+    for take_over in [TakeOver::Itself, TakeOver::Nobody] {
+        nothing_is_wrong(Bounds { take_over, openings: 2, faults: 1, ..released }, 30_000);
+    }
+    nothing_is_wrong(Bounds { openings: rounds(1, 2), faults: 1, ..released }, 10_000);
+}
+
+#[test]
+fn nobody_begins_anew_where_the_head_was_deleted() {
+    let lost = Bounds { loses_head: true, changes: 1, ..TWO };
+    nothing_is_wrong(Bounds { readers: 1, faults: 0, ..lost }, 1_000);
+    nothing_is_wrong(Bounds { readers: rounds(0, 1), openings: rounds(1, 2), faults: 1, ..lost }, 1_000);
 }
 
 #[test]
 fn a_reader_beside_two_writers_of_a_remote_store_never_goes_back() {
-    nothing_is_wrong(Bounds { readers: 1, creates: 1, faults: rounds(1, 2), ..TWO }, 20_000);
+    nothing_is_wrong(Bounds { readers: 1, changes: 1, faults: rounds(1, 2), ..TWO }, 20_000);
 }
 
 #[test]
@@ -42,13 +97,123 @@ fn every_mutant_of_the_remote_protocol_is_found() {
         Mutant::BelievesTheAnswer,
         Mutant::TakesOverWithoutACondition,
         Mutant::IgnoresConditions,
-        Mutant::PutsTheHeadFirst,
         Mutant::DeletesBeforeTheCommit,
-        Mutant::SweepsWhatIsNamed,
-        Mutant::DiscardsWhatIsNamed,
+        Mutant::SweepsLaterOwners,
+        Mutant::DiscardsWhatWasPlaced,
+        Mutant::GoesOnWhenFenced,
+        Mutant::BeginsAnew,
     ] {
-        let Explored { states, violation } = explore(TWO, mutant);
+        let loses_head = mutant == Mutant::BeginsAnew;
+        let Explored { states, violation } = explore(Bounds { loses_head, ..TWO }, mutant);
         println!("{mutant:?}: {states} states, {:.90}", violation.as_deref().unwrap_or("nothing"));
         assert!(violation.is_some(), "{mutant:?}");
     }
+}
+
+/// The writer of a new store, whose every request is done at once.
+fn writer() -> Box<Writer> {
+    let mut opening = Opening::new("node", TakeOver::Nobody, "claim".to_owned());
+    loop {
+        opening.tell(match opening.next() {
+            Next::Ask(Request::PutHead(..)) => Answer::Put("1".to_owned()),
+            Next::Ask(Request::List) => Answer::Keys(Vec::new()),
+            Next::Ask(_) => Answer::Head(None),
+            Next::End(Opened::Own(writer)) => return writer,
+            Next::End(ended) => panic!("{ended:?}"),
+        });
+    }
+}
+
+fn end(writer: &mut Writer) -> Ended {
+    loop {
+        match writer.next().expect("a call was begun") {
+            Next::Ask(Request::PutHead(..)) => writer.tell(Answer::Put("2".to_owned())),
+            Next::Ask(_) => writer.tell(Answer::Done),
+            Next::End(ended) => return ended,
+        }
+    }
+}
+
+fn limits(keep: usize, max_total: u64) -> Limits {
+    Limits { keep: NonZeroUsize::new(keep).unwrap(), max_total: Some(max_total), damaged: Vec::new() }
+}
+
+fn insert(writer: &mut Writer, seq: u64, size: u64, limits: Limits) -> Ended {
+    writer.insert(seq, size, String::new(), 0, limits);
+    end(writer)
+}
+
+fn seqs(generations: &[Generation]) -> Vec<u64> {
+    generations.iter().map(|generation| generation.seq).collect()
+}
+
+#[test]
+fn a_remote_store_keeps_what_its_limits_allow() {
+    let mut writer = writer();
+    for seq in 1..=5 {
+        assert_eq!(insert(&mut writer, seq, 10, limits(4, 1000)), Ended::Committed);
+    }
+    assert_eq!(seqs(&writer.head().generations), [5, 4, 3, 2]);
+    // Those that do not fit any more go, the oldest first.
+    assert_eq!(insert(&mut writer, 6, 15, limits(9, 35)), Ended::Committed);
+    assert_eq!(seqs(&writer.head().generations), [6, 5, 4]);
+    // One that does not fit beside the newest is refused, and so is one of the same number, until which that is kept.
+    for seq in [6, 7] {
+        assert_eq!(insert(&mut writer, seq, 21, limits(9, 35)), Ended::Refused(Refusal::NoSpace));
+    }
+    assert_eq!(insert(&mut writer, 5, 1, limits(9, 35)), Ended::Refused(Refusal::Stale { newest: 6 }));
+    assert_eq!(seqs(&writer.head().generations), [6, 5, 4]);
+    let dropped: Vec<_> = writer.head().dropped.iter().map(|key| &key[key.len() - 6..]).collect();
+    assert_eq!(dropped, ["1.json", "2.json", "3.json"]);
+}
+
+#[test]
+fn damaged_generations_of_a_remote_store_are_set_aside_and_go_first() {
+    let mut writer = writer();
+    for seq in 1..=4 {
+        insert(&mut writer, seq, 10, limits(9, 1000));
+    }
+    let keys = writer.head().generations.iter().map(|generation| generation.key.clone());
+    let damaged: Vec<String> = keys.take(2).collect();
+    // The newest sound one is 2.
+    let known = Limits { damaged, ..limits(9, 1000) };
+    assert_eq!(insert(&mut writer, 3, 10, known), Ended::Committed);
+    assert_eq!(seqs(&writer.head().generations), [3, 2, 1]);
+    assert_eq!(seqs(&writer.head().damaged), [4, 3]);
+    assert_eq!(insert(&mut writer, 5, 10, limits(9, 45)), Ended::Committed);
+    assert_eq!(seqs(&writer.head().generations), [5, 3, 2, 1]);
+    assert_eq!(seqs(&writer.head().damaged), [0; 0]);
+}
+
+#[test]
+fn a_store_whose_objects_cannot_be_deleted_ends_to_grow() {
+    let mut writer = writer();
+    let ended = (1..)
+        .map(|seq| insert(&mut writer, seq, 1, limits(1, 1000)))
+        .find(|ended| *ended != Ended::Committed);
+    assert_eq!(ended, Some(Ended::Refused(Refusal::Undeleted { objects: 1001 })));
+    // Once they are deleted, it goes on.
+    for key in writer.to_delete() {
+        writer.deleted(&key);
+    }
+    assert_eq!(insert(&mut writer, 2000, 1, limits(1, 1000)), Ended::Committed);
+    assert_eq!(writer.head().dropped.len(), 1);
+}
+
+#[test]
+fn a_rolled_back_remote_store_keeps_what_was_undone() {
+    let mut writer = writer();
+    for seq in 1..=3 {
+        insert(&mut writer, seq, 1, limits(9, 1000));
+    }
+    writer.rollback(9);
+    assert_eq!(end(&mut writer), Ended::Refused(Refusal::NotFound));
+    writer.rollback(1);
+    assert_eq!(end(&mut writer), Ended::Committed);
+    assert_eq!((seqs(&writer.head().generations), seqs(&writer.head().undone)), (vec![1], vec![3, 2]));
+    assert_eq!(insert(&mut writer, 2, 1, limits(9, 1000)), Ended::Committed);
+    assert!(writer.to_delete().is_empty());
+    writer.clear();
+    assert_eq!(end(&mut writer), Ended::Committed);
+    assert_eq!(writer.to_delete().len(), 4);
 }

@@ -1,9 +1,17 @@
 //! The head: the one object of a store that is ever replaced, and what may be done to it.
 
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Serialize};
 
 /// The version of what is written here.
 pub const FORMAT: u32 = 1;
+
+/// How many earlier owners a head remembers.
+const REPLACED: usize = 16;
+
+/// How many keys a head lists to be deleted: with more, no snapshot is created.
+const DROPPED: usize = 1000;
 
 /// What `head.json` holds: who owns the store, and which objects are its generations.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,12 +23,29 @@ pub struct Head {
     pub epoch: u64,
     /// The node that has the store for writing, or `None` if it was released.
     pub owner: Option<String>,
-    /// What no other head ever has, by which a writer knows its own.
-    pub nonce: String,
+    /// Which head this is. No other ever has it.
+    pub version: Version,
     /// The generations, newest first.
     pub generations: Vec<Generation>,
+    /// Generations that were found damaged and set aside, newest first.
+    pub damaged: Vec<Generation>,
+    /// Generations that a rollback has undone, newest first.
+    pub undone: Vec<Generation>,
     /// The keys of objects that no head needs from here on. Whoever has the store deletes them.
     pub dropped: Vec<String>,
+    /// The last head of each earlier owner, newest first, as far as they are remembered: it tells an owner from which the store
+    /// was taken over whether what it put was ever in place.
+    pub replaced: Vec<Version>,
+}
+
+/// Which head it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Version {
+    /// What no other opening of any store ever has: each owner knows itself by it.
+    pub claim: String,
+    /// How many heads its owner has put, or has tried to.
+    pub commit: u64,
 }
 
 /// A snapshot, and the object that it is in.
@@ -35,22 +60,32 @@ pub struct Generation {
     pub size: u64,
     /// The object's XXH3 sum of 128 bits, as 32 hexadecimal digits.
     pub sum: String,
-    /// When it was written, in seconds since 1970.
+    /// When it was written, in milliseconds since 1970-01-01T00:00:00Z.
     pub written: u64,
 }
 
 /// What a commit does to the head.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Edit {
-    /// Makes a generation the newest, and keeps so many, itself included. One of the same number gives way.
-    Insert {
-        /// The generation, which is in its object already.
-        generation: Generation,
-        /// How many are kept.
-        keep: usize,
-    },
+    /// Makes a generation, which is in its object already, the newest. One of the same number gives way.
+    Insert(Generation, Limits),
+    /// Makes the generation with this number the newest: undoes those above it.
+    Rollback(u64),
+    /// Drops everything.
+    Clear,
     /// Leaves the store to whoever wants it.
     Release,
+}
+
+/// What is kept of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// How many generations are, the newest included, and as many damaged ones.
+    pub keep: NonZeroUsize,
+    /// How large they may be together, in bytes.
+    pub max_total: Option<u64>,
+    /// The keys of generations that are known to be damaged: those are set aside.
+    pub damaged: Vec<String>,
 }
 
 /// Why an edit cannot be made.
@@ -61,6 +96,15 @@ pub enum Refusal {
         /// The newest one.
         newest: u64,
     },
+    /// The generation does not fit beside the newest one.
+    NoSpace,
+    /// There is no generation of this number.
+    NotFound,
+    /// So many objects were not deleted, which could be, that the head would grow without end.
+    Undeleted {
+        /// How many.
+        objects: usize,
+    },
 }
 
 impl Head {
@@ -69,37 +113,101 @@ impl Head {
         self.generations.first().map(|newest| newest.seq)
     }
 
-    /// Whether an object is one of the generations.
+    /// Whether an object is needed.
     pub fn names(&self, key: &str) -> bool {
-        self.generations.iter().any(|generation| generation.key == key)
+        let kept = [&self.generations, &self.damaged, &self.undone];
+        kept.into_iter().flatten().any(|generation| generation.key == key)
     }
 
-    /// The head of who takes the store over.
-    pub(super) fn claimed(found: Option<&Head>, owner: String, nonce: String) -> Head {
-        let (epoch, generations, dropped) = match found {
-            Some(Head { epoch, generations, dropped, .. }) => (*epoch, generations.clone(), dropped.clone()),
-            None => (0, Vec::new(), Vec::new()),
+    /// The head of who takes the store over from the owner of this one.
+    pub(super) fn claimed(found: Option<Head>, owner: String, version: Version) -> Head {
+        let Some(mut head) = found else {
+            return Head {
+                format: FORMAT,
+                epoch: 1,
+                owner: Some(owner),
+                version,
+                generations: Vec::new(),
+                damaged: Vec::new(),
+                undone: Vec::new(),
+                dropped: Vec::new(),
+                replaced: Vec::new(),
+            };
         };
-        Head { format: FORMAT, epoch: epoch + 1, owner: Some(owner), nonce, generations, dropped }
+        head.epoch += 1;
+        head.owner = Some(owner);
+        head.replaced.insert(0, std::mem::replace(&mut head.version, version));
+        head.replaced.truncate(REPLACED);
+        head
     }
 
-    /// The head after an edit.
-    pub(super) fn edited(&self, edit: &Edit, nonce: String) -> Result<Head, Refusal> {
-        let mut head = Head { nonce, ..self.clone() };
+    /// Whether a head of an owner from which the store was taken over was ever in place, or `None` where this one does not
+    /// remember that owner any more.
+    pub(super) fn follows(&self, version: &Version) -> Option<bool> {
+        let last = self.replaced.iter().find(|last| last.claim == version.claim)?;
+        Some(last.commit == version.commit)
+    }
+
+    /// Makes an edit; one that is refused may leave anything.
+    pub(super) fn edit(&mut self, edit: &Edit) -> Result<(), Refusal> {
         match edit {
-            Edit::Release => head.owner = None,
-            Edit::Insert { generation, keep } => {
-                if let Some(newest) = self.newest().filter(|newest| *newest > generation.seq) {
-                    return Err(Refusal::Stale { newest });
-                }
-                let same = head.generations.first().is_some_and(|newest| newest.seq == generation.seq);
-                let given_way: Vec<Generation> = head.generations.drain(..usize::from(same)).collect();
-                head.generations.insert(0, generation.clone());
-                let keep = head.generations.len().min(*keep);
-                let pruned = head.generations.split_off(keep);
-                head.dropped.extend(given_way.into_iter().chain(pruned).map(|generation| generation.key));
+            Edit::Insert(generation, limits) => self.insert(generation, limits)?,
+            Edit::Rollback(seq) => {
+                let newest = self.generations.iter().position(|generation| generation.seq == *seq);
+                let mut undone: Vec<_> = self.generations.drain(..newest.ok_or(Refusal::NotFound)?).collect();
+                undone.append(&mut self.undone);
+                self.undone = undone;
             }
+            Edit::Clear => {
+                let kept = [&mut self.generations, &mut self.damaged, &mut self.undone];
+                let cleared: Vec<_> = kept.into_iter().flat_map(std::mem::take).collect();
+                self.drop_all(cleared);
+            }
+            Edit::Release => self.owner = None,
         }
-        Ok(head)
+        Ok(())
+    }
+
+    fn insert(&mut self, new: &Generation, limits: &Limits) -> Result<(), Refusal> {
+        let objects = self.dropped.len();
+        if objects > DROPPED {
+            return Err(Refusal::Undeleted { objects });
+        }
+        let is_damaged = |generation: &mut Generation| limits.damaged.contains(&generation.key);
+        let mut damaged: Vec<_> = self.generations.extract_if(.., is_damaged).collect();
+        damaged.append(&mut self.damaged);
+        self.damaged = damaged;
+        if let Some(newest) = self.newest().filter(|newest| *newest > new.seq) {
+            return Err(Refusal::Stale { newest });
+        }
+        let replaced = self.generations.first().is_some_and(|newest| newest.seq == new.seq);
+        let mut dropped: Vec<_> = self.generations.drain(..usize::from(replaced)).collect();
+        // Until this is in place, the newest one must be kept beside it, whether or not it gives way.
+        let beside = dropped.first().or(self.generations.first()).map_or(0, |newest| newest.size);
+        let max_total = limits.max_total.unwrap_or(u64::MAX);
+        if new.size.saturating_add(beside) > max_total {
+            return Err(Refusal::NoSpace);
+        }
+        self.generations.insert(0, new.clone());
+        let keep = limits.keep.get();
+        dropped.extend(self.generations.split_off(keep.min(self.generations.len())));
+        dropped.extend(self.damaged.split_off(keep.min(self.damaged.len())));
+        while self.kept() > max_total {
+            // The newest two fit.
+            let Some(oldest) = self.damaged.pop().or_else(|| self.generations.pop()) else { break };
+            dropped.push(oldest);
+        }
+        self.drop_all(dropped);
+        Ok(())
+    }
+
+    /// The size of all generations that limits are about, in bytes.
+    fn kept(&self) -> u64 {
+        let sizes = self.generations.iter().chain(&self.damaged).map(|generation| generation.size);
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    fn drop_all(&mut self, generations: Vec<Generation>) {
+        self.dropped.extend(generations.into_iter().map(|generation| generation.key));
     }
 }

@@ -1,17 +1,17 @@
 //! Taking a store over for writing.
 
-use std::collections::BTreeSet;
+use super::{Answer, ETag, Next, Request, Writer};
+use crate::remote::head::{Head, Version};
 
-use super::{Answer, ETag, Next, Nonces, Request, Writer};
-use crate::remote::head::Head;
-
-/// Whether a store may be taken from an owner that has not released it.
+/// From whom a store may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TakeOver {
-    /// By whoever opens it.
-    Open,
-    /// By the same node alone, which was restarted.
-    Released,
+    /// From anyone, whether or not they still write.
+    Anyone,
+    /// From this node itself, which was restarted.
+    Itself,
+    /// From nobody: only a store that was released.
+    Nobody,
 }
 
 /// How an opening ends.
@@ -21,115 +21,111 @@ pub enum Opened {
     Own(Box<Writer>),
     /// Another node has it.
     Busy(String),
+    /// There are generations, and no head: somebody has deleted it.
+    HeadLost,
 }
 
-/// Takes a store over for writing, and deletes what earlier owners left.
+/// Takes a store over for writing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Opening {
     node: String,
     take_over: TakeOver,
-    nonces: Nonces,
-    step: OpeningStep,
+    /// What no other opening of any store ever has.
+    claim: String,
+    /// How many heads were put, or tried to.
+    commits: u64,
+    step: Step,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum OpeningStep {
-    Look,
+enum Step {
+    /// Whether there are generations, although there was no head a moment ago.
+    Look {
+        is_filled: bool,
+    },
+    /// Where there is no head, there must be no generations.
+    List,
     Claim(Claim),
     /// Whether the claim is in place.
     Check(Claim),
-    List(Box<Writer>),
-    /// What is left to delete.
-    Sweep(Box<Writer>, Vec<String>),
-    Busy(String),
+    End(Opened),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Claim {
     head: Head,
-    over: Option<ETag>,
+    over: Option<(Version, ETag)>,
 }
 
 impl Opening {
-    /// For this node, with nonces that no other process has.
-    pub fn new(node: impl Into<String>, take_over: TakeOver, nonces: Nonces) -> Self {
-        Opening { node: node.into(), take_over, nonces, step: OpeningStep::Look }
+    /// For this node. No other opening of any store may ever be given the same `claim`: it is random.
+    pub fn new(node: impl Into<String>, take_over: TakeOver, claim: String) -> Self {
+        Opening { node: node.into(), take_over, claim, commits: 0, step: Step::Look { is_filled: false } }
     }
 
     /// What to do next.
     pub fn next(&self) -> Next<Opened> {
-        match &self.step {
-            OpeningStep::Look | OpeningStep::Check(_) => Next::Ask(Request::GetHead),
-            OpeningStep::Claim(Claim { head, over }) => {
-                Next::Ask(Request::PutHead(head.clone(), over.clone()))
+        Next::Ask(match &self.step {
+            Step::Look { .. } | Step::Check(_) => Request::GetHead,
+            Step::List => Request::List,
+            Step::Claim(Claim { head, over }) => {
+                Request::PutHead(head.clone(), over.as_ref().map(|(_, etag)| etag.clone()))
             }
-            OpeningStep::List(_) => Next::Ask(Request::List),
-            OpeningStep::Sweep(writer, left) => match left.last() {
-                Some(key) => Next::Ask(Request::Delete(key.clone())),
-                None => Next::End(Opened::Own(writer.clone())),
-            },
-            OpeningStep::Busy(owner) => Next::End(Opened::Busy(owner.clone())),
-        }
+            Step::End(opened) => return Next::End(opened.clone()),
+        })
     }
 
     /// Takes the answer to what was asked.
     pub fn tell(&mut self, answer: Answer) {
-        let step = std::mem::replace(&mut self.step, OpeningStep::Look);
+        let step = std::mem::replace(&mut self.step, Step::List);
         self.step = match (step, answer) {
-            (OpeningStep::Look, Answer::Head(found)) => self.claim(found),
-            (OpeningStep::Claim(claim), Answer::Put(etag)) => self.own(claim.head, etag),
-            (OpeningStep::Claim(claim), _) => OpeningStep::Check(claim),
-            (OpeningStep::Check(claim), Answer::Head(found)) => match found {
-                Some((head, etag)) if head.nonce == claim.head.nonce => self.own(claim.head, etag),
-                // It was not done, or not yet: if both are, only one counts.
-                found if found.as_ref().map(|(_, etag)| etag) == claim.over.as_ref() => {
-                    OpeningStep::Claim(claim)
-                }
-                // Someone was faster.
-                found => self.claim(found),
-            },
-            (OpeningStep::List(writer), Answer::Keys(keys)) => {
-                let left = keys.into_iter().filter(|key| writer.is_left_over(key)).collect();
-                OpeningStep::Sweep(writer, left)
-            }
-            // It costs space only, until the next opening.
-            (OpeningStep::List(writer), _) => OpeningStep::Sweep(writer, Vec::new()),
-            (OpeningStep::Sweep(mut writer, mut left), answer) => {
-                if let (Some(key), Answer::Done) = (left.pop(), answer) {
-                    writer.deleted.insert(key);
-                }
-                OpeningStep::Sweep(writer, left)
-            }
+            (Step::Look { is_filled: true }, Answer::Head(None)) => Step::End(Opened::HeadLost),
+            (Step::Look { .. }, Answer::Head(None)) => Step::List,
+            (Step::Look { .. }, Answer::Head(Some(found))) => self.claim(Some(found)),
+            (Step::List, Answer::Keys(keys)) if keys.is_empty() => self.claim(None),
+            // Another may have begun it since.
+            (Step::List, Answer::Keys(_)) => Step::Look { is_filled: true },
+            (Step::Claim(Claim { head, .. }), Answer::Put(etag)) => own(head, etag),
+            (Step::Claim(claim), _) => Step::Check(claim),
+            (Step::Check(claim), Answer::Head(found)) => self.check(claim, found),
             (step, _) => step,
         };
     }
 
-    fn claim(&mut self, found: Option<(Head, ETag)>) -> OpeningStep {
+    fn claim(&mut self, found: Option<(Head, ETag)>) -> Step {
         let owner = found.as_ref().and_then(|(head, _)| head.owner.as_ref());
-        match owner {
-            Some(owner) if self.take_over == TakeOver::Released && *owner != self.node => {
-                OpeningStep::Busy(owner.clone())
-            }
-            _ => {
-                let nonce = self.nonces.next();
-                let head = Head::claimed(found.as_ref().map(|(head, _)| head), self.node.clone(), nonce);
-                OpeningStep::Claim(Claim { head, over: found.map(|(_, etag)| etag) })
-            }
+        let may = |owner: &str| match self.take_over {
+            TakeOver::Anyone => true,
+            TakeOver::Itself => owner == self.node,
+            TakeOver::Nobody => false,
+        };
+        if let Some(owner) = owner.filter(|owner| !may(owner)) {
+            return Step::End(Opened::Busy(owner.clone()));
         }
+        self.commits += 1;
+        let version = Version { claim: self.claim.clone(), commit: self.commits };
+        let (head, etag) = found.unzip();
+        let over = head.as_ref().map(|head| head.version.clone()).zip(etag);
+        Step::Claim(Claim { head: Head::claimed(head, self.node.clone(), version), over })
     }
 
-    fn own(&self, head: Head, etag: ETag) -> OpeningStep {
-        OpeningStep::List(Box::new(Writer {
-            node: self.node.clone(),
-            nonces: self.nonces.clone(),
-            epoch: head.epoch,
-            head,
-            etag,
-            uploads: 0,
-            unsettled: BTreeSet::new(),
-            deleted: BTreeSet::new(),
-            is_fenced: false,
-            call: None,
-        }))
+    /// Tells by the head that is found what became of the claim.
+    fn check(&mut self, claim: Claim, found: Option<(Head, ETag)>) -> Step {
+        match (found, &claim.over) {
+            (Some((head, etag)), _) if head.version == claim.head.version => own(head, etag),
+            // It was not done, or not yet: if both are, only one counts.
+            (Some((head, etag)), Some((over, _))) if head.version == *over => {
+                let over = Some((head.version, etag));
+                Step::Claim(Claim { over, ..claim })
+            }
+            (None, None) => Step::List,
+            // Someone was faster.
+            (Some(found), _) => self.claim(Some(found)),
+            (None, Some(_)) => Step::End(Opened::HeadLost),
+        }
     }
+}
+
+fn own(head: Head, etag: ETag) -> Step {
+    Step::End(Opened::Own(Box::new(Writer::new(head, etag))))
 }
