@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 
 use minisnap_host::remote::head::{Generation, Limits, Refusal};
-use minisnap_host::remote::protocol::{Answer, Ended, Next, Opened, Opening, Request, TakeOver, Writer};
+use minisnap_host::remote::protocol::{
+    Answer, Ended, Machine, Next, Opened, Opening, Request, TakeOver, Writer,
+};
 use minisnap_tests::remote_model::{Bounds, Change, Explored, Mutant, explore};
 use minisnap_tests::rounds;
 
@@ -114,19 +116,20 @@ fn every_mutant_of_the_remote_protocol_is_found() {
 fn writer() -> Box<Writer> {
     let mut opening = Opening::new("node", TakeOver::Nobody, "claim".to_owned());
     loop {
-        opening.tell(match opening.next() {
+        let answer = match opening.next() {
             Next::Ask(Request::PutHead(..)) => Answer::Put("1".to_owned()),
             Next::Ask(Request::List) => Answer::Keys(Vec::new()),
             Next::Ask(_) => Answer::Head(None),
             Next::End(Opened::Own(writer)) => return writer,
             Next::End(ended) => panic!("{ended:?}"),
-        });
+        };
+        opening.tell(answer);
     }
 }
 
 fn end(writer: &mut Writer) -> Ended {
     loop {
-        match writer.next().expect("a call was begun") {
+        match writer.next() {
             Next::Ask(Request::PutHead(..)) => writer.tell(Answer::Put("2".to_owned())),
             Next::Ask(_) => writer.tell(Answer::Done),
             Next::End(ended) => return ended,

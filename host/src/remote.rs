@@ -1,5 +1,20 @@
-//! Snapshots in an object store, which any node restores and one at a time writes: the protocol, and nothing that speaks to an
-//! object store yet.
+//! Snapshots in an object store, which any node restores and one at a time writes.
+//!
+//! A [`Bucket`] is where they lie, a [`RemoteStore`] is the snapshots of one component: whole files, of which it knows no more
+//! than their numbers, sizes and sums. `host/REMOTE.md` says how none is lost, and by whom they are changed.
 
+mod ask;
+mod bucket;
+mod check;
+mod failure;
+#[doc(hidden)]
 pub mod head;
+#[doc(hidden)]
 pub mod protocol;
+mod store;
+
+pub use bucket::{Bucket, Location};
+pub use check::Checked;
+pub use head::{Generation, Head, Limits};
+pub use protocol::TakeOver;
+pub use store::{Found, RemoteStore};

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod command_line;
 pub mod contention;
+pub mod contest;
 pub mod copies;
 pub mod crash;
 pub mod damaged_logs;
@@ -11,6 +12,7 @@ pub mod damaging;
 #[path = "../../guest/tests/model/disk.rs"]
 pub mod disk;
 pub mod failing_calls;
+pub mod faulty_objects;
 pub mod host;
 pub mod interrupt;
 pub mod limits;

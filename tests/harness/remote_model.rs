@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 
 use minisnap_host::remote::head::{Head, Limits};
 use minisnap_host::remote::protocol::{
-    Answer, ETag, Ended, GivenUp, Next, Opened, Opening, Read, Reading, Request, TakeOver, Wanted, Writer,
+    Answer, ETag, Ended, GivenUp, Machine, Next, Opened, Opening, Read, Reading, Request, TakeOver, Wanted,
+    Writer,
 };
 
 /// What is explored.
@@ -358,7 +359,7 @@ impl Model {
         writer.insert(seq, 1, String::new(), 0, limits);
         let mut known = writer.clone();
         let key = match known.next() {
-            Some(Next::Ask(Request::PutGeneration(generation))) => Some((seq, generation.key)),
+            Next::Ask(Request::PutGeneration(generation)) => Some((seq, generation.key)),
             _ => None,
         };
         node.doing = Doing::Changing(writer, key);
@@ -423,8 +424,8 @@ impl Model {
     /// A node is told an answer.
     fn tell(&self, mut world: World, at: usize, mut answer: Answer) -> Step {
         let asked = |writer: &Writer| match writer.clone().next() {
-            Some(Next::Ask(request)) => Some(request),
-            _ => None,
+            Next::Ask(request) => Some(request),
+            Next::End(_) => None,
         };
         match &mut world.nodes[at].doing {
             Doing::Opening(opening) => {
@@ -484,7 +485,7 @@ impl Model {
     fn go_on(&self, mut world: World, at: usize) -> Step {
         let node = &mut world.nodes[at];
         match node.doing.clone() {
-            Doing::Opening(opening) => match opening.next() {
+            Doing::Opening(mut opening) => match opening.next() {
                 Next::Ask(request) => node.request = Some(request),
                 Next::End(Opened::Busy(owner)) => {
                     let is_itself = owner == format!("node-{at}");
@@ -512,7 +513,7 @@ impl Model {
                 None if !writer.is_owner() => node.doing = Doing::Nothing,
                 None => {}
             },
-            Doing::Changing(mut writer, key) => match writer.next().expect("a call was begun") {
+            Doing::Changing(mut writer, key) => match writer.next() {
                 Next::Ask(request) => {
                     if let Request::PutHead(head, _) = &request {
                         if self.mutant == Mutant::DeletesBeforeTheCommit {
@@ -559,7 +560,7 @@ impl Model {
                     return self.go_on(world, at);
                 }
             },
-            Doing::Reading(reading, least) => match reading.next() {
+            Doing::Reading(mut reading, least) => match reading.next() {
                 Next::Ask(request) => node.request = Some(request),
                 Next::End(Read::Found { generation, skipped, .. }) => {
                     node.doing = Doing::Nothing;

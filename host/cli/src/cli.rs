@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    clear, completions, component, copy, create, grants, info, list, man, restore, rollback, run, settle,
-    status, verify,
+    clear, completions, component, copy, create, grants, info, list, man, remote, restore, rollback, run,
+    settle, status, verify,
 };
 use crate::failure::Failure;
 use crate::habits::Habits;
@@ -56,6 +56,7 @@ enum Verb {
     Run(run::Run),
     Grants(grants::Grants),
     Status(status::StatusOf),
+    Remote(remote::Remote),
     Component(component::Component),
     Completions(completions::Completions),
     Man(man::ManPage),
@@ -97,6 +98,7 @@ impl Cli {
             Verb::Run(verb) => verb.run(),
             Verb::Grants(verb) => verb.run(),
             Verb::Status(verb) => verb.run(),
+            Verb::Remote(verb) => verb.run(),
             Verb::Component(verb) => verb.run(),
             Verb::Completions(verb) => verb.run(Cli::command()),
             Verb::Man(verb) => verb.run(Cli::command()),

@@ -9,6 +9,7 @@ pub mod grants;
 pub mod info;
 pub mod list;
 pub mod man;
+pub mod remote;
 pub mod restore;
 pub mod rollback;
 pub mod run;

@@ -83,6 +83,16 @@ impl Failure {
         Failure { help: Some(help.into()), ..self }
     }
 
+    /// What an object store answered, which names it.
+    pub fn remote(error: Error) -> Failure {
+        let help = match &error {
+            Error::AccessDenied(_) => "check the credentials, and what they may do there",
+            Error::DeadlineExceeded(_) => "check whether the server answers, or allow it more time",
+            _ => "mend that and retry; nothing that was stored is changed",
+        };
+        Failure::new(Problem::Error(error), None).with_help(help)
+    }
+
     /// A state that is larger than `limit`: as it was given, in `size` bytes if that is known, or only as it is stored.
     pub fn too_large(
         subject: impl Into<Subject>,

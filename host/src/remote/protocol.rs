@@ -18,6 +18,18 @@ pub use opening::{Opened, Opening, TakeOver};
 pub use reading::{Ended as Read, Reading, Skipped, Wanted, Why};
 pub use writer::{Ended, GivenUp, Writer};
 
+/// A machine: what has a beginning, asks, and ends.
+pub trait Machine {
+    /// What it ends with.
+    type Ended;
+
+    /// What to do next.
+    fn next(&mut self) -> Next<Self::Ended>;
+
+    /// Takes the answer to what was asked.
+    fn tell(&mut self, answer: Answer);
+}
+
 /// What tells one content of an object from another.
 pub type ETag = String;
 

@@ -1,6 +1,6 @@
 //! Taking a store over for writing.
 
-use super::{Answer, ETag, Next, Request, Writer};
+use super::{Answer, ETag, Machine, Next, Request, Writer};
 use crate::remote::head::{Head, Version};
 
 /// From whom a store may be taken.
@@ -57,14 +57,10 @@ struct Claim {
     over: Option<(Version, ETag)>,
 }
 
-impl Opening {
-    /// For this node. No other opening of any store may ever be given the same `claim`: it is random.
-    pub fn new(node: impl Into<String>, take_over: TakeOver, claim: String) -> Self {
-        Opening { node: node.into(), take_over, claim, commits: 0, step: Step::Look { is_filled: false } }
-    }
+impl Machine for Opening {
+    type Ended = Opened;
 
-    /// What to do next.
-    pub fn next(&self) -> Next<Opened> {
+    fn next(&mut self) -> Next<Opened> {
         Next::Ask(match &self.step {
             Step::Look { .. } | Step::Check(_) => Request::GetHead,
             Step::List => Request::List,
@@ -75,8 +71,7 @@ impl Opening {
         })
     }
 
-    /// Takes the answer to what was asked.
-    pub fn tell(&mut self, answer: Answer) {
+    fn tell(&mut self, answer: Answer) {
         let step = std::mem::replace(&mut self.step, Step::List);
         self.step = match (step, answer) {
             (Step::Look { is_filled: true }, Answer::Head(None)) => Step::End(Opened::HeadLost),
@@ -90,6 +85,13 @@ impl Opening {
             (Step::Check(claim), Answer::Head(found)) => self.check(claim, found),
             (step, _) => step,
         };
+    }
+}
+
+impl Opening {
+    /// For this node. No other opening of any store may ever be given the same `claim`: it is random.
+    pub fn new(node: impl Into<String>, take_over: TakeOver, claim: String) -> Self {
+        Opening { node: node.into(), take_over, claim, commits: 0, step: Step::Look { is_filled: false } }
     }
 
     fn claim(&mut self, found: Option<(Head, ETag)>) -> Step {

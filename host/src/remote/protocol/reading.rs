@@ -1,6 +1,6 @@
 //! Reading a generation, whoever writes.
 
-use super::{Answer, Next, Request};
+use super::{Answer, Machine, Next, Request};
 use crate::remote::head::{Generation, Head};
 
 /// Which generation is read.
@@ -68,14 +68,11 @@ enum Step {
     End(Ended),
 }
 
-impl Reading {
-    /// Of this generation.
-    pub fn new(wanted: Wanted) -> Self {
-        Reading { wanted, skipped: Vec::new(), step: Step::Look { is_filled: false } }
-    }
+impl Machine for Reading {
+    type Ended = Ended;
 
-    /// What to do next. A generation's file is [`Damaged`](Answer::Damaged) if it is not of the size and sum that it should be.
-    pub fn next(&self) -> Next<Ended> {
+    // A generation's file is [`Damaged`](Answer::Damaged) if it is not of the size and sum that it should be.
+    fn next(&mut self) -> Next<Ended> {
         Next::Ask(match &self.step {
             Step::Look { .. } => Request::GetHead,
             Step::List => Request::List,
@@ -84,8 +81,7 @@ impl Reading {
         })
     }
 
-    /// Takes the answer to what was asked.
-    pub fn tell(&mut self, answer: Answer) {
+    fn tell(&mut self, answer: Answer) {
         let step = std::mem::replace(&mut self.step, Step::List);
         self.step = match (step, answer) {
             (Step::Look { is_filled: true }, Answer::Head(None)) => Step::End(Ended::HeadLost),
@@ -100,6 +96,13 @@ impl Reading {
             (Step::Get(_, generation), Answer::Damaged) => self.skip(generation, Why::Damaged),
             (step, _) => step,
         };
+    }
+}
+
+impl Reading {
+    /// Of this generation.
+    pub fn new(wanted: Wanted) -> Self {
+        Reading { wanted, skipped: Vec::new(), step: Step::Look { is_filled: false } }
     }
 
     fn skip(&mut self, generation: Generation, why: Why) -> Step {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Answer, ETag, Next, Request};
+use super::{Answer, ETag, Machine, Next, Request};
 use crate::remote::head::{Edit, Generation, Head, Limits, Refusal, Version};
 
 /// A store that this node has for writing, until it is released, or taken over. A clone is for a test: two must not be used.
@@ -83,6 +83,37 @@ pub enum GivenUp {
     Ended,
 }
 
+impl Machine for Writer {
+    type Ended = Ended;
+
+    /// In a call that was begun, which is over once its end is returned.
+    fn next(&mut self) -> Next<Ended> {
+        let Call { step, .. } = self.call.as_ref().expect("a call was begun");
+        Next::Ask(match step {
+            Step::Upload(generation) => Request::PutGeneration(generation.clone()),
+            Step::Swap(head) => Request::PutHead(head.clone(), Some(self.etag.clone())),
+            Step::Look(_) => Request::GetHead,
+            Step::End(ended) => {
+                let ended = ended.clone();
+                self.call = None;
+                return Next::End(ended);
+            }
+        })
+    }
+
+    fn tell(&mut self, answer: Answer) {
+        let Some(Call { edit, step }) = self.call.take() else { return };
+        let step = match (step, answer) {
+            (Step::Upload(_), Answer::Done) => self.swap(&edit),
+            (Step::Swap(head), Answer::Put(etag)) => self.committed(head, etag),
+            (Step::Swap(head), _) => Step::Look(head),
+            (Step::Look(head), Answer::Head(found)) => self.look(&edit, head, found),
+            (step, _) => step,
+        };
+        self.call = Some(Call { edit, step });
+    }
+}
+
 impl Writer {
     /// Of the head that claimed the store.
     pub(super) fn new(head: Head, etag: ETag) -> Self {
@@ -149,34 +180,6 @@ impl Writer {
         if edit == Edit::Release && self.is_owner() {
             self.standing = Standing::Released;
         }
-        self.call = Some(Call { edit, step });
-    }
-
-    /// What to do next, in a call that was begun. One that has ended is over once this is returned.
-    pub fn next(&mut self) -> Option<Next<Ended>> {
-        let Call { step, .. } = self.call.as_ref()?;
-        Some(Next::Ask(match step {
-            Step::Upload(generation) => Request::PutGeneration(generation.clone()),
-            Step::Swap(head) => Request::PutHead(head.clone(), Some(self.etag.clone())),
-            Step::Look(_) => Request::GetHead,
-            Step::End(ended) => {
-                let ended = ended.clone();
-                self.call = None;
-                return Some(Next::End(ended));
-            }
-        }))
-    }
-
-    /// Takes the answer to what was asked.
-    pub fn tell(&mut self, answer: Answer) {
-        let Some(Call { edit, step }) = self.call.take() else { return };
-        let step = match (step, answer) {
-            (Step::Upload(_), Answer::Done) => self.swap(&edit),
-            (Step::Swap(head), Answer::Put(etag)) => self.committed(head, etag),
-            (Step::Swap(head), _) => Step::Look(head),
-            (Step::Look(head), Answer::Head(found)) => self.look(&edit, head, found),
-            (step, _) => step,
-        };
         self.call = Some(Call { edit, step });
     }
 

@@ -1,0 +1,461 @@
+//! A bucket of an object store, and one request to it.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::num::NonZeroUsize;
+use std::path::Path as FilePath;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use std::{env, fs};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path;
+use object_store::{
+    BackoffConfig, Certificate, ClientOptions, Error as Told, ObjectStore, ObjectStoreExt, PutMode,
+    PutPayload, RetryConfig, UpdateVersion, WriteMultipart,
+};
+use serde::Deserialize;
+use tokio::runtime::{Builder, Runtime};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::check::{self, Checked};
+use super::failure::Failure;
+use super::head::{FORMAT, Generation, Head};
+use super::protocol::{Answer, Request};
+use crate::error::{Error, Result};
+
+/// The name of the head.
+const HEAD: &str = "head.json";
+
+/// The folder of the generations.
+const GENERATIONS: &str = "g";
+
+/// The largest head, in bytes: some 40,000 generations.
+const MAX_HEAD: u64 = 8 << 20;
+
+/// A larger file is put in parts of this size.
+const PART: usize = 8 << 20;
+
+/// How many parts are on their way at a time.
+const PARTS: usize = 4;
+
+/// Where snapshots are kept in an object store: a bucket, and the prefix of all keys in it. Parsed from and displayed as
+/// `s3://BUCKET/PREFIX`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Location {
+    /// The bucket.
+    pub bucket: String,
+    /// What all keys begin with, without slashes at its ends; empty for none.
+    pub prefix: String,
+    /// The URL of the server, or `None` for Amazon's of the region; `AWS_ENDPOINT_URL` unless set.
+    pub endpoint: Option<String>,
+    /// The region; `AWS_REGION` unless set, and `us-east-1` unless that is.
+    pub region: Option<String>,
+}
+
+impl Location {
+    /// Sets the URL of the server.
+    pub fn endpoint(self, url: impl Into<String>) -> Self {
+        Location { endpoint: Some(url.into()), ..self }
+    }
+
+    /// Sets the region.
+    pub fn region(self, region: impl Into<String>) -> Self {
+        Location { region: Some(region.into()), ..self }
+    }
+}
+
+impl FromStr for Location {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        let wrong =
+            || Error::other(format!("`{url}` names no place in an object store: write s3://BUCKET/PREFIX"));
+        let (bucket, prefix) = match url.strip_prefix("s3://").ok_or_else(wrong)?.split_once('/') {
+            None => (url.strip_prefix("s3://").unwrap_or_default(), ""),
+            Some(parts) => parts,
+        };
+        let is_bucket = |c: char| c.is_ascii_alphanumeric() || ['-', '.', '_'].contains(&c);
+        let prefix = prefix.trim_end_matches('/');
+        let is_prefix = |part: &str| {
+            !part.is_empty() && part != "." && part != ".." && part.chars().all(|c| is_bucket(c) || c == '@')
+        };
+        if bucket.is_empty()
+            || !bucket.chars().all(is_bucket)
+            || !(prefix.is_empty() || prefix.split('/').all(is_prefix))
+        {
+            return Err(wrong());
+        }
+        Ok(Location { bucket: bucket.to_owned(), prefix: prefix.to_owned(), endpoint: None, region: None })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Location { bucket, prefix, .. } = self;
+        match prefix.is_empty() {
+            true => write!(f, "s3://{bucket}"),
+            false => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+/// A bucket of an object store, of which every call blocks. Its requests run in a thread of its own.
+pub struct Bucket {
+    location: Location,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    /// What was seen of the server, once it was.
+    checked: OnceLock<Checked>,
+    runtime: Option<Runtime>,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        // Where this may not block, too.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Bucket {
+    /// A bucket of a server that speaks S3's protocol, with the credentials of the variables `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`, or others that the SDKs of AWS know. It trusts the certificates that the
+    /// system does, and those in the file of `AWS_CA_BUNDLE`. Nothing is asked yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if there are no credentials, or something is not what it should be.
+    pub fn connect(location: Location) -> Result<Bucket> {
+        let is_given = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let sources = [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "AWS_METADATA_ENDPOINT",
+        ];
+        if !sources.iter().any(|name| is_given(&name)) {
+            return Err(Error::denied(format!(
+                "there are no credentials for `{location}`: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )));
+        }
+        let wrong = |error: &Told| Error::other(format!("cannot use `{location}`: {error}"));
+        let mut options = ClientOptions::new()
+            // A call has a deadline; a body of any size may take its time.
+            .with_timeout_disabled()
+            .with_read_timeout(Duration::from_secs(60))
+            .with_connect_timeout(Duration::from_secs(5));
+        if let Some(bundle) = env::var_os("AWS_CA_BUNDLE").filter(|bundle| !bundle.is_empty()) {
+            let path = FilePath::new(&bundle);
+            let pem = fs::read(path).map_err(|error| Error::io("read the certificates in", path, error))?;
+            for certificate in Certificate::from_pem_bundle(&pem).map_err(|error| wrong(&error))? {
+                options = options.with_root_certificate(certificate);
+            }
+        }
+        let retry = RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: Duration::from_millis(50),
+                max_backoff: Duration::from_secs(1),
+                base: 2.0,
+            },
+            max_retries: 3,
+            retry_timeout: Duration::from_secs(10),
+        };
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(&location.bucket)
+            .with_retry(retry)
+            .with_disable_bulk_delete(true);
+        if let Some(region) = &location.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(endpoint) = &location.endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        let endpoint = location.endpoint.clone().or_else(|| env::var("AWS_ENDPOINT_URL").ok());
+        let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+        let builder = builder.with_client_options(options.with_allow_http(is_plain));
+        let objects = builder.build().map_err(|error| wrong(&error))?;
+        Bucket::new(location, Arc::new(objects))
+    }
+
+    /// A bucket of any object store, which the location names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the system gives no thread.
+    pub fn new(location: Location, objects: Arc<dyn ObjectStore>) -> Result<Bucket> {
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("minisnap-remote").enable_all().build();
+        let runtime = runtime.map_err(|error| Error::other(format!("cannot start a thread: {error}")))?;
+        Ok(Bucket { location, objects, checked: OnceLock::new(), runtime: Some(runtime) })
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    pub(super) fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it is there until this is dropped")
+    }
+
+    /// Tries whether the server keeps the conditions of a PUT, unless this was tried before, with an object that is deleted
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it does not, which says what it did; [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
+    pub fn check(&self, deadline: Duration) -> Result<Checked> {
+        if let Some(checked) = self.checked.get() {
+            return Ok(*checked);
+        }
+        let checked = self.timed(deadline, check::conditions(self))?;
+        Ok(*self.checked.get_or_init(|| checked))
+    }
+
+    /// Has several requests race for one condition, besides what [`check`](Self::check) does: how many of them won, which must be
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// As `check`.
+    pub fn check_race(&self, racers: NonZeroUsize, deadline: Duration) -> Result<Checked> {
+        let checked = self.check(deadline)?;
+        self.timed(deadline, check::race(self, racers))?;
+        Ok(checked)
+    }
+
+    fn timed<R>(&self, deadline: Duration, future: impl Future<Output = Result<R>>) -> Result<R> {
+        let timed = self.block_on(async { tokio::time::timeout(deadline, future).await })?;
+        timed.unwrap_or_else(|_| Err(overdue("check", &self.location.to_string(), deadline)))
+    }
+
+    /// Runs a future in this thread, which must not be a task's.
+    pub(super) fn block_on<R>(&self, future: impl Future<Output = R>) -> Result<R> {
+        crate::store::check_may_block()?;
+        Ok(self.runtime().block_on(future))
+    }
+
+    /// The key of an object, below the prefix.
+    pub(super) fn path(&self, key: &str) -> Path {
+        let prefix = self.location.prefix.split('/').filter(|part| !part.is_empty());
+        prefix.chain(key.split('/')).collect()
+    }
+
+    /// An object as messages name it.
+    pub(super) fn url(&self, path: &Path) -> String {
+        format!("`s3://{}/{path}`", self.location.bucket)
+    }
+
+    /// Asks the server once, for the store of this name. A generation's file is read from `file`, or written to it.
+    pub(super) async fn carry(
+        &self,
+        name: &str,
+        request: &Request,
+        file: Option<&FilePath>,
+    ) -> std::result::Result<Answer, Failure> {
+        let at = |key: &str| self.path(&format!("{name}/{key}"));
+        match request {
+            Request::GetHead => self.get_head(&at(HEAD)).await,
+            Request::PutHead(head, over) => {
+                let mode = match over {
+                    None => PutMode::Create,
+                    Some(etag) => self.update(etag.clone()),
+                };
+                let text = serde_json::to_vec_pretty(head).expect("a head is JSON");
+                self.put_if(&at(HEAD), text.into(), mode).await.map(Answer::Put)
+            }
+            Request::PutGeneration(generation) => {
+                let file = file.expect("a generation has a file");
+                self.put_file(&at(&generation.key), file).await.map(|()| Answer::Done)
+            }
+            Request::GetGeneration(generation) => {
+                let file = file.expect("a generation has a file");
+                self.get_file(&at(&generation.key), generation, file).await
+            }
+            Request::List => self.list(name).await.map(Answer::Keys),
+            Request::Delete(key) => self.delete(&at(key)).await.map(|()| Answer::Done),
+        }
+    }
+
+    /// The condition that an object has this ETag, as the server wants it.
+    pub(super) fn update(&self, etag: String) -> PutMode {
+        let is_unquoted = self.checked.get().is_some_and(|checked| checked.unquoted);
+        let e_tag = Some(if is_unquoted { etag.trim_matches('"').to_owned() } else { etag });
+        PutMode::Update(UpdateVersion { e_tag, version: None })
+    }
+
+    /// Puts an object on a condition, and returns its ETag.
+    pub(super) async fn put_if(
+        &self,
+        path: &Path,
+        text: Bytes,
+        mode: PutMode,
+    ) -> std::result::Result<String, Failure> {
+        let failed = |told: &Told| Failure::of(&format!("put {}", self.url(path)), told);
+        let put =
+            self.objects.put_opts(path, text.into(), mode.into()).await.map_err(|told| failed(&told))?;
+        put.e_tag.ok_or_else(|| self.without_etag())
+    }
+
+    fn without_etag(&self) -> Failure {
+        let location = &self.location;
+        Failure::Final(Error::other(format!(
+            "cannot use `{location}`: the server gives no ETag of an object"
+        )))
+    }
+
+    /// Gets a small object with its ETag, or `None` if there is none.
+    pub(super) async fn get(&self, path: &Path) -> std::result::Result<Option<(Bytes, String)>, Failure> {
+        let failed = |told: &Told| Failure::of(&format!("get {}", self.url(path)), told);
+        let got = match self.objects.get(path).await {
+            Err(told @ Told::NotFound { .. }) => {
+                return match failed(&told) {
+                    // But where there is no bucket.
+                    Failure::Refused(_) => Ok(None),
+                    failure => Err(failure),
+                };
+            }
+            got => got.map_err(|told| failed(&told))?,
+        };
+        if got.meta.size > MAX_HEAD {
+            let url = self.url(path);
+            return Err(Failure::Final(Error::Corrupt(format!("{url} has more than {MAX_HEAD} bytes"))));
+        }
+        let etag = got.meta.e_tag.clone().ok_or_else(|| self.without_etag())?;
+        let text = got.bytes().await.map_err(|told| failed(&told))?;
+        Ok(Some((text, etag)))
+    }
+
+    async fn get_head(&self, path: &Path) -> std::result::Result<Answer, Failure> {
+        #[derive(Deserialize)]
+        struct Any {
+            format: u32,
+        }
+        let Some((text, etag)) = self.get(path).await? else { return Ok(Answer::Head(None)) };
+        let damaged = |error: serde_json::Error| {
+            Failure::Final(Error::Corrupt(format!("{} is no head of a store: {error}", self.url(path))))
+        };
+        let Any { format } = serde_json::from_slice(&text).map_err(damaged)?;
+        if format != FORMAT {
+            let url = self.url(path);
+            return Err(Failure::Final(Error::other(format!(
+                "{url} has the format {format}, which a newer version of minisnap has written: use that one"
+            ))));
+        }
+        let head: Head = serde_json::from_slice(&text).map_err(damaged)?;
+        Ok(Answer::Head(Some((head, etag))))
+    }
+
+    async fn put_file(&self, path: &Path, file: &FilePath) -> std::result::Result<(), Failure> {
+        let failed = |told: &Told| Failure::of(&format!("put {}", self.url(path)), told);
+        let unread = |error| Failure::Final(Error::io("read", file, error));
+        let mut source = fs::File::open(file).map_err(unread)?;
+        let size = source.metadata().map_err(unread)?.len();
+        let mut next = |most: u64| {
+            let mut part = Vec::with_capacity(usize::try_from(most.min(PART as u64)).unwrap_or(PART));
+            Read::by_ref(&mut source).take(PART as u64).read_to_end(&mut part).map_err(unread)?;
+            Ok(Bytes::from(part))
+        };
+        if size <= PART as u64 {
+            let whole = PutPayload::from(next(size)?);
+            return self.objects.put(path, whole).await.map(drop).map_err(|told| failed(&told));
+        }
+        let upload = self.objects.put_multipart(path).await.map_err(|told| failed(&told))?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
+        let mut left = size;
+        while left > 0 {
+            let part = next(left)?;
+            left = left.saturating_sub(part.len() as u64);
+            if part.is_empty() {
+                return Err(unread(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            let put = match upload.wait_for_capacity(PARTS).await {
+                Ok(()) => {
+                    upload.put(part);
+                    continue;
+                }
+                Err(told) => failed(&told),
+            };
+            let _ = upload.abort().await;
+            return Err(put);
+        }
+        upload.finish().await.map(drop).map_err(|told| failed(&told))
+    }
+
+    async fn get_file(
+        &self,
+        path: &Path,
+        generation: &Generation,
+        file: &FilePath,
+    ) -> std::result::Result<Answer, Failure> {
+        let failed = |told: &Told| Failure::of(&format!("get {}", self.url(path)), told);
+        let unwritten = |error| Failure::Final(Error::io("write", file, error));
+        let got = match self.objects.get(path).await {
+            Err(told @ Told::NotFound { .. }) => {
+                return match failed(&told) {
+                    Failure::Refused(_) => Ok(Answer::Missing),
+                    failure => Err(failure),
+                };
+            }
+            got => got.map_err(|told| failed(&told))?,
+        };
+        if got.meta.size != generation.size {
+            return Ok(Answer::Damaged);
+        }
+        let mut target = fs::File::create(file).map_err(unwritten)?;
+        let (mut sum, mut size) = (Xxh3::new(), 0);
+        let mut pieces = got.into_stream();
+        while let Some(piece) = pieces.try_next().await.map_err(|told| failed(&told))? {
+            sum.update(&piece);
+            size += piece.len() as u64;
+            target.write_all(&piece).map_err(unwritten)?;
+        }
+        match size == generation.size && sum_text(&sum) == generation.sum {
+            true => Ok(Answer::Done),
+            false => Ok(Answer::Damaged),
+        }
+    }
+
+    /// The keys of all generations of the store of this name, below its own.
+    async fn list(&self, name: &str) -> std::result::Result<Vec<String>, Failure> {
+        let below = self.path(name);
+        let folder = self.path(&format!("{name}/{GENERATIONS}"));
+        let what = format!("list {}", self.url(&folder));
+        let listed = self.objects.list(Some(&folder)).try_collect::<Vec<_>>().await;
+        let objects = listed.map_err(|told| Failure::of(&what, &told))?;
+        let key = |path: &Path| {
+            path.as_ref().strip_prefix(below.as_ref()).map(|key| key.trim_start_matches('/').to_owned())
+        };
+        Ok(objects.iter().filter_map(|object| key(&object.location)).collect())
+    }
+
+    pub(super) async fn delete(&self, path: &Path) -> std::result::Result<(), Failure> {
+        match self.objects.delete(path).await {
+            Ok(()) | Err(Told::NotFound { .. }) => Ok(()),
+            Err(told) => Err(Failure::of(&format!("delete {}", self.url(path)), &told)),
+        }
+    }
+}
+
+pub(super) fn sum_text(sum: &Xxh3) -> String {
+    format!("{:032x}", sum.digest128())
+}
+
+/// That a call was interrupted.
+pub(super) fn overdue(call: &str, url: &str, deadline: Duration) -> Error {
+    Error::DeadlineExceeded(format!(
+        "`{call}` of `{url}` exceeded its deadline of {deadline:?}: the object store is too slow"
+    ))
+}

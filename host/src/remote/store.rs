@@ -1,0 +1,316 @@
+//! The snapshots of one component in an object store: files that are put there and got from there, whole.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fmt, fs, io};
+
+use tokio::time::{Instant, timeout, timeout_at};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::ask::{Call, again, random};
+use super::bucket::{Bucket, overdue, sum_text};
+use super::head::{Generation, Head, Limits, Refusal};
+use super::protocol::{
+    Answer, Ended, GivenUp, Opened, Opening, Read, Reading, Request, Skipped, TakeOver, Wanted, Writer,
+};
+use crate::error::{Error, Result};
+use crate::store::check_may_block;
+
+/// The snapshots of one component in a bucket, each a file.
+pub struct RemoteStore {
+    bucket: Arc<Bucket>,
+    /// The component's name, below the bucket's prefix.
+    name: String,
+    writer: Option<Box<Writer>>,
+    /// The keys of objects that are being deleted, and which of them are gone.
+    deleting: HashSet<String>,
+    gone: (Sender<Deleted>, Receiver<Deleted>),
+}
+
+/// The key of an object, and whether it was deleted.
+type Deleted = (String, bool);
+
+/// What was found in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Found {
+    /// The head that names it, or `None` if nothing was ever stored.
+    pub head: Option<Head>,
+    /// The generation whose file was got.
+    pub generation: Option<Generation>,
+    /// Those that were wanted before it, newest first, and are missing or damaged.
+    pub skipped: Vec<Skipped>,
+}
+
+impl fmt::Debug for RemoteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteStore").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+impl RemoteStore {
+    /// The store of this name, for reading: nothing is asked yet.
+    pub fn new(bucket: Arc<Bucket>, name: impl Into<String>) -> RemoteStore {
+        RemoteStore { bucket, name: name.into(), writer: None, deleting: HashSet::new(), gone: channel() }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.bucket.location(), self.name)
+    }
+
+    fn call<'c>(&'c self, what: &'static str, deadline: Duration) -> Call<'c> {
+        Call { bucket: &self.bucket, store: &self.name, what, begun: Instant::now(), deadline }
+    }
+
+    /// Takes the store over for writing, for this node. Whoever had it can change nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if another has it, from whom it may not be taken; [`Error::Io`], also if the server does not keep the
+    /// conditions on which all rests, or if the head was deleted; [`Error::Corrupt`] if it is damaged;
+    /// [`Error::AccessDenied`]; [`Error::DeadlineExceeded`].
+    pub fn open(&mut self, node: &str, take_over: TakeOver, deadline: Duration) -> Result<()> {
+        let begun = Instant::now();
+        self.bucket.check(deadline)?;
+        let call = Call { begun, ..self.call("open", deadline) };
+        let mut opening = Opening::new(node, take_over, random()?);
+        let opened = self.bucket.block_on(async {
+            let opened = call.run(&mut opening, None).await;
+            let Ok(Opened::Own(mut writer)) = opened else { return opened };
+            // What is not listed now costs space only, until it is listed.
+            let list = self.bucket.carry(&self.name, &Request::List, None);
+            if let Ok(Ok(Answer::Keys(keys))) = timeout_at(begun + deadline, list).await {
+                writer.sweep(keys);
+            }
+            Ok(Opened::Own(writer))
+        })?;
+        match opened? {
+            Opened::Own(writer) => {
+                self.writer = Some(writer);
+                self.tidy();
+                Ok(())
+            }
+            Opened::Busy(owner) => Err(Error::Busy(format!(
+                "`{}` is in use by the node `{owner}`: wait until it lets go, or take it over",
+                self.url()
+            ))),
+            Opened::HeadLost => Err(self.head_lost()),
+        }
+    }
+
+    /// The number of the newest generation, as far as its owner knows.
+    pub fn head(&self) -> Option<&Head> {
+        self.writer.as_ref().map(|writer| writer.head())
+    }
+
+    /// Makes a file, which the store component has laid out, the newest generation, with this number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`], [`Error::NoSpace`], [`Error::AccessDenied`]; [`Error::Busy`] if the store was taken over;
+    /// [`Error::InDoubt`] if the generation may be in place, or come to be; [`Error::Io`], [`Error::DeadlineExceeded`] if it is
+    /// not, nor ever will be.
+    pub fn create(&mut self, file: &Path, seq: u64, limits: Limits, deadline: Duration) -> Result<()> {
+        let (size, sum) = sum_of(file).map_err(|error| Error::io("read", file, error))?;
+        let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let written = u64::try_from(written.as_millis()).unwrap_or(u64::MAX);
+        self.change("create", deadline, Some(file), |writer| writer.insert(seq, size, sum, written, limits))
+    }
+
+    /// Makes the generation with this number the newest, by undoing those above it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], and as [`create`](Self::create).
+    pub fn rollback(&mut self, seq: u64, deadline: Duration) -> Result<()> {
+        self.change("rollback", deadline, None, |writer| writer.rollback(seq))
+    }
+
+    /// Removes all generations.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn clear(&mut self, deadline: Duration) -> Result<()> {
+        self.change("clear", deadline, None, Writer::clear)
+    }
+
+    /// Leaves the store to whoever opens it next, after all that is to be deleted was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::DeadlineExceeded`]: it may be left, or not, and is not written any more.
+    pub fn release(&mut self, deadline: Duration) -> Result<()> {
+        if self.writer.as_ref().is_none_or(|writer| !writer.is_owner()) {
+            self.writer = None;
+            return Ok(());
+        }
+        let until = std::time::Instant::now() + deadline;
+        while !self.deleting.is_empty() {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            match self.gone.1.recv_timeout(left) {
+                Ok(deleted) => self.told(deleted),
+                Err(_) => break,
+            }
+        }
+        let released = self.change("release", deadline, None, Writer::release);
+        self.writer = None;
+        released
+    }
+
+    fn change(
+        &mut self,
+        what: &'static str,
+        deadline: Duration,
+        file: Option<&Path>,
+        begin: impl FnOnce(&mut Writer),
+    ) -> Result<()> {
+        while let Ok(deleted) = self.gone.1.try_recv() {
+            self.told(deleted);
+        }
+        let Some(mut writer) = self.writer.take() else {
+            return Err(Error::denied(format!("`{}` is not open for writing", self.url())));
+        };
+        if let Err(error) = check_may_block() {
+            self.writer = Some(writer);
+            return Err(error);
+        }
+        begin(&mut writer);
+        let call = self.call(what, deadline);
+        let ended = self.bucket.block_on(call.run(&mut *writer, file));
+        let given_up = writer.give_up();
+        self.writer = Some(writer);
+        self.tidy();
+        match ended.flatten() {
+            Ok(Ended::Committed) => Ok(()),
+            Ok(Ended::Refused(refusal)) => Err(self.refused(refusal)),
+            Ok(Ended::Fenced { owner, in_doubt: false }) => Err(self.fenced(owner)),
+            Ok(Ended::Fenced { in_doubt: true, .. }) => Err(Error::InDoubt(format!(
+                "`{}` was taken over so often meanwhile that nobody knows whether this was done: restore tells",
+                self.url()
+            ))),
+            Ok(Ended::HeadLost) => Err(self.head_lost()),
+            Err(error) if given_up == GivenUp::InDoubt => Err(Error::InDoubt(format!(
+                "{}; it may be in place, or come to be: restore tells",
+                error.to_line()
+            ))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Stale { newest } => Error::Stale(newest),
+            Refusal::NotFound => Error::NotFound,
+            Refusal::NoSpace => Error::NoSpace(
+                format!(
+                    "the new snapshot does not fit beside the newest one into what `{}` may hold",
+                    self.url()
+                )
+                .into(),
+            ),
+            Refusal::Undeleted { objects } => Error::denied(format!(
+                "{objects} objects of `{}` that nothing needs cannot be deleted: allow that to these credentials",
+                self.url()
+            )),
+        }
+    }
+
+    fn fenced(&self, owner: Option<String>) -> Error {
+        let url = self.url();
+        Error::Busy(match owner {
+            Some(owner) => format!("`{url}` was taken over by the node `{owner}`: nothing was changed"),
+            None => format!("`{url}` was taken over, and released since: open it again"),
+        })
+    }
+
+    fn head_lost(&self) -> Error {
+        Error::other(format!(
+            "`{0}/head.json` is not there, and `{0}/g` has snapshots: somebody has deleted it. Nothing is changed before it is \
+             put back",
+            self.url()
+        ))
+    }
+
+    /// Gets the file of a generation into `file`, or only the head.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Corrupt`] if the head is damaged, [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
+    pub fn restore(&self, wanted: Wanted, file: &Path, deadline: Duration) -> Result<Found> {
+        let call = self.call("restore", deadline);
+        let mut reading = Reading::new(wanted);
+        match self.bucket.block_on(call.run(&mut reading, Some(file)))?? {
+            Read::Found { head, generation, skipped } => Ok(Found { head, generation, skipped }),
+            Read::HeadLost => Err(self.head_lost()),
+        }
+    }
+
+    /// The keys of the objects that the head does not name: what is to be deleted, and what a crash, or a create that is running,
+    /// has put.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore`](Self::restore).
+    pub fn leftovers(&self, deadline: Duration) -> Result<Vec<String>> {
+        let list = again(async || self.bucket.carry(&self.name, &Request::List, None).await);
+        let listed = self.bucket.block_on(async { timeout(deadline, list).await })?;
+        let listed = listed.map_err(|_| overdue("list", &self.url(), deadline))??;
+        let Answer::Keys(mut keys) = listed else { return Ok(Vec::new()) };
+        if let Some(head) = self.restore(Wanted::Head, Path::new(""), deadline)?.head {
+            keys.retain(|key| !head.names(key));
+        }
+        Ok(keys)
+    }
+
+    /// Deletes what is to be, in another thread: nobody waits for it.
+    fn tidy(&mut self) {
+        let Some(writer) = &self.writer else { return };
+        for key in writer.to_delete() {
+            if self.deleting.insert(key.clone()) {
+                let (bucket, gone) = (Arc::clone(&self.bucket), self.gone.0.clone());
+                let path = bucket.path(&format!("{}/{key}", self.name));
+                let objects = Arc::clone(&bucket.objects);
+                bucket.runtime().spawn(async move {
+                    use object_store::{Error as Told, ObjectStoreExt};
+                    let deleted = objects.delete(&path).await;
+                    let _ = gone.send((key, matches!(deleted, Ok(()) | Err(Told::NotFound { .. }))));
+                });
+            }
+        }
+    }
+
+    fn told(&mut self, (key, is_gone): Deleted) {
+        // One that is not is tried again.
+        self.deleting.remove(&key);
+        if let Some(writer) = &mut self.writer
+            && is_gone
+        {
+            writer.deleted(&key);
+        }
+    }
+}
+
+/// The size of a file, and its sum.
+fn sum_of(file: &Path) -> io::Result<(u64, String)> {
+    let mut sum = Sum(Xxh3::new());
+    let size = io::copy(&mut fs::File::open(file)?, &mut sum)?;
+    Ok((size, sum_text(&sum.0)))
+}
+
+struct Sum(Xxh3);
+
+impl io::Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! An object store whose requests are counted, and are lost, late, doubled and answered wrongly, as it comes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UpdateVersion,
+};
+
+use crate::random::Random;
+
+/// Passes requests on to another object store, or not.
+#[derive(Debug)]
+pub struct Faulty {
+    inner: Arc<dyn ObjectStore>,
+    random: Mutex<Random>,
+    /// Of how many requests one goes wrong, or 0 for none.
+    one_in: u64,
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Done,
+    Lost,
+    AnswerLost,
+    /// It is done, and the answer says that its condition was not met.
+    Denied,
+    /// It is done this much later, and nobody is told.
+    Late(Duration),
+    /// It is done, and once more this much later.
+    Doubled(Duration),
+}
+
+impl Faulty {
+    /// Of `one_in` requests one goes wrong, or none for 0.
+    pub fn new(inner: Arc<dyn ObjectStore>, seed: u64, one_in: u64) -> Self {
+        Faulty { inner, random: Mutex::new(Random::of(seed)), one_in, counts: Mutex::default() }
+    }
+
+    /// How many requests were made since the last time, by what they are.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut *self.counts.lock().expect("counting does not panic"))
+    }
+
+    fn count(&self, what: &'static str) {
+        *self.counts.lock().expect("counting does not panic").entry(what).or_default() += 1;
+    }
+
+    fn fate(&self) -> Fate {
+        let mut random = self.random.lock().expect("it does not panic");
+        if self.one_in == 0 || random.below(self.one_in) != 0 {
+            return Fate::Done;
+        }
+        let later = random.time(Duration::from_millis(60));
+        match random.below(5) {
+            0 => Fate::Lost,
+            1 => Fate::AnswerLost,
+            2 => Fate::Denied,
+            3 => Fate::Late(later),
+            _ => Fate::Doubled(later),
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::Generic { store: "faulty", source: "the connection was lost".into() }
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Faulty({})", self.inner)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        self.count(match opts.mode {
+            PutMode::Overwrite => "PUT",
+            PutMode::Create => "PUT if none",
+            PutMode::Update(_) => "PUT if match",
+        });
+        let fate = self.fate();
+        if let Fate::Late(later) | Fate::Doubled(later) = fate {
+            let (inner, location) = (Arc::clone(&self.inner), location.clone());
+            let (payload, opts) = (payload.clone(), opts.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(later).await;
+                let _ = inner.put_opts(&location, payload, opts).await;
+            });
+        }
+        match fate {
+            Fate::Lost | Fate::Late(_) => Err(lost()),
+            Fate::Done | Fate::Doubled(_) => self.inner.put_opts(location, payload, opts).await,
+            Fate::AnswerLost => self.inner.put_opts(location, payload, opts).await.and(Err(lost())),
+            Fate::Denied => {
+                self.inner.put_opts(location, payload, opts).await?;
+                Err(Error::Precondition { path: location.to_string(), source: "it was sent again".into() })
+            }
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.count("POST");
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.count("GET");
+        match self.fate() {
+            Fate::Lost | Fate::AnswerLost => Err(lost()),
+            _ => self.inner.get_opts(location, options).await,
+        }
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.count("DELETE");
+        let (inner, fate) = (Arc::clone(&self.inner), self.fate());
+        let delete = move |location: Result<Path>| {
+            let inner = Arc::clone(&inner);
+            async move {
+                let location = location?;
+                if fate == Fate::Lost {
+                    return Err(lost());
+                }
+                inner.delete(&location).await?;
+                if fate == Fate::AnswerLost { Err(lost()) } else { Ok(location) }
+            }
+        };
+        locations.then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.count("LIST");
+        match self.fate() {
+            Fate::Lost | Fate::AnswerLost => stream::once(async { Err(lost()) }).boxed(),
+            _ => self.inner.list(prefix),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.count("LIST");
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// What an object store does wrong with conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neglect {
+    /// It takes no notice of `If-None-Match`.
+    IfNoneMatch,
+    /// It takes no notice of `If-Match`.
+    IfMatch,
+    /// It refuses each `If-Match`.
+    Refuses,
+    /// It says that a condition was not met, and puts the object.
+    DoesItAnyway,
+    /// It gives ETags with quotes, and wants them without, which is not wrong.
+    WantsNoQuotes,
+}
+
+/// An object store in memory that is careless about conditions.
+#[derive(Debug)]
+pub struct Careless {
+    inner: InMemory,
+    neglect: Neglect,
+}
+
+impl Careless {
+    /// That does this wrong.
+    pub fn new(neglect: Neglect) -> Self {
+        Careless { inner: InMemory::new(), neglect }
+    }
+}
+
+impl fmt::Display for Careless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Careless({:?})", self.neglect)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Careless {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        let refused =
+            || Error::Precondition { path: location.to_string(), source: "it does not match".into() };
+        let mode = match (self.neglect, opts.mode) {
+            (Neglect::IfNoneMatch, PutMode::Create) | (Neglect::IfMatch, PutMode::Update(_)) => {
+                PutMode::Overwrite
+            }
+            (Neglect::Refuses, PutMode::Update(_)) => return Err(refused()),
+            (Neglect::WantsNoQuotes, PutMode::Update(given)) => match given.e_tag {
+                Some(etag) if !etag.contains('"') => {
+                    PutMode::Update(UpdateVersion { e_tag: Some(format!("\"{etag}\"")), ..given })
+                }
+                _ => return Err(refused()),
+            },
+            (_, mode) => mode,
+        };
+        match self.inner.put_opts(location, payload.clone(), mode.into()).await {
+            Err(_) if self.neglect == Neglect::DoesItAnyway => {
+                self.inner.put(location, payload).await?;
+                return Err(refused());
+            }
+            put => put,
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}

@@ -1,0 +1,287 @@
+//! The snapshots of a component in an object store, which is in memory here.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, thread};
+
+use minisnap_host::Error;
+use minisnap_host::remote::protocol::{Wanted, Why};
+use minisnap_host::remote::{Bucket, Limits, RemoteStore, TakeOver};
+use minisnap_tests::contest::{Contest, fight};
+use minisnap_tests::faulty_objects::Faulty;
+use minisnap_tests::rounds;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tempfile::{TempDir, tempdir};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn bucket(objects: Arc<dyn ObjectStore>) -> Arc<Bucket> {
+    Arc::new(Bucket::new("s3://bucket/prefix".parse().unwrap(), objects).unwrap())
+}
+
+fn limits(keep: usize) -> Limits {
+    Limits { keep: NonZeroUsize::new(keep).unwrap(), max_total: None, damaged: Vec::new() }
+}
+
+/// A store in memory, and where its files are.
+struct Trial {
+    objects: Arc<Faulty>,
+    bucket: Arc<Bucket>,
+    folder: TempDir,
+}
+
+impl Trial {
+    fn new() -> Trial {
+        let objects = Arc::new(Faulty::new(Arc::new(InMemory::new()), 0, 0));
+        Trial { bucket: bucket(objects.clone()), objects, folder: tempdir().unwrap() }
+    }
+
+    fn store(&self) -> RemoteStore {
+        RemoteStore::new(Arc::clone(&self.bucket), "ledger")
+    }
+
+    fn open(&self, node: &str) -> RemoteStore {
+        let mut store = self.store();
+        store.open(node, TakeOver::Anyone, DEADLINE).unwrap();
+        store
+    }
+
+    fn create(&self, store: &mut RemoteStore, seq: u64, state: &str) -> Result<(), Error> {
+        let file = self.folder.path().join("state");
+        fs::write(&file, state).unwrap();
+        store.create(&file, seq, limits(3), DEADLINE)
+    }
+
+    /// The number and the state that a node finds, and the numbers that it skipped.
+    fn restore(&self, wanted: Wanted) -> (Option<(u64, String)>, Vec<(u64, Why)>) {
+        let file = self.folder.path().join("restored");
+        let found = self.store().restore(wanted, &file, DEADLINE).unwrap();
+        let generation =
+            found.generation.map(|generation| (generation.seq, fs::read_to_string(&file).unwrap()));
+        (generation, found.skipped.iter().map(|skipped| (skipped.generation.seq, skipped.why)).collect())
+    }
+
+    /// Does something to the objects.
+    fn by_hand<R>(&self, act: impl AsyncFnOnce(&dyn ObjectStore) -> R) -> R {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(act(&*self.objects))
+    }
+
+    fn key(&self, store: &RemoteStore, at: usize) -> Path {
+        Path::from(format!("prefix/ledger/{}", store.head().unwrap().generations[at].key))
+    }
+}
+
+#[test]
+fn another_node_takes_over_and_the_one_before_is_refused() {
+    let trial = Trial::new();
+    assert_eq!(trial.restore(Wanted::Newest), (None, vec![]));
+    let mut first = trial.open("host-a");
+    trial.create(&mut first, 10, "ten").unwrap();
+    let mut second = trial.open("host-b");
+    assert_eq!(trial.restore(Wanted::Newest), (Some((10, "ten".to_owned())), vec![]));
+    match trial.create(&mut first, 11, "eleven, late") {
+        Err(Error::Busy(what)) => {
+            assert!(what.contains("s3://bucket/prefix/ledger") && what.contains("host-b"), "{what}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(trial.create(&mut second, 9, "nine"), Err(Error::Stale(10))));
+    trial.create(&mut second, 11, "eleven").unwrap();
+    assert_eq!(trial.restore(Wanted::Newest).0, Some((11, "eleven".to_owned())));
+    assert_eq!(trial.restore(Wanted::Seq(10)).0, Some((10, "ten".to_owned())));
+    assert_eq!(trial.restore(Wanted::Seq(12)).0, None);
+}
+
+#[test]
+fn a_store_that_is_not_released_is_busy_for_who_may_not_take_it_over() {
+    let trial = Trial::new();
+    let mut first = trial.open("host-a");
+    for (node, take_over) in
+        [("host-b", TakeOver::Nobody), ("host-a", TakeOver::Nobody), ("host-b", TakeOver::Itself)]
+    {
+        match trial.store().open(node, take_over, DEADLINE) {
+            Err(Error::Busy(what)) => assert!(what.contains("host-a"), "{what}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    trial.create(&mut first, 1, "one").unwrap();
+    first.release(DEADLINE).unwrap();
+    assert!(matches!(trial.create(&mut first, 2, "two"), Err(Error::AccessDenied(_))));
+    let mut second = trial.store();
+    second.open("host-b", TakeOver::Nobody, DEADLINE).unwrap();
+    trial.store().open("host-b", TakeOver::Itself, DEADLINE).unwrap();
+    assert!(matches!(trial.create(&mut second, 2, "two"), Err(Error::Busy(_))));
+}
+
+/// Two PUTs, and one DELETE of the generation that is pruned; nothing is read or listed.
+#[test]
+fn a_create_in_an_object_store_takes_two_puts_and_a_delete() {
+    let trial = Trial::new();
+    let mut store = trial.open("host");
+    for seq in 1..=3 {
+        trial.create(&mut store, seq, "state").unwrap();
+    }
+    trial.objects.counts();
+    for seq in 4..=8 {
+        trial.create(&mut store, seq, "state").unwrap();
+    }
+    // Nobody waits for what is deleted, but this.
+    let mut counts = trial.objects.counts();
+    while counts.get("DELETE") < Some(&5) {
+        thread::yield_now();
+        for (what, count) in trial.objects.counts() {
+            *counts.entry(what).or_default() += count;
+        }
+    }
+    assert_eq!(counts, BTreeMap::from([("PUT", 5), ("PUT if match", 5), ("DELETE", 5)]));
+    trial.restore(Wanted::Newest);
+    assert_eq!(trial.objects.counts(), BTreeMap::from([("GET", 2)]));
+    store.release(DEADLINE).unwrap();
+    trial.objects.counts();
+    // The server has been checked.
+    trial.open("host");
+    assert_eq!(trial.objects.counts(), BTreeMap::from([("GET", 1), ("PUT if match", 1), ("LIST", 1)]));
+}
+
+#[test]
+fn an_object_that_was_deleted_or_changed_by_hand_is_skipped_and_said() {
+    let trial = Trial::new();
+    let mut store = trial.open("host");
+    for seq in 1..=3 {
+        trial.create(&mut store, seq, &format!("state {seq}")).unwrap();
+    }
+    let (newest, older) = (trial.key(&store, 0), trial.key(&store, 1));
+    // Of the same size, so that only the sum tells.
+    trial.by_hand(async |objects| objects.put(&newest, "stAte 3".into()).await.unwrap());
+    let expected = (Some((2, "state 2".to_owned())), vec![(3, Why::Damaged)]);
+    assert_eq!(trial.restore(Wanted::Newest), expected);
+    assert_eq!(trial.restore(Wanted::Seq(3)), (None, vec![(3, Why::Damaged)]));
+    trial.by_hand(async |objects| objects.delete(&older).await.unwrap());
+    let expected = (Some((1, "state 1".to_owned())), vec![(3, Why::Damaged), (2, Why::Missing)]);
+    assert_eq!(trial.restore(Wanted::Newest), expected);
+}
+
+#[test]
+fn a_head_that_was_deleted_by_hand_is_no_new_store() {
+    let trial = Trial::new();
+    let mut store = trial.open("host");
+    trial.create(&mut store, 1, "state").unwrap();
+    trial.by_hand(async |objects| objects.delete(&Path::from("prefix/ledger/head.json")).await.unwrap());
+    let is_told = |error: Error| {
+        assert!(error.to_line().contains("`s3://bucket/prefix/ledger/head.json` is not there"), "{error}");
+    };
+    is_told(trial.create(&mut store, 2, "state").unwrap_err());
+    is_told(trial.store().open("host", TakeOver::Anyone, DEADLINE).unwrap_err());
+    is_told(trial.store().restore(Wanted::Newest, &trial.folder.path().join("x"), DEADLINE).unwrap_err());
+}
+
+#[test]
+fn a_head_that_is_damaged_or_of_a_later_format_is_an_error_and_stays() {
+    let trial = Trial::new();
+    let path = Path::from("prefix/ledger/head.json");
+    for (text, said) in [
+        ("{\"format\":1,\"epoch\":", "is no head of a store: EOF"),
+        ("{\"format\":1}", "is no head of a store: missing field"),
+        ("{\"format\":2,\"epochs\":[]}", "a newer version"),
+    ] {
+        trial.by_hand(async |objects| objects.put(&path, text.into()).await.unwrap());
+        for told in [
+            trial.store().open("host", TakeOver::Anyone, DEADLINE).unwrap_err(),
+            trial.store().restore(Wanted::Newest, &trial.folder.path().join("x"), DEADLINE).unwrap_err(),
+        ] {
+            let told = told.to_line();
+            assert!(told.contains("`s3://bucket/prefix/ledger/head.json`") && told.contains(said), "{told}");
+        }
+        let found = trial.by_hand(async |objects| objects.get(&path).await.unwrap().bytes().await.unwrap());
+        assert_eq!(found, text);
+    }
+}
+
+#[test]
+fn a_rollback_and_a_clear_in_an_object_store_are_one_commit_each() {
+    let trial = Trial::new();
+    let mut store = trial.open("host");
+    for seq in 1..=3 {
+        trial.create(&mut store, seq, &format!("state {seq}")).unwrap();
+    }
+    trial.objects.counts();
+    assert!(matches!(store.rollback(9, DEADLINE), Err(Error::NotFound)));
+    store.rollback(1, DEADLINE).unwrap();
+    assert_eq!(trial.objects.counts(), BTreeMap::from([("PUT if match", 1)]));
+    assert_eq!(trial.restore(Wanted::Newest).0, Some((1, "state 1".to_owned())));
+    store.clear(DEADLINE).unwrap();
+    assert_eq!(trial.restore(Wanted::Newest), (None, vec![]));
+    store.release(DEADLINE).unwrap();
+    assert_eq!(store.leftovers(DEADLINE).unwrap(), [""; 0]);
+}
+
+/// More than one part, so that the parts are put together in their order.
+#[test]
+fn a_large_file_comes_back_from_an_object_store_byte_for_byte() {
+    let trial = Trial::new();
+    let mut store = trial.open("host");
+    let state: String = (0..2_500_000).map(|number| format!("{number:08}")).collect();
+    trial.create(&mut store, 1, &state).unwrap();
+    assert_eq!(trial.objects.counts().get("POST"), Some(&1));
+    assert!(trial.restore(Wanted::Newest).0 == Some((1, state)));
+}
+
+#[test]
+fn nodes_that_fight_for_a_store_lose_nothing_whatever_becomes_of_their_requests() {
+    let (mut acknowledged, mut refused, mut in_doubt) = (0, 0, 0);
+    for (round, one_in) in [0, 20, 8, 4].into_iter().cycle().take(rounds(4, 40)).enumerate() {
+        let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let seed = (round * 100) as u64;
+        let contest = Contest {
+            time: Duration::from_secs(2),
+            nodes: 3,
+            keep: 1 + round % 2,
+            deadline: Duration::from_millis(400),
+        };
+        let outcome = fight(contest, "ledger", |node| {
+            bucket(Arc::new(Faulty::new(Arc::clone(&inner), seed + node as u64, one_in)))
+        });
+        println!("one fault in {one_in}: {outcome}");
+        assert_eq!(outcome.violations, [""; 0], "round {round}");
+        acknowledged += outcome.acknowledged;
+        refused += outcome.refused;
+        in_doubt += outcome.in_doubt;
+    }
+    assert!(acknowledged > 100 && refused > 10 && in_doubt > 3, "{acknowledged}, {refused}, {in_doubt}");
+}
+
+/// An object store in memory that takes no notice of conditions.
+#[test]
+fn a_server_that_ignores_conditions_is_refused_and_what_it_did_is_said() {
+    use minisnap_tests::faulty_objects::{Careless, Neglect};
+    for (neglect, said) in [
+        (Neglect::IfNoneMatch, "`If-None-Match: *`"),
+        (Neglect::IfMatch, "`If-Match` with an older ETag"),
+        (Neglect::Refuses, "refused `If-Match` with the ETag that it had given"),
+        (Neglect::DoesItAnyway, "`If-None-Match: *`"),
+    ] {
+        let bucket = bucket(Arc::new(Careless::new(neglect)));
+        let told = bucket.check(DEADLINE).unwrap_err().to_line();
+        assert!(told.contains("s3://bucket/prefix") && told.contains(said), "{told}");
+        // Nor is it used.
+        let mut store = RemoteStore::new(bucket, "ledger");
+        assert_eq!(store.open("host", TakeOver::Anyone, DEADLINE).unwrap_err().to_line(), told);
+    }
+}
+
+/// As Ceph does: the ETag that it gives has quotes, and that of a condition must have none.
+#[test]
+fn a_server_that_wants_etags_without_quotes_is_used_so() {
+    use minisnap_tests::faulty_objects::{Careless, Neglect};
+    let trial = Trial { bucket: bucket(Arc::new(Careless::new(Neglect::WantsNoQuotes))), ..Trial::new() };
+    assert!(trial.bucket.check(DEADLINE).unwrap().unquoted);
+    let mut store = trial.open("host");
+    trial.create(&mut store, 1, "one").unwrap();
+    trial.create(&mut store, 2, "two").unwrap();
+    assert_eq!(trial.restore(Wanted::Newest).0, Some((2, "two".to_owned())));
+}
