@@ -1,1 +1,182 @@
-fn main() {}
+//! Object stores that speak S3's protocol, started on this machine: what they do with conditions, and nodes that fight for a store
+//! in them.
+//!
+//! Which tests there are depends on what is installed, by `tests/engines/install`: what is not is ignored, with its reason. Of the
+//! engines in `MINISNAP_ENGINES_REQUIRED`, none is.
+
+use std::fs;
+use std::process::{ExitCode, Output};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use minisnap_host::Error;
+use minisnap_host::remote::{Bucket, Limits, Location, RemoteStore, TakeOver, Wanted};
+use minisnap_tests::contest::{Contest, fight};
+use minisnap_tests::engines::{CEPH, Engine, NotStarted, Running, S3RVER, SEAWEEDFS};
+use minisnap_tests::{cli, rounds};
+use tempfile::tempdir;
+
+/// A disk that is busy with what was built may sync for a minute.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A test of an engine that runs.
+type Test = fn(&Engine, &Running) -> Result<(), Failed>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let required = std::env::var("MINISNAP_ENGINES_REQUIRED").unwrap_or_default();
+    let mut trials = Vec::new();
+    let mut running = Vec::new();
+    for engine in [CEPH, SEAWEEDFS, S3RVER] {
+        let tests = tests_of(&engine);
+        let name = |test: &str| format!("{}::{test}", engine.name);
+        let is_wanted = !arguments.list && tests.iter().any(|(test, _)| is_selected(&arguments, &name(test)));
+        let started = if is_wanted { engine.start() } else { Err(NotStarted::not_asked()) };
+        let is_missing = matches!(started, Err(NotStarted { is_missing: true, .. }));
+        let is_ignored = is_missing && !required.split_whitespace().any(|required| required == engine.name);
+        if let (true, true, Err(reason)) = (is_wanted, is_ignored, &started) {
+            eprintln!("{} is ignored: {}", engine.name, reason.why);
+        }
+        let started = started.map(|started| {
+            let started = Arc::new(started);
+            running.push(Mutex::new(Some(Arc::clone(&started))));
+            started
+        });
+        for (test, run) in tests {
+            let started = started.clone();
+            let trial = Trial::test(name(test), move || run(&engine, &*started.map_err(|not| not.why)?));
+            trials.push(trial.with_ignored_flag(is_ignored));
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // The process ends without dropping what is static: the engines are ended here.
+    drop(running);
+    conclusion.exit_code()
+}
+
+/// Whether a test runs, as far as it is told by the arguments.
+fn is_selected(arguments: &Arguments, name: &str) -> bool {
+    let is_meant = |filter: &str| if arguments.exact { name == filter } else { name.contains(filter) };
+    arguments.filter.as_deref().is_none_or(is_meant)
+        && !arguments.skip.iter().any(|skipped| is_meant(skipped))
+}
+
+fn tests_of(engine: &Engine) -> Vec<(&'static str, Test)> {
+    if *engine == S3RVER {
+        return vec![("is_refused_by_the_name_of_what_it_did", is_refused)];
+    }
+    vec![
+        ("keeps_the_conditions_of_a_put", keeps_conditions),
+        ("gives_back_what_was_put_of_any_size", gives_back),
+        ("refuses_wrong_credentials_and_buckets_which_is_said", refuses_strangers),
+        ("loses_nothing_while_nodes_fight_for_a_store", loses_nothing),
+    ]
+}
+
+fn location(running: &Running, gateway: usize) -> Location {
+    let endpoint = &running.endpoints[gateway % running.endpoints.len()];
+    "s3://snapshots/some/prefix".parse::<Location>().expect("it is a location").endpoint(endpoint)
+}
+
+fn bucket(engine: &Engine, running: &Running, gateway: usize) -> Result<Arc<Bucket>, Error> {
+    Bucket::connect_as(location(running, gateway), engine.key.0, engine.key.1).map(Arc::new)
+}
+
+/// `minisnap remote check`, as this user.
+fn check(running: &Running, url: &str, (key, secret): (&str, &str)) -> Output {
+    let mut command = cli();
+    command.args(["remote", "check", url, "--endpoint", &running.endpoints[0], "--timeout", "120s"]);
+    command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
+    command.output().expect("the command line runs")
+}
+
+fn told(output: &Output) -> (Option<i32>, String) {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+macro_rules! must {
+    ($holds:expr, $($said:tt)+) => {
+        if !$holds {
+            return Err(format!($($said)+).into());
+        }
+    };
+}
+
+fn keeps_conditions(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    let (code, said) = told(&check(running, "s3://snapshots/a/b", engine.key));
+    let etag = if *engine == CEPH { "without quotes" } else { "as given" };
+    let expected =
+        format!("s3://snapshots/a/b: conditions are kept, of 8 that raced one won; ETags {etag}\n");
+    must!(code == Some(0) && said == expected, "{code:?}: {said}");
+    Ok(())
+}
+
+fn is_refused(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    let (code, said) = told(&check(running, "s3://snapshots/a/b", engine.key));
+    let did = "it replaced an object although the request said `If-None-Match: *`";
+    must!(code == Some(10) && said.contains(did) && said.contains("s3://snapshots/a/b"), "{code:?}: {said}");
+    Ok(())
+}
+
+fn refuses_strangers(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    let (key, _) = engine.key;
+    for (as_whom, said_why) in [
+        ((key, "verysecret"), "check AWS_SECRET_ACCESS_KEY"),
+        (("nobody", "verysecret"), "check AWS_ACCESS_KEY_ID"),
+    ] {
+        let (code, said) = told(&check(running, "s3://snapshots/a/b", as_whom));
+        must!(code == Some(8) && said.contains(said_why), "{code:?}: {said}");
+        must!(!said.contains("verysecret") && !said.contains("Signature="), "a secret is told: {said}");
+    }
+    // SeaweedFS makes a bucket for who may.
+    if *engine == CEPH {
+        let (code, said) = told(&check(running, "s3://nobodys-bucket/a", engine.key));
+        must!(code == Some(10) && said.contains("make the bucket, or name another"), "{code:?}: {said}");
+    }
+    Ok(())
+}
+
+fn gives_back(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    let folder = tempdir()?;
+    let (put, got) = (folder.path().join("put"), folder.path().join("got"));
+    let bucket = bucket(engine, running, 0)?;
+    let mut store = RemoteStore::new(bucket, "sizes");
+    store.open("host", TakeOver::Anyone, DEADLINE)?;
+    for (seq, size) in [(1, 0), (2, 1), (3, 8 << 20), (4, (8 << 20) + 1), (5, 40_000_000)] {
+        let state: Vec<u8> = (0..size).map(|at: u32| (at / 7 % 251) as u8).collect();
+        fs::write(&put, &state)?;
+        let limits =
+            Limits { keep: 2.try_into().expect("two is not zero"), max_total: None, damaged: Vec::new() };
+        store.create(&put, seq, limits, DEADLINE)?;
+        let found = store.restore(Wanted::Newest, &got, DEADLINE)?;
+        must!(
+            found.skipped.is_empty() && found.generation.is_some_and(|found| found.seq == seq),
+            "{seq} is not found"
+        );
+        must!(fs::read(&got)? == state, "{size} bytes have changed");
+    }
+    store.release(DEADLINE)?;
+    must!(store.keys(DEADLINE)?.len() == 2, "{:?}", store.keys(DEADLINE)?);
+    Ok(())
+}
+
+fn loses_nothing(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    let time = Duration::from_secs(rounds(5, 30));
+    let contest = Contest {
+        time,
+        least: 20,
+        nodes: 3,
+        keep: 2,
+        deadline: Duration::from_secs(20),
+        short: Duration::from_millis(100),
+        pause: Duration::from_millis(600),
+    };
+    let by = |node| bucket(engine, running, node).expect("it can be asked");
+    let outcome = fight(contest, "fought-for", by, &by(0));
+    println!("{}: {outcome}", engine.name);
+    must!(outcome.violations.is_empty(), "{outcome}");
+    must!(outcome.acknowledged >= contest.least, "too little happened: {outcome}");
+    Ok(())
+}

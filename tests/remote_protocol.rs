@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use minisnap_host::remote::head::{Generation, Limits, Refusal};
+use minisnap_host::remote::head::{Generation, Head, Limits, Refusal};
 use minisnap_host::remote::protocol::{
     Answer, Ended, Machine, Next, Opened, Opening, Request, TakeOver, Writer,
 };
@@ -74,6 +74,7 @@ fn a_rollback_and_a_clear_of_a_remote_store_undo_no_later_snapshot() {
 #[test]
 fn a_store_that_was_released_is_changed_by_who_opens_it_alone() {
     let released = Bounds { releases: true, changes: 1, ..TWO };
+    nothing_is_wrong(Bounds { take_over: TakeOver::Nobody, ..released }, 1_000);
     for take_over in [TakeOver::Itself, TakeOver::Nobody] {
         nothing_is_wrong(Bounds { take_over, openings: 2, faults: 1, ..released }, 30_000);
     }
@@ -114,12 +115,17 @@ fn every_mutant_of_the_remote_protocol_is_found() {
 
 /// The writer of a new store, whose every request is done at once.
 fn writer() -> Box<Writer> {
-    let mut opening = Opening::new("node", TakeOver::Nobody, "claim".to_owned());
+    taken_over(None, "claim")
+}
+
+/// The writer that has taken a store over.
+fn taken_over(head: Option<&Head>, claim: &str) -> Box<Writer> {
+    let mut opening = Opening::new("node", TakeOver::Anyone, claim.to_owned());
     loop {
         let answer = match opening.next() {
             Next::Ask(Request::PutHead(..)) => Answer::Put("1".to_owned()),
             Next::Ask(Request::List) => Answer::Keys(Vec::new()),
-            Next::Ask(_) => Answer::Head(None),
+            Next::Ask(_) => Answer::Head(head.map(|head| (head.clone(), "0".to_owned()))),
             Next::End(Opened::Own(writer)) => return writer,
             Next::End(ended) => panic!("{ended:?}"),
         };
@@ -219,4 +225,63 @@ fn a_rolled_back_remote_store_keeps_what_was_undone() {
     writer.clear();
     assert_eq!(end(&mut writer), Ended::Committed);
     assert_eq!(writer.to_delete().len(), 4);
+}
+
+#[test]
+fn a_head_remembers_sixteen_owners_and_nobody_is_told_more_than_it_knows() {
+    for (later, in_doubt) in [(1, false), (16, false), (17, true)] {
+        let mut first = writer();
+        let before = first.head().clone();
+        first.insert(1, 1, String::new(), 0, limits(9, 1000));
+        first.tell(Answer::Done);
+        first.tell(Answer::Failed);
+        let head =
+            (0..later).fold(before, |head, at| taken_over(Some(&head), &at.to_string()).head().clone());
+        first.tell(Answer::Head(Some((head, "9".to_owned()))));
+        let owner = Some("node".to_owned());
+        assert_eq!(first.next(), Next::End(Ended::Fenced { owner: owner.clone(), in_doubt }), "{later}");
+        // What may be in place is not deleted.
+        assert_eq!(first.to_delete().len(), usize::from(!in_doubt));
+        // And who is fenced asks nothing any more.
+        first.insert(2, 1, String::new(), 0, limits(9, 1000));
+        assert_eq!(first.next(), Next::End(Ended::Fenced { owner, in_doubt: false }));
+    }
+}
+
+#[test]
+fn what_is_kept_in_any_way_or_being_put_is_not_swept() {
+    let mut first = writer();
+    for seq in 1..=4 {
+        insert(&mut first, seq, 10, limits(9, 1000));
+    }
+    first.rollback(3);
+    end(&mut first);
+    let damaged = vec![first.head().generations[0].key.clone()];
+    insert(&mut first, 5, 10, Limits { damaged, ..limits(2, 1000) });
+    let head = first.head();
+    assert_eq!(
+        (seqs(&head.generations), seqs(&head.damaged), seqs(&head.undone)),
+        (vec![5, 2], vec![3], vec![4])
+    );
+    let key = |generation: &Generation| generation.key.clone();
+    let kept: Vec<String> =
+        [&head.generations, &head.damaged, &head.undone].into_iter().flatten().map(key).collect();
+    let mut second = taken_over(Some(head), "second");
+    second.insert(6, 10, String::new(), 0, limits(9, 1000));
+    let Next::Ask(Request::PutGeneration(own)) = second.next() else { panic!() };
+    let left = "g/0000000001-claim-9/snapshot_00000000000000000009.json".to_owned();
+    second.sweep(kept.into_iter().chain([own.key, left.clone(), "g/unknown".to_owned()]));
+    let dropped = second.head().dropped.iter().cloned();
+    assert_eq!(second.to_delete(), dropped.chain([left]).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_released_store_takes_no_more_from_its_writer() {
+    let mut writer = writer();
+    writer.release();
+    // Whatever becomes of it.
+    writer.tell(Answer::Failed);
+    writer.give_up();
+    writer.insert(1, 1, String::new(), 0, limits(9, 1000));
+    assert!(matches!(writer.next(), Next::End(Ended::Fenced { in_doubt: false, .. })));
 }

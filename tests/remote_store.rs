@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use minisnap_host::Error;
-use minisnap_host::remote::protocol::{Wanted, Why};
-use minisnap_host::remote::{Bucket, Limits, RemoteStore, TakeOver};
+use minisnap_host::remote::{Bucket, Checked, Limits, RemoteStore, TakeOver, Wanted, Why};
 use minisnap_tests::contest::{Contest, fight};
-use minisnap_tests::faulty_objects::Faulty;
+use minisnap_tests::faulty_objects::{Careless, Faulty, Neglect};
 use minisnap_tests::rounds;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -26,6 +25,9 @@ fn bucket(objects: Arc<dyn ObjectStore>) -> Arc<Bucket> {
 fn limits(keep: usize) -> Limits {
     Limits { keep: NonZeroUsize::new(keep).unwrap(), max_total: None, damaged: Vec::new() }
 }
+
+/// A state with its number.
+type State = (u64, String);
 
 /// A store in memory, and where its files are.
 struct Trial {
@@ -57,7 +59,7 @@ impl Trial {
     }
 
     /// The number and the state that a node finds, and the numbers that it skipped.
-    fn restore(&self, wanted: Wanted) -> (Option<(u64, String)>, Vec<(u64, Why)>) {
+    fn restore(&self, wanted: Wanted) -> (Option<State>, Vec<(u64, Why)>) {
         let file = self.folder.path().join("restored");
         let found = self.store().restore(wanted, &file, DEADLINE).unwrap();
         let generation =
@@ -132,7 +134,8 @@ fn a_create_in_an_object_store_takes_two_puts_and_a_delete() {
     }
     // Nobody waits for what is deleted, but this.
     let mut counts = trial.objects.counts();
-    while counts.get("DELETE") < Some(&5) {
+    let begun = Instant::now();
+    while counts.get("DELETE") < Some(&5) && begun.elapsed() < DEADLINE {
         thread::yield_now();
         for (what, count) in trial.objects.counts() {
             *counts.entry(what).or_default() += count;
@@ -160,10 +163,21 @@ fn an_object_that_was_deleted_or_changed_by_hand_is_skipped_and_said() {
     trial.by_hand(async |objects| objects.put(&newest, "stAte 3".into()).await.unwrap());
     let expected = (Some((2, "state 2".to_owned())), vec![(3, Why::Damaged)]);
     assert_eq!(trial.restore(Wanted::Newest), expected);
-    assert_eq!(trial.restore(Wanted::Seq(3)), (None, vec![(3, Why::Damaged)]));
+    let file = trial.folder.path().join("restored");
+    let of_one = |seq| match trial.store().restore(Wanted::Seq(seq), &file, DEADLINE) {
+        Err(Error::Corrupt(what)) => what,
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        of_one(3).ends_with("snapshot_00000000000000000003.json` is not what was put there"),
+        "{}",
+        of_one(3)
+    );
+    assert!(!file.exists());
     trial.by_hand(async |objects| objects.delete(&older).await.unwrap());
     let expected = (Some((1, "state 1".to_owned())), vec![(3, Why::Damaged), (2, Why::Missing)]);
     assert_eq!(trial.restore(Wanted::Newest), expected);
+    assert!(of_one(2).ends_with("snapshot_00000000000000000002.json` is not there"), "{}", of_one(2));
 }
 
 #[test]
@@ -175,7 +189,13 @@ fn a_head_that_was_deleted_by_hand_is_no_new_store() {
     let is_told = |error: Error| {
         assert!(error.to_line().contains("`s3://bucket/prefix/ledger/head.json` is not there"), "{error}");
     };
-    is_told(trial.create(&mut store, 2, "state").unwrap_err());
+    // What is put back may be a head that names it.
+    let told = trial.create(&mut store, 2, "state").unwrap_err();
+    assert!(matches!(told, Error::InDoubt(_)), "{told:?}");
+    is_told(told);
+    let told = trial.create(&mut store, 2, "state").unwrap_err();
+    assert!(matches!(told, Error::Io(_)), "{told:?}");
+    is_told(told);
     is_told(trial.store().open("host", TakeOver::Anyone, DEADLINE).unwrap_err());
     is_told(trial.store().restore(Wanted::Newest, &trial.folder.path().join("x"), DEADLINE).unwrap_err());
 }
@@ -217,7 +237,7 @@ fn a_rollback_and_a_clear_in_an_object_store_are_one_commit_each() {
     store.clear(DEADLINE).unwrap();
     assert_eq!(trial.restore(Wanted::Newest), (None, vec![]));
     store.release(DEADLINE).unwrap();
-    assert_eq!(store.leftovers(DEADLINE).unwrap(), [""; 0]);
+    assert_eq!(store.keys(DEADLINE).unwrap(), [""; 0]);
 }
 
 /// More than one part, so that the parts are put together in their order.
@@ -234,36 +254,38 @@ fn a_large_file_comes_back_from_an_object_store_byte_for_byte() {
 #[test]
 fn nodes_that_fight_for_a_store_lose_nothing_whatever_becomes_of_their_requests() {
     let (mut acknowledged, mut refused, mut in_doubt) = (0, 0, 0);
-    for (round, one_in) in [0, 20, 8, 4].into_iter().cycle().take(rounds(4, 40)).enumerate() {
+    for (round, one_in) in [0, 20, 8, 4].into_iter().cycle().take(rounds(4, 16)).enumerate() {
         let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let seed = (round * 100) as u64;
         let contest = Contest {
             time: Duration::from_secs(2),
+            least: 50,
             nodes: 3,
             keep: 1 + round % 2,
             deadline: Duration::from_millis(400),
+            short: Duration::from_millis(4),
+            pause: Duration::from_millis(10),
         };
-        let outcome = fight(contest, "ledger", |node| {
-            bucket(Arc::new(Faulty::new(Arc::clone(&inner), seed + node as u64, one_in)))
-        });
+        let faulty = |node| bucket(Arc::new(Faulty::new(Arc::clone(&inner), seed + node as u64, one_in)));
+        let outcome = fight(contest, "ledger", faulty, &bucket(inner.clone()));
         println!("one fault in {one_in}: {outcome}");
         assert_eq!(outcome.violations, [""; 0], "round {round}");
         acknowledged += outcome.acknowledged;
         refused += outcome.refused;
         in_doubt += outcome.in_doubt;
     }
-    assert!(acknowledged > 100 && refused > 10 && in_doubt > 3, "{acknowledged}, {refused}, {in_doubt}");
+    assert!(acknowledged >= 200 && refused > 0 && in_doubt > 0, "{acknowledged}, {refused}, {in_doubt}");
 }
 
 /// An object store in memory that takes no notice of conditions.
 #[test]
 fn a_server_that_ignores_conditions_is_refused_and_what_it_did_is_said() {
-    use minisnap_tests::faulty_objects::{Careless, Neglect};
     for (neglect, said) in [
         (Neglect::IfNoneMatch, "`If-None-Match: *`"),
         (Neglect::IfMatch, "`If-Match` with an older ETag"),
         (Neglect::Refuses, "refused `If-Match` with the ETag that it had given"),
         (Neglect::DoesItAnyway, "`If-None-Match: *`"),
+        (Neglect::MakesWhatIsGone, "it made an object although the request said `If-Match`"),
     ] {
         let bucket = bucket(Arc::new(Careless::new(neglect)));
         let told = bucket.check(DEADLINE).unwrap_err().to_line();
@@ -274,10 +296,21 @@ fn a_server_that_ignores_conditions_is_refused_and_what_it_did_is_said() {
     }
 }
 
+#[test]
+fn a_server_that_looks_before_it_puts_loses_a_race() {
+    let eight = NonZeroUsize::new(8).unwrap();
+    trial_race(Neglect::WantsNoQuotes, eight).unwrap();
+    let told = trial_race(Neglect::LooksFirst, eight).unwrap_err().to_line();
+    assert!(told.contains("of 8 requests with one `If-Match`, 8 were done"), "{told}");
+}
+
+fn trial_race(neglect: Neglect, racers: NonZeroUsize) -> Result<Checked, Error> {
+    bucket(Arc::new(Careless::new(neglect))).check_race(racers, DEADLINE)
+}
+
 /// As Ceph does: the ETag that it gives has quotes, and that of a condition must have none.
 #[test]
 fn a_server_that_wants_etags_without_quotes_is_used_so() {
-    use minisnap_tests::faulty_objects::{Careless, Neglect};
     let trial = Trial { bucket: bucket(Arc::new(Careless::new(Neglect::WantsNoQuotes))), ..Trial::new() };
     assert!(trial.bucket.check(DEADLINE).unwrap().unquoted);
     let mut store = trial.open("host");

@@ -6,6 +6,7 @@
 mod ask;
 mod bucket;
 mod check;
+mod connect;
 mod failure;
 #[doc(hidden)]
 pub mod head;
@@ -16,5 +17,5 @@ mod store;
 pub use bucket::{Bucket, Location};
 pub use check::Checked;
 pub use head::{Generation, Head, Limits};
-pub use protocol::TakeOver;
+pub use protocol::{Skipped, TakeOver, Wanted, Why};
 pub use store::{Found, RemoteStore};

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, fs, thread};
 
 use minisnap_host::Error;
-use minisnap_host::remote::protocol::Wanted;
-use minisnap_host::remote::{Bucket, Limits, RemoteStore, TakeOver};
+use minisnap_host::remote::{Bucket, Limits, RemoteStore, TakeOver, Wanted};
 use tempfile::tempdir;
 
 use crate::random::Random;
@@ -18,14 +17,20 @@ use crate::random::Random;
 /// How nodes fight.
 #[derive(Debug, Clone, Copy)]
 pub struct Contest {
-    /// How long.
+    /// How long, at least.
     pub time: Duration,
+    /// How many creates are acknowledged, at least; within two minutes more.
+    pub least: u64,
     /// How many nodes write; as many read.
     pub nodes: usize,
     /// How many generations are kept.
     pub keep: usize,
     /// How long a call may take, at most.
     pub deadline: Duration,
+    /// In which time some calls are given up, at any point.
+    pub short: Duration,
+    /// How long a node lets the others have the store, at most.
+    pub pause: Duration,
 }
 
 /// What came of it.
@@ -80,8 +85,14 @@ struct Arena<'a> {
     folder: &'a Path,
 }
 
-/// Has nodes fight for the store of this name, each by a bucket of its own, which may lead to one server or another.
-pub fn fight(contest: Contest, name: &str, bucket: impl Fn(usize) -> Arc<Bucket> + Sync) -> Outcome {
+/// Has nodes fight for the store of this name, each by a bucket of its own, which may lead to one server or another; at the end, it
+/// is opened by `last`, whose requests must not go wrong.
+pub fn fight(
+    contest: Contest,
+    name: &str,
+    bucket: impl Fn(usize) -> Arc<Bucket> + Sync,
+    last: &Arc<Bucket>,
+) -> Outcome {
     let folder = tempdir().expect("a folder can be made");
     let arena = Arena {
         contest,
@@ -100,12 +111,11 @@ pub fn fight(contest: Contest, name: &str, bucket: impl Fn(usize) -> Arc<Bucket>
         for node in 0..contest.nodes {
             scope.spawn(move || arena.read(node, bucket(node)));
         }
-        for writer in writers {
-            writer.join().expect("a writer does not panic");
-        }
+        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
         arena.is_over.store(true, Ordering::SeqCst);
+        assert!(ended.iter().all(Result::is_ok), "a writer panicked");
     });
-    arena.end(&bucket(0));
+    arena.end(last);
     let Known { mut outcome, refused, read, .. } = arena.known.into_inner().expect("nobody panicked");
     outcome
         .violations
@@ -130,8 +140,8 @@ impl Arena<'_> {
         let mut random = Random::of(node as u64);
         let file = self.folder.join(format!("written-{node}"));
         let mut count = 0;
-        while Instant::now() < ends {
-            thread::sleep(random.time(Duration::from_millis(5)));
+        while self.goes_on(ends) {
+            thread::sleep(random.time(self.contest.pause));
             let mut store = RemoteStore::new(Arc::clone(&bucket), self.name);
             if let Err(error) = store.open(&format!("node-{node}"), TakeOver::Anyone, self.contest.deadline) {
                 self.failed(&error);
@@ -152,15 +162,21 @@ impl Arena<'_> {
         }
     }
 
+    fn goes_on(&self, ends: Instant) -> bool {
+        let now = Instant::now();
+        now < ends
+            || now < ends + Duration::from_secs(120)
+                && self.know(|known| known.outcome.acknowledged) < self.contest.least
+    }
+
     /// Creates a generation; returns whether there may be another.
     fn create(&self, store: &mut RemoteStore, file: &Path, state: String, random: &mut Random) -> bool {
         let seq = store.head().and_then(|head| head.newest()).unwrap_or(0) + 1;
         fs::write(file, &state).expect("a file can be written");
         let keep = NonZeroUsize::new(self.contest.keep).expect("at least one is kept");
         let limits = Limits { keep, max_total: None, damaged: Vec::new() };
-        // Some calls are given up, at any point.
         let deadline = match random.below(4) {
-            0 => random.time(Duration::from_millis(4)),
+            0 => random.time(self.contest.short),
             _ => self.contest.deadline,
         };
         match store.create(file, seq, limits, deadline) {
@@ -195,17 +211,16 @@ impl Arena<'_> {
         let file = self.folder.join(format!("read-{node}"));
         let store = RemoteStore::new(bucket, self.name);
         while !self.is_over.load(Ordering::SeqCst) {
-            self.read_once(&store, &file);
+            if let Err(error) = self.read_once(&store, &file) {
+                self.failed(&error);
+            }
         }
     }
 
-    fn read_once(&self, store: &RemoteStore, file: &Path) {
+    fn read_once(&self, store: &RemoteStore, file: &Path) -> Result<(), Error> {
         let least = self.least.load(Ordering::SeqCst);
         let acknowledged = self.know(|known| known.states.get(&least).cloned());
-        let found = match store.restore(Wanted::Newest, file, self.contest.deadline) {
-            Ok(found) => found,
-            Err(error) => return self.failed(&error),
-        };
+        let found = store.restore(Wanted::Newest, file, self.contest.deadline)?;
         let seq = found.generation.as_ref().map_or(0, |generation| generation.seq);
         if seq < least || !found.skipped.is_empty() {
             self.wrong(format!("{seq} was read after {least}, without {:?}", found.skipped));
@@ -222,25 +237,31 @@ impl Arena<'_> {
                 self.wrong(format!("{seq} was acknowledged for {other}, and read as {state}"));
             }
         }
+        Ok(())
     }
 
     /// What holds at the end: the newest is there, and whoever opens the store leaves nothing that is not needed.
     fn end(&self, bucket: &Arc<Bucket>) {
-        let deadline = Duration::from_secs(30);
-        // What is late may still come.
-        thread::sleep(Duration::from_millis(100));
+        let ends = Instant::now() + Duration::from_secs(60);
         let mut store = RemoteStore::new(Arc::clone(bucket), self.name);
-        for _ in 0..2 {
-            if let Err(error) =
-                store.open("last", TakeOver::Anyone, deadline).and_then(|()| store.release(deadline))
-            {
-                return self.wrong(format!("it cannot be opened at last: {}", error.to_line()));
+        while let Err(problem) = self.end_once(&mut store) {
+            // What is late may still come.
+            if Instant::now() > ends {
+                return self.wrong(problem);
             }
+            thread::sleep(Duration::from_millis(100));
         }
-        self.read_once(&store, &self.folder.join("last"));
-        match store.leftovers(deadline) {
-            Ok(left) if left.is_empty() => {}
-            left => self.wrong(format!("this is left: {left:?}")),
-        }
+    }
+
+    fn end_once(&self, store: &mut RemoteStore) -> Result<(), String> {
+        let deadline = Duration::from_secs(30);
+        let failed = |error: Error| error.to_line();
+        store.open("last", TakeOver::Anyone, deadline).map_err(failed)?;
+        let head = store.head().cloned().ok_or("it has no head")?;
+        store.release(deadline).map_err(failed)?;
+        self.read_once(store, &self.folder.join("last")).map_err(failed)?;
+        let mut left = store.keys(deadline).map_err(failed)?;
+        left.retain(|key| !head.names(key));
+        if left.is_empty() { Ok(()) } else { Err(format!("this is left: {left:?}")) }
     }
 }

@@ -173,6 +173,10 @@ pub enum Neglect {
     Refuses,
     /// It says that a condition was not met, and puts the object.
     DoesItAnyway,
+    /// It looks whether a condition is met, and puts the object a little later.
+    LooksFirst,
+    /// It makes an object on the condition of what is not there.
+    MakesWhatIsGone,
     /// It gives ETags with quotes, and wants them without, which is not wrong.
     WantsNoQuotes,
 }
@@ -207,6 +211,16 @@ impl ObjectStore for Careless {
                 PutMode::Overwrite
             }
             (Neglect::Refuses, PutMode::Update(_)) => return Err(refused()),
+            (Neglect::MakesWhatIsGone, PutMode::Update(_)) if self.inner.head(location).await.is_err() => {
+                PutMode::Overwrite
+            }
+            (Neglect::LooksFirst, PutMode::Update(given)) => {
+                if self.inner.head(location).await?.e_tag != given.e_tag {
+                    return Err(refused());
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                PutMode::Overwrite
+            }
             (Neglect::WantsNoQuotes, PutMode::Update(given)) => match given.e_tag {
                 Some(etag) if !etag.contains('"') => {
                     PutMode::Update(UpdateVersion { e_tag: Some(format!("\"{etag}\"")), ..given })

@@ -11,6 +11,7 @@ pub mod damaging;
 #[allow(missing_docs, dead_code, reason = "the model of the disk belongs to the store's own tests")]
 #[path = "../../guest/tests/model/disk.rs"]
 pub mod disk;
+pub mod engines;
 pub mod failing_calls;
 pub mod faulty_objects;
 pub mod host;

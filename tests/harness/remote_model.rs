@@ -93,8 +93,8 @@ enum Doing {
     Opening(Opening),
     /// Lists what earlier owners left.
     Sweeping(Writer),
-    /// Makes a change, and creates a generation of this number and key.
-    Changing(Writer, Option<(u64, String)>),
+    /// Makes a change, and creates a generation of this number and key; the ETag of the head that it has put last.
+    Changing(Writer, Option<(u64, String)>, Option<ETag>),
     /// Deletes what was dropped.
     Tidying(Writer),
     /// Reads, and must find this number at least.
@@ -129,6 +129,8 @@ struct World {
     acknowledged: u64,
     /// All keys that a head ever named, and how often something was undone before.
     committed: BTreeMap<String, u8>,
+    /// The ETags of all heads that ever were in place.
+    placed: BTreeSet<ETag>,
     /// How often a node has begun to undo something.
     undos: u8,
     /// The keys of which a writer was told that no head names them, nor ever will.
@@ -194,8 +196,14 @@ impl World {
         }
     }
 
-    /// What a writer that has made a change, or has not, is told of a generation's key.
-    fn told(&mut self, key: Option<&String>, is_placed: bool) -> Result<(), String> {
+    /// What a writer that has made a change, or has not, is told of the head that it has put, and of a generation's key.
+    fn told(&mut self, put: Option<&ETag>, key: Option<&String>, is_placed: bool) -> Result<(), String> {
+        let was_placed = put.is_some_and(|put| self.placed.contains(put));
+        if was_placed != is_placed {
+            return Err(format!(
+                "the head {put:?} was in place: {was_placed}, and its writer is told: {is_placed}"
+            ));
+        }
         let Some(key) = key else { return Ok(()) };
         if !is_placed {
             self.refused.insert(key.clone());
@@ -247,6 +255,7 @@ impl Model {
             faults: self.bounds.faults,
             acknowledged: 0,
             committed: BTreeMap::new(),
+            placed: BTreeSet::new(),
             undos: 0,
             refused: BTreeSet::new(),
             came_late: BTreeSet::new(),
@@ -325,7 +334,7 @@ impl Model {
                 let mut writer = writer.clone();
                 writer.release();
                 begun.nodes[at].has_released = true;
-                begun.nodes[at].doing = Doing::Changing(writer, None);
+                begun.nodes[at].doing = Doing::Changing(writer, None, None);
                 next.push(self.go_on(begun, at));
             }
             _ => {}
@@ -343,13 +352,13 @@ impl Model {
                 let oldest = writer.head().generations.last().map_or(1, |oldest| oldest.seq);
                 world.undo(oldest);
                 writer.rollback(oldest);
-                world.nodes[at].doing = Doing::Changing(writer, None);
+                world.nodes[at].doing = Doing::Changing(writer, None, None);
                 return self.go_on(world, at);
             }
             Change::Clear => {
                 world.undo(0);
                 writer.clear();
-                world.nodes[at].doing = Doing::Changing(writer, None);
+                world.nodes[at].doing = Doing::Changing(writer, None, None);
                 return self.go_on(world, at);
             }
         };
@@ -362,7 +371,7 @@ impl Model {
             Next::Ask(Request::PutGeneration(generation)) => Some((seq, generation.key)),
             _ => None,
         };
-        node.doing = Doing::Changing(writer, key);
+        node.doing = Doing::Changing(writer, key, None);
         self.go_on(world, at)
     }
 
@@ -404,7 +413,7 @@ impl Model {
         }
         // The node gives the call up, or dies.
         for mut world in ends {
-            if let Doing::Changing(writer, key) = &world.nodes[at].doing {
+            if let Doing::Changing(writer, key, _) = &world.nodes[at].doing {
                 let (mut writer, mut given_up) = (writer.clone(), world.clone());
                 let known = writer.give_up();
                 if let (GivenUp::NotPlaced, Some((_, key))) = (known, key) {
@@ -448,7 +457,7 @@ impl Model {
                 let writer = writer.clone();
                 world.nodes[at].doing = Doing::Tidying(writer);
             }
-            Doing::Changing(writer, key) => {
+            Doing::Changing(writer, key, _) => {
                 let was_swapping = matches!(asked(writer), Some(Request::PutHead(..)));
                 if self.mutant == Mutant::BelievesTheAnswer && was_swapping && answer == Answer::Failed {
                     if let Some((_, key)) = key {
@@ -489,9 +498,13 @@ impl Model {
                 Next::Ask(request) => node.request = Some(request),
                 Next::End(Opened::Busy(owner)) => {
                     let is_itself = owner == format!("node-{at}");
-                    if self.bounds.take_over == TakeOver::Anyone
-                        || self.bounds.take_over == TakeOver::Itself && is_itself
-                    {
+                    // Of one that opens it once, nothing else can be left.
+                    let may = match self.bounds.take_over {
+                        TakeOver::Anyone => true,
+                        TakeOver::Itself => is_itself,
+                        TakeOver::Nobody => is_itself && self.bounds.openings == 1,
+                    };
+                    if may {
                         return Err(format!("{owner} is busy"));
                     }
                     node.doing = Doing::Nothing;
@@ -513,7 +526,7 @@ impl Model {
                 None if !writer.is_owner() => node.doing = Doing::Nothing,
                 None => {}
             },
-            Doing::Changing(mut writer, key) => match writer.next() {
+            Doing::Changing(mut writer, key, put) => match writer.next() {
                 Next::Ask(request) => {
                     if let Request::PutHead(head, _) = &request {
                         if self.mutant == Mutant::DeletesBeforeTheCommit {
@@ -524,6 +537,11 @@ impl Model {
                             return Err(format!("node {at} puts a head of {}", head.version.claim));
                         }
                     }
+                    if let (Request::PutHead(head, _), Doing::Changing(.., put)) =
+                        (&request, &mut world.nodes[at].doing)
+                    {
+                        *put = Some(etag(head));
+                    }
                     world.nodes[at].request = Some(request);
                 }
                 Next::End(ended) => {
@@ -531,8 +549,10 @@ impl Model {
                     let key = key.map(|(_, key)| key);
                     world.nodes[at].doing = Doing::Tidying(writer.clone());
                     match ended {
+                        // It is left in any case.
+                        Ended::Committed if world.nodes[at].has_released => {}
                         Ended::Committed => {
-                            world.told(key.as_ref(), true)?;
+                            world.told(put.as_ref(), key.as_ref(), true)?;
                             if let Some(key) = &key {
                                 // Who undoes something may have seen it already.
                                 if world.committed[key] == world.undos {
@@ -541,7 +561,7 @@ impl Model {
                                 world.check_garbage(key, &writer)?;
                             }
                         }
-                        Ended::Refused(_) => world.told(key.as_ref(), false)?,
+                        Ended::Refused(_) => world.told(put.as_ref(), key.as_ref(), false)?,
                         Ended::Fenced { in_doubt, .. } => {
                             let is_owner = |key: &String| {
                                 world.head.as_ref().is_none_or(|head| head.epoch <= key_epoch(key))
@@ -552,10 +572,10 @@ impl Model {
                             if in_doubt {
                                 return Err(format!("what becomes of {key:?} is not known"));
                             }
-                            world.told(key.as_ref(), false)?;
+                            world.told(put.as_ref(), key.as_ref(), false)?;
                         }
-                        Ended::HeadLost if world.has_lost_head => {}
-                        Ended::HeadLost => return Err("a head is said to be lost".to_owned()),
+                        Ended::HeadLost { .. } if world.has_lost_head => {}
+                        Ended::HeadLost { .. } => return Err("a head is said to be lost".to_owned()),
                     }
                     return self.go_on(world, at);
                 }
@@ -596,6 +616,17 @@ impl Model {
                 if !is_met {
                     return Ok(Answer::Failed);
                 }
+                if let Some(found) = world.head.as_ref().filter(|found| found.epoch != head.epoch) {
+                    let is_own = found.version.claim == head.version.claim || found.owner.is_none();
+                    let may = match self.bounds.take_over {
+                        TakeOver::Anyone => true,
+                        TakeOver::Itself => is_own || found.owner == head.owner,
+                        TakeOver::Nobody => is_own,
+                    };
+                    if !may && head.owner.as_deref() != Some("last") {
+                        return Err(format!("{:?} takes the store from {:?}", head.owner, found.owner));
+                    }
+                }
                 if world.has_lost_head && !world.objects.is_empty() {
                     return Err("a store is begun anew where there are generations".to_owned());
                 }
@@ -606,6 +637,7 @@ impl Model {
                 for generation in named {
                     world.committed.entry(generation.key.clone()).or_insert(world.undos);
                 }
+                world.placed.insert(etag(head));
                 world.head = Some(head.clone());
                 Answer::Put(etag(head))
             }

@@ -1,11 +1,12 @@
 //! Asks an object store what a machine of the protocol wants to know, until that ends or a deadline is over.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::bucket::{Bucket, overdue};
+use super::bucket::Bucket;
 use super::failure::Failure;
 use super::protocol::{Answer, Machine, Next};
 use crate::error::{Error, Result};
@@ -25,18 +26,59 @@ impl Pause {
     }
 }
 
+/// How long a call may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    deadline: Duration,
+    /// When it must have ended, unless that is beyond what the clock can tell.
+    until: Instant,
+}
+
+impl Patience {
+    /// From now on.
+    pub(super) fn new(deadline: Duration) -> Self {
+        const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        Patience { deadline, until: Instant::now() + deadline.min(A_YEAR) }
+    }
+
+    pub(super) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Waits for it, or says what was last said of why it takes so long.
+    async fn wait<R>(&self, future: impl Future<Output = R>, over: impl FnOnce() -> Error) -> Result<R> {
+        timeout_at(self.until, future).await.map_err(|_| over())
+    }
+
+    fn over(&self, call: &str, url: &str, said: Option<&str>) -> Error {
+        let said = said.map_or("the object store is too slow", |said| said);
+        Error::DeadlineExceeded(format!(
+            "`{call}` of `{url}` exceeded its deadline of {:?}: {said}",
+            self.deadline
+        ))
+    }
+}
+
 /// Tries something until it succeeds, or fails for good.
-pub(super) async fn again<R>(attempt: impl AsyncFn() -> std::result::Result<R, Failure>) -> Result<R> {
-    let mut pause = Pause::FIRST;
+pub(super) async fn again<R>(
+    url: &impl Display,
+    call: &str,
+    patience: Patience,
+    attempt: impl AsyncFn() -> std::result::Result<R, Failure>,
+) -> Result<R> {
+    let (mut pause, mut failed) = (Pause::FIRST, None);
     loop {
-        match attempt().await {
+        let over = || patience.over(call, &url.to_string(), failed.as_deref());
+        match patience.wait(attempt(), over).await? {
             Ok(done) => return Ok(done),
             Err(Failure::Passing(said)) => {
                 tracing::debug!(said, "it is tried again");
-                sleep(pause.next()).await;
+                failed = Some(said);
             }
             Err(failure) => return Err(failure.into_error()),
         }
+        let over = || patience.over(call, &url.to_string(), failed.as_deref());
+        patience.wait(sleep(pause.next()), over).await?;
     }
 }
 
@@ -54,8 +96,7 @@ pub(super) struct Call<'c> {
     pub(super) store: &'c str,
     /// What it is called in messages.
     pub(super) what: &'static str,
-    pub(super) begun: Instant,
-    pub(super) deadline: Duration,
+    pub(super) patience: Patience,
 }
 
 impl Call<'_> {
@@ -63,51 +104,35 @@ impl Call<'_> {
     ///
     /// After an error, what the machine has asked for may have been done, or may yet be.
     pub(super) async fn run<M: Machine>(&self, machine: &mut M, file: Option<&Path>) -> Result<M::Ended> {
-        let until = self.begun + self.deadline;
-        let (mut pause, mut failed) = (Pause::FIRST, None);
+        let (mut pause, mut failed) = (Pause::FIRST, None::<String>);
         loop {
             let request = match machine.next() {
                 Next::Ask(request) => request,
                 Next::End(ended) => return Ok(ended),
             };
-            // A condition that was not met is looked at, at once for the first time.
-            let is_first = failed.is_none();
-            let must_wait = match timeout_at(until, self.bucket.carry(self.store, &request, file)).await {
-                Err(_) => return Err(self.overdue(failed)),
-                Ok(Ok(answer)) => {
+            let carried = self.bucket.carry(self.store, &request, file);
+            let said = match self.patience.wait(carried, || self.over(failed.as_deref())).await? {
+                Ok(answer) => {
                     machine.tell(answer);
-                    false
+                    continue;
                 }
-                Ok(Err(Failure::Final(error))) => return Err(error),
-                Ok(Err(Failure::Refused(said))) => {
+                Err(Failure::Final(error)) => return Err(error),
+                // A condition that was not met is looked at, at once for the first time.
+                Err(Failure::Refused(said)) if failed.is_none() => {
                     machine.tell(Answer::Failed);
                     failed = Some(said);
-                    !is_first
+                    continue;
                 }
-                Ok(Err(Failure::Passing(said))) => {
-                    tracing::debug!(said, "a request is made again");
-                    machine.tell(Answer::Failed);
-                    failed = Some(said);
-                    true
-                }
+                Err(Failure::Refused(said) | Failure::Passing(said)) => said,
             };
-            if must_wait {
-                let wake = Instant::now() + pause.next();
-                if wake >= until {
-                    return Err(self.overdue(failed));
-                }
-                sleep_until(wake).await;
-            }
+            tracing::debug!(said, "a request is made again");
+            machine.tell(Answer::Failed);
+            failed = Some(said);
+            self.patience.wait(sleep(pause.next()), || self.over(failed.as_deref())).await?;
         }
     }
 
-    fn overdue(&self, failed: Option<String>) -> Error {
-        let url = format!("{}/{}", self.bucket.location(), self.store);
-        match (overdue(self.what, &url, self.deadline), failed) {
-            (Error::DeadlineExceeded(what), Some(said)) => {
-                Error::DeadlineExceeded(format!("{what}; at last: {said}"))
-            }
-            (error, _) => error,
-        }
+    fn over(&self, failed: Option<&str>) -> Error {
+        self.patience.over(self.what, &format!("{}/{}", self.bucket.location(), self.store), failed)
     }
 }

@@ -1,27 +1,27 @@
 //! A bucket of an object store, and one request to it.
 
 use std::fmt;
+use std::fs;
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::path::Path as FilePath;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use std::{env, fs};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, Certificate, ClientOptions, Error as Told, ObjectStore, ObjectStoreExt, PutMode,
-    PutPayload, RetryConfig, UpdateVersion, WriteMultipart,
+    Error as Told, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion, WriteMultipart,
 };
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::ask::{Patience, again};
 use super::check::{self, Checked};
+use super::connect;
 use super::failure::Failure;
 use super::head::{FORMAT, Generation, Head};
 use super::protocol::{Answer, Request};
@@ -129,63 +129,26 @@ impl Drop for Bucket {
 }
 
 impl Bucket {
-    /// A bucket of a server that speaks S3's protocol, with the credentials of the variables `AWS_ACCESS_KEY_ID`,
-    /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`, or others that the SDKs of AWS know. It trusts the certificates that the
+    /// A bucket of a server that speaks S3's protocol, with the credentials that the variables of AWS's SDKs give:
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; or `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`;
+    /// or those of a container, or of the machine whose `AWS_METADATA_ENDPOINT` is set. It trusts the certificates that the
     /// system does, and those in the file of `AWS_CA_BUNDLE`. Nothing is asked yet.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if there are no credentials, or something is not what it should be.
+    /// [`Error::AccessDenied`] if there are no credentials, [`Error::Io`] if something is not what it should be.
     pub fn connect(location: Location) -> Result<Bucket> {
-        let is_given = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
-        let sources = [
-            "AWS_ACCESS_KEY_ID",
-            "AWS_WEB_IDENTITY_TOKEN_FILE",
-            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-            "AWS_METADATA_ENDPOINT",
-        ];
-        if !sources.iter().any(|name| is_given(&name)) {
-            return Err(Error::denied(format!(
-                "there are no credentials for `{location}`: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )));
-        }
-        let wrong = |error: &Told| Error::other(format!("cannot use `{location}`: {error}"));
-        let mut options = ClientOptions::new()
-            // A call has a deadline; a body of any size may take its time.
-            .with_timeout_disabled()
-            .with_read_timeout(Duration::from_secs(60))
-            .with_connect_timeout(Duration::from_secs(5));
-        if let Some(bundle) = env::var_os("AWS_CA_BUNDLE").filter(|bundle| !bundle.is_empty()) {
-            let path = FilePath::new(&bundle);
-            let pem = fs::read(path).map_err(|error| Error::io("read the certificates in", path, error))?;
-            for certificate in Certificate::from_pem_bundle(&pem).map_err(|error| wrong(&error))? {
-                options = options.with_root_certificate(certificate);
-            }
-        }
-        let retry = RetryConfig {
-            backoff: BackoffConfig {
-                init_backoff: Duration::from_millis(50),
-                max_backoff: Duration::from_secs(1),
-                base: 2.0,
-            },
-            max_retries: 3,
-            retry_timeout: Duration::from_secs(10),
-        };
-        let mut builder = AmazonS3Builder::from_env()
-            .with_bucket_name(&location.bucket)
-            .with_retry(retry)
-            .with_disable_bulk_delete(true);
-        if let Some(region) = &location.region {
-            builder = builder.with_region(region);
-        }
-        if let Some(endpoint) = &location.endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
-        let endpoint = location.endpoint.clone().or_else(|| env::var("AWS_ENDPOINT_URL").ok());
-        let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let builder = builder.with_client_options(options.with_allow_http(is_plain));
-        let objects = builder.build().map_err(|error| wrong(&error))?;
+        let objects = connect::by_variables(&location)?;
+        Bucket::new(location, Arc::new(objects))
+    }
+
+    /// The same with these credentials, and no variables but `AWS_CA_BUNDLE`.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_as(location: Location, key: &str, secret: &str) -> Result<Bucket> {
+        let objects = connect::by_key(&location, key, secret)?;
         Bucket::new(location, Arc::new(objects))
     }
 
@@ -217,28 +180,28 @@ impl Bucket {
     ///
     /// [`Error::Io`] if it does not, which says what it did; [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
     pub fn check(&self, deadline: Duration) -> Result<Checked> {
+        self.check_within(Patience::new(deadline))
+    }
+
+    pub(super) fn check_within(&self, patience: Patience) -> Result<Checked> {
         if let Some(checked) = self.checked.get() {
             return Ok(*checked);
         }
-        let checked = self.timed(deadline, check::conditions(self))?;
+        let tried = again(&self.location, "check", patience, async || check::conditions(self).await);
+        let checked = self.block_on(tried)??;
         Ok(*self.checked.get_or_init(|| checked))
     }
 
-    /// Has several requests race for one condition, besides what [`check`](Self::check) does: how many of them won, which must be
-    /// one.
+    /// Has several requests race for one condition, a few times, besides what [`check`](Self::check) does: one of them must win.
     ///
     /// # Errors
     ///
     /// As `check`.
     pub fn check_race(&self, racers: NonZeroUsize, deadline: Duration) -> Result<Checked> {
-        let checked = self.check(deadline)?;
-        self.timed(deadline, check::race(self, racers))?;
+        let patience = Patience::new(deadline);
+        let checked = self.check_within(patience)?;
+        self.block_on(again(&self.location, "check", patience, async || check::race(self, racers).await))??;
         Ok(checked)
-    }
-
-    fn timed<R>(&self, deadline: Duration, future: impl Future<Output = Result<R>>) -> Result<R> {
-        let timed = self.block_on(async { tokio::time::timeout(deadline, future).await })?;
-        timed.unwrap_or_else(|_| Err(overdue("check", &self.location.to_string(), deadline)))
     }
 
     /// Runs a future in this thread, which must not be a task's.
@@ -278,7 +241,7 @@ impl Bucket {
             }
             Request::PutGeneration(generation) => {
                 let file = file.expect("a generation has a file");
-                self.put_file(&at(&generation.key), file).await.map(|()| Answer::Done)
+                self.put_file(&at(&generation.key), generation, file).await.map(|()| Answer::Done)
             }
             Request::GetGeneration(generation) => {
                 let file = file.expect("a generation has a file");
@@ -358,40 +321,58 @@ impl Bucket {
         Ok(Answer::Head(Some((head, etag))))
     }
 
-    async fn put_file(&self, path: &Path, file: &FilePath) -> std::result::Result<(), Failure> {
+    /// Puts a file, if it is what the generation says.
+    async fn put_file(
+        &self,
+        path: &Path,
+        generation: &Generation,
+        file: &FilePath,
+    ) -> std::result::Result<(), Failure> {
         let failed = |told: &Told| Failure::of(&format!("put {}", self.url(path)), told);
         let unread = |error| Failure::Final(Error::io("read", file, error));
         let mut source = fs::File::open(file).map_err(unread)?;
-        let size = source.metadata().map_err(unread)?.len();
-        let mut next = |most: u64| {
-            let mut part = Vec::with_capacity(usize::try_from(most.min(PART as u64)).unwrap_or(PART));
-            Read::by_ref(&mut source).take(PART as u64).read_to_end(&mut part).map_err(unread)?;
-            Ok(Bytes::from(part))
+        let mut sum = Xxh3::new();
+        let mut next = |left: u64| {
+            let size = left.min(PART as u64);
+            let mut part = Vec::with_capacity(usize::try_from(size).expect("a part is small"));
+            Read::by_ref(&mut source).take(size).read_to_end(&mut part).map_err(unread)?;
+            sum.update(&part);
+            let left = left - part.len() as u64;
+            if part.len() as u64 != size || left == 0 && sum_text(&sum) != generation.sum {
+                let what = format!("`{}` was changed while it was being put", file.display());
+                return Err(Failure::Final(Error::other(what)));
+            }
+            Ok((PutPayload::from(part), left))
         };
-        if size <= PART as u64 {
-            let whole = PutPayload::from(next(size)?);
+        if generation.size <= PART as u64 {
+            let (whole, _) = next(generation.size)?;
             return self.objects.put(path, whole).await.map(drop).map_err(|told| failed(&told));
         }
         let upload = self.objects.put_multipart(path).await.map_err(|told| failed(&told))?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
-        let mut left = size;
-        while left > 0 {
-            let part = next(left)?;
-            left = left.saturating_sub(part.len() as u64);
-            if part.is_empty() {
-                return Err(unread(std::io::ErrorKind::UnexpectedEof.into()));
+        let mut left = generation.size;
+        let put = loop {
+            if left == 0 {
+                break Ok(());
             }
-            let put = match upload.wait_for_capacity(PARTS).await {
-                Ok(()) => {
-                    upload.put(part);
-                    continue;
+            match next(left) {
+                Ok((part, rest)) => {
+                    left = rest;
+                    part.into_iter().for_each(|part| upload.put(part));
                 }
-                Err(told) => failed(&told),
-            };
-            let _ = upload.abort().await;
-            return Err(put);
+                Err(changed) => break Err(changed),
+            }
+            if let Err(told) = upload.wait_for_capacity(PARTS).await {
+                break Err(failed(&told));
+            }
+        };
+        match put {
+            Ok(()) => upload.finish().await.map(drop).map_err(|told| failed(&told)),
+            Err(failure) => {
+                let _ = upload.abort().await;
+                Err(failure)
+            }
         }
-        upload.finish().await.map(drop).map_err(|told| failed(&told))
     }
 
     async fn get_file(
@@ -441,21 +422,28 @@ impl Bucket {
         Ok(objects.iter().filter_map(|object| key(&object.location)).collect())
     }
 
+    /// Deletes an object, which may be gone.
     pub(super) async fn delete(&self, path: &Path) -> std::result::Result<(), Failure> {
-        match self.objects.delete(path).await {
-            Ok(()) | Err(Told::NotFound { .. }) => Ok(()),
-            Err(told) => Err(Failure::of(&format!("delete {}", self.url(path)), &told)),
-        }
+        delete(&*self.objects, path, &self.url(path)).await
+    }
+}
+
+/// The same without its bucket, in a task.
+pub(super) async fn delete(
+    objects: &dyn ObjectStore,
+    path: &Path,
+    url: &str,
+) -> std::result::Result<(), Failure> {
+    match objects.delete(path).await {
+        Ok(()) => Ok(()),
+        Err(told) => match Failure::of(&format!("delete {url}"), &told) {
+            // It was gone.
+            Failure::Refused(_) => Ok(()),
+            failure => Err(failure),
+        },
     }
 }
 
 pub(super) fn sum_text(sum: &Xxh3) -> String {
     format!("{:032x}", sum.digest128())
-}
-
-/// That a call was interrupted.
-pub(super) fn overdue(call: &str, url: &str, deadline: Duration) -> Error {
-    Error::DeadlineExceeded(format!(
-        "`{call}` of `{url}` exceeded its deadline of {deadline:?}: the object store is too slow"
-    ))
 }

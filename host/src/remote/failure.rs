@@ -35,18 +35,23 @@ impl Failure {
         let said = said(told);
         let line = format!("cannot {what}: {said}");
         let is_status = |status: &str| said.starts_with(status);
+        let has_code = |code: &str| said.contains(&format!("({code})"));
         match told {
+            // A request of one's own may be the other one.
+            _ if is_status("409") || is_status("408") || is_status("429") => Failure::Passing(line),
+            _ if has_code("RequestTimeout") || has_code("IncompleteBody") => Failure::Passing(line),
+            _ if is_status("401") || is_status("403") => Failure::Final(Error::denied(line)),
             Told::PermissionDenied { .. } | Told::Unauthenticated { .. } => {
                 Failure::Final(Error::denied(line))
             }
             Told::AlreadyExists { .. } | Told::Precondition { .. } => Failure::Refused(line),
-            _ if said.contains("(NoSuchBucket)") => Failure::Final(Error::other(line)),
-            // What a condition was for is not there.
+            _ if has_code("NoSuchBucket") => Failure::Final(Error::other(line)),
+            // Of something in between, which knows of no objects.
+            Told::NotFound { .. } if is_status("404") && !has_code("NoSuchKey") => Failure::Passing(line),
             Told::NotFound { .. } => Failure::Refused(line),
-            _ if is_status("408") || is_status("429") => Failure::Passing(line),
-            // Another region's; a request that the server does not understand; a certificate of somebody else.
+            // Another region's; a request that the server does not understand.
             _ if is_status("4") || is_status("3") || is_status("501") => Failure::Final(Error::other(line)),
-            _ if said.contains("certificate") || said.contains("redirect") => {
+            _ if ["certificate", "redirect", "ETag"].iter().any(|of| said.contains(of)) => {
                 Failure::Final(Error::other(line))
             }
             Told::Generic { .. } => Failure::Passing(line),

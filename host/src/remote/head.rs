@@ -13,6 +13,10 @@ const REPLACED: usize = 16;
 /// How many keys a head lists to be deleted: with more, no snapshot is created.
 const DROPPED: usize = 1000;
 
+/// How many generations a head lists, those that were undone or set aside included: with more, no snapshot is created. It is read
+/// and written whole, and one that is larger than 8 MiB is not read at all.
+const LISTED: usize = 20_000;
+
 /// What `head.json` holds: who owns the store, and which objects are its generations.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +109,11 @@ pub enum Refusal {
         /// How many.
         objects: usize,
     },
+    /// The head lists as many generations as it can.
+    Full {
+        /// How many.
+        generations: usize,
+    },
 }
 
 impl Head {
@@ -172,6 +181,10 @@ impl Head {
         let objects = self.dropped.len();
         if objects > DROPPED {
             return Err(Refusal::Undeleted { objects });
+        }
+        let generations = self.generations.len() + self.damaged.len() + self.undone.len();
+        if generations >= LISTED {
+            return Err(Refusal::Full { generations });
         }
         let is_damaged = |generation: &mut Generation| limits.damaged.contains(&generation.key);
         let mut damaged: Vec<_> = self.generations.extract_if(.., is_damaged).collect();

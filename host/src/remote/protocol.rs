@@ -71,6 +71,7 @@ pub enum Answer {
 
 /// What a machine does next.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, which is taken apart at once")]
 pub enum Next<T> {
     /// Ask this, and tell the machine the answer. It asks again where that failed, until its caller gives up. An answer that
     /// comes after that is not to be told.

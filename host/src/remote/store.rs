@@ -7,17 +7,24 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, fs, io};
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::ask::{Call, again, random};
-use super::bucket::{Bucket, overdue, sum_text};
+use super::ask::{Call, Patience, again, random};
+use super::bucket::{Bucket, delete, sum_text};
 use super::head::{Generation, Head, Limits, Refusal};
 use super::protocol::{
-    Answer, Ended, GivenUp, Opened, Opening, Read, Reading, Request, Skipped, TakeOver, Wanted, Writer,
+    Answer, Ended, GivenUp, Opened, Opening, Read, Reading, Request, Skipped, TakeOver, Wanted, Why, Writer,
 };
 use crate::error::{Error, Result};
 use crate::store::check_may_block;
+
+/// How many objects are being deleted at a time.
+const DELETES: usize = 8;
+
+/// How long that may take for one: it is tried again later.
+const DELETE: Duration = Duration::from_secs(60);
 
 /// The snapshots of one component in a bucket, each a file.
 pub struct RemoteStore {
@@ -28,6 +35,8 @@ pub struct RemoteStore {
     /// The keys of objects that are being deleted, and which of them are gone.
     deleting: HashSet<String>,
     gone: (Sender<Deleted>, Receiver<Deleted>),
+    /// Those of which the deletion is on its way.
+    few: Arc<Semaphore>,
 }
 
 /// The key of an object, and whether it was deleted.
@@ -54,7 +63,14 @@ impl fmt::Debug for RemoteStore {
 impl RemoteStore {
     /// The store of this name, for reading: nothing is asked yet.
     pub fn new(bucket: Arc<Bucket>, name: impl Into<String>) -> RemoteStore {
-        RemoteStore { bucket, name: name.into(), writer: None, deleting: HashSet::new(), gone: channel() }
+        RemoteStore {
+            bucket,
+            name: name.into(),
+            writer: None,
+            deleting: HashSet::new(),
+            gone: channel(),
+            few: Arc::new(Semaphore::new(DELETES)),
+        }
     }
 
     /// Where it is.
@@ -62,8 +78,8 @@ impl RemoteStore {
         format!("{}/{}", self.bucket.location(), self.name)
     }
 
-    fn call<'c>(&'c self, what: &'static str, deadline: Duration) -> Call<'c> {
-        Call { bucket: &self.bucket, store: &self.name, what, begun: Instant::now(), deadline }
+    fn call(&self, what: &'static str, patience: Patience) -> Call<'_> {
+        Call { bucket: &self.bucket, store: &self.name, what, patience }
     }
 
     /// Takes the store over for writing, for this node. Whoever had it can change nothing any more.
@@ -74,16 +90,16 @@ impl RemoteStore {
     /// conditions on which all rests, or if the head was deleted; [`Error::Corrupt`] if it is damaged;
     /// [`Error::AccessDenied`]; [`Error::DeadlineExceeded`].
     pub fn open(&mut self, node: &str, take_over: TakeOver, deadline: Duration) -> Result<()> {
-        let begun = Instant::now();
-        self.bucket.check(deadline)?;
-        let call = Call { begun, ..self.call("open", deadline) };
+        let patience = Patience::new(deadline);
+        self.bucket.check_within(patience)?;
+        let call = self.call("open", patience);
         let mut opening = Opening::new(node, take_over, random()?);
         let opened = self.bucket.block_on(async {
             let opened = call.run(&mut opening, None).await;
             let Ok(Opened::Own(mut writer)) = opened else { return opened };
             // What is not listed now costs space only, until it is listed.
             let list = self.bucket.carry(&self.name, &Request::List, None);
-            if let Ok(Ok(Answer::Keys(keys))) = timeout_at(begun + deadline, list).await {
+            if let Ok(Ok(Answer::Keys(keys))) = timeout(patience.left(), list).await {
                 writer.sweep(keys);
             }
             Ok(Opened::Own(writer))
@@ -115,10 +131,11 @@ impl RemoteStore {
     /// [`Error::InDoubt`] if the generation may be in place, or come to be; [`Error::Io`], [`Error::DeadlineExceeded`] if it is
     /// not, nor ever will be.
     pub fn create(&mut self, file: &Path, seq: u64, limits: Limits, deadline: Duration) -> Result<()> {
+        let patience = Patience::new(deadline);
         let (size, sum) = sum_of(file).map_err(|error| Error::io("read", file, error))?;
         let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let written = u64::try_from(written.as_millis()).unwrap_or(u64::MAX);
-        self.change("create", deadline, Some(file), |writer| writer.insert(seq, size, sum, written, limits))
+        self.change("create", patience, Some(file), |writer| writer.insert(seq, size, sum, written, limits))
     }
 
     /// Makes the generation with this number the newest, by undoing those above it.
@@ -127,7 +144,7 @@ impl RemoteStore {
     ///
     /// [`Error::NotFound`], and as [`create`](Self::create).
     pub fn rollback(&mut self, seq: u64, deadline: Duration) -> Result<()> {
-        self.change("rollback", deadline, None, |writer| writer.rollback(seq))
+        self.change("rollback", Patience::new(deadline), None, |writer| writer.rollback(seq))
     }
 
     /// Removes all generations.
@@ -136,7 +153,7 @@ impl RemoteStore {
     ///
     /// As [`create`](Self::create).
     pub fn clear(&mut self, deadline: Duration) -> Result<()> {
-        self.change("clear", deadline, None, Writer::clear)
+        self.change("clear", Patience::new(deadline), None, Writer::clear)
     }
 
     /// Leaves the store to whoever opens it next, after all that is to be deleted was.
@@ -149,15 +166,15 @@ impl RemoteStore {
             self.writer = None;
             return Ok(());
         }
-        let until = std::time::Instant::now() + deadline;
+        check_may_block()?;
+        let patience = Patience::new(deadline);
         while !self.deleting.is_empty() {
-            let left = until.saturating_duration_since(std::time::Instant::now());
-            match self.gone.1.recv_timeout(left) {
+            match self.gone.1.recv_timeout(patience.left()) {
                 Ok(deleted) => self.told(deleted),
                 Err(_) => break,
             }
         }
-        let released = self.change("release", deadline, None, Writer::release);
+        let released = self.change("release", patience, None, Writer::release);
         self.writer = None;
         released
     }
@@ -165,7 +182,7 @@ impl RemoteStore {
     fn change(
         &mut self,
         what: &'static str,
-        deadline: Duration,
+        patience: Patience,
         file: Option<&Path>,
         begin: impl FnOnce(&mut Writer),
     ) -> Result<()> {
@@ -180,7 +197,7 @@ impl RemoteStore {
             return Err(error);
         }
         begin(&mut writer);
-        let call = self.call(what, deadline);
+        let call = self.call(what, patience);
         let ended = self.bucket.block_on(call.run(&mut *writer, file));
         let given_up = writer.give_up();
         self.writer = Some(writer);
@@ -193,7 +210,8 @@ impl RemoteStore {
                 "`{}` was taken over so often meanwhile that nobody knows whether this was done: restore tells",
                 self.url()
             ))),
-            Ok(Ended::HeadLost) => Err(self.head_lost()),
+            Ok(Ended::HeadLost { in_doubt: false }) => Err(self.head_lost()),
+            Ok(Ended::HeadLost { in_doubt: true }) => Err(Error::InDoubt(self.head_lost().to_line())),
             Err(error) if given_up == GivenUp::InDoubt => Err(Error::InDoubt(format!(
                 "{}; it may be in place, or come to be: restore tells",
                 error.to_line()
@@ -209,6 +227,13 @@ impl RemoteStore {
             Refusal::NoSpace => Error::NoSpace(
                 format!(
                     "the new snapshot does not fit beside the newest one into what `{}` may hold",
+                    self.url()
+                )
+                .into(),
+            ),
+            Refusal::Full { generations } => Error::NoSpace(
+                format!(
+                    "`{}` lists {generations} generations, as many as it can: keep fewer, or clear it",
                     self.url()
                 )
                 .into(),
@@ -236,35 +261,47 @@ impl RemoteStore {
         ))
     }
 
-    /// Gets the file of a generation into `file`, or only the head.
+    fn unsound(&self, skipped: &[Skipped]) -> String {
+        let url = self.url();
+        let problem = |Skipped { generation, why }: &Skipped| match why {
+            Why::Missing => format!("`{url}/{}` is not there", generation.key),
+            Why::Damaged => format!("`{url}/{}` is not what was put there", generation.key),
+        };
+        let problems: Vec<String> = skipped.iter().map(problem).collect();
+        format!("no generation can be restored: {}", problems.join("; "))
+    }
+
+    /// Gets the file of a generation into `file`, or only the head. Where there is none, `file` is not written.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], [`Error::Corrupt`] if the head is damaged, [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
+    /// [`Error::Io`], [`Error::Corrupt`] if the head is damaged, or all generations that are wanted are, [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
     pub fn restore(&self, wanted: Wanted, file: &Path, deadline: Duration) -> Result<Found> {
-        let call = self.call("restore", deadline);
+        let call = self.call("restore", Patience::new(deadline));
         let mut reading = Reading::new(wanted);
         match self.bucket.block_on(call.run(&mut reading, Some(file)))?? {
+            Read::Found { generation: None, skipped, .. } if !skipped.is_empty() => {
+                // It may be what is damaged.
+                let _ = fs::remove_file(file);
+                Err(Error::Corrupt(self.unsound(&skipped)))
+            }
             Read::Found { head, generation, skipped } => Ok(Found { head, generation, skipped }),
             Read::HeadLost => Err(self.head_lost()),
         }
     }
 
-    /// The keys of the objects that the head does not name: what is to be deleted, and what a crash, or a create that is running,
-    /// has put.
+    /// The keys of the files of all generations, also of those that no head names, or names yet.
     ///
     /// # Errors
     ///
-    /// As [`restore`](Self::restore).
-    pub fn leftovers(&self, deadline: Duration) -> Result<Vec<String>> {
-        let list = again(async || self.bucket.carry(&self.name, &Request::List, None).await);
-        let listed = self.bucket.block_on(async { timeout(deadline, list).await })?;
-        let listed = listed.map_err(|_| overdue("list", &self.url(), deadline))??;
-        let Answer::Keys(mut keys) = listed else { return Ok(Vec::new()) };
-        if let Some(head) = self.restore(Wanted::Head, Path::new(""), deadline)?.head {
-            keys.retain(|key| !head.names(key));
+    /// [`Error::Io`], [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
+    pub fn keys(&self, deadline: Duration) -> Result<Vec<String>> {
+        let list = async || self.bucket.carry(&self.name, &Request::List, None).await;
+        let url = self.url();
+        match self.bucket.block_on(again(&url, "list", Patience::new(deadline), list))?? {
+            Answer::Keys(keys) => Ok(keys),
+            _ => Ok(Vec::new()),
         }
-        Ok(keys)
     }
 
     /// Deletes what is to be, in another thread: nobody waits for it.
@@ -272,13 +309,17 @@ impl RemoteStore {
         let Some(writer) = &self.writer else { return };
         for key in writer.to_delete() {
             if self.deleting.insert(key.clone()) {
-                let (bucket, gone) = (Arc::clone(&self.bucket), self.gone.0.clone());
-                let path = bucket.path(&format!("{}/{key}", self.name));
-                let objects = Arc::clone(&bucket.objects);
-                bucket.runtime().spawn(async move {
-                    use object_store::{Error as Told, ObjectStoreExt};
-                    let deleted = objects.delete(&path).await;
-                    let _ = gone.send((key, matches!(deleted, Ok(()) | Err(Told::NotFound { .. }))));
+                let path = self.bucket.path(&format!("{}/{key}", self.name));
+                let (objects, url) = (Arc::clone(&self.bucket.objects), self.bucket.url(&path));
+                let (few, gone) = (Arc::clone(&self.few), self.gone.0.clone());
+                self.bucket.runtime().spawn(async move {
+                    let turn = few.acquire().await;
+                    let deleted = timeout(DELETE, delete(&*objects, &path, &url)).await;
+                    if let Ok(Err(failure)) = &deleted {
+                        tracing::debug!(?failure, "an object is not deleted");
+                    }
+                    drop(turn);
+                    let _ = gone.send((key, matches!(deleted, Ok(Ok(())))));
                 });
             }
         }

@@ -48,7 +48,7 @@ enum Step {
     Claim(Claim),
     /// Whether the claim is in place.
     Check(Claim),
-    End(Opened),
+    End(Option<Opened>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,20 +61,21 @@ impl Machine for Opening {
     type Ended = Opened;
 
     fn next(&mut self) -> Next<Opened> {
-        Next::Ask(match &self.step {
+        Next::Ask(match &mut self.step {
             Step::Look { .. } | Step::Check(_) => Request::GetHead,
             Step::List => Request::List,
             Step::Claim(Claim { head, over }) => {
                 Request::PutHead(head.clone(), over.as_ref().map(|(_, etag)| etag.clone()))
             }
-            Step::End(opened) => return Next::End(opened.clone()),
+            // There is one writer only, which is returned once.
+            Step::End(opened) => return Next::End(opened.take().expect("it ends once")),
         })
     }
 
     fn tell(&mut self, answer: Answer) {
         let step = std::mem::replace(&mut self.step, Step::List);
         self.step = match (step, answer) {
-            (Step::Look { is_filled: true }, Answer::Head(None)) => Step::End(Opened::HeadLost),
+            (Step::Look { is_filled: true }, Answer::Head(None)) => Step::End(Some(Opened::HeadLost)),
             (Step::Look { .. }, Answer::Head(None)) => Step::List,
             (Step::Look { .. }, Answer::Head(Some(found))) => self.claim(Some(found)),
             (Step::List, Answer::Keys(keys)) if keys.is_empty() => self.claim(None),
@@ -95,14 +96,16 @@ impl Opening {
     }
 
     fn claim(&mut self, found: Option<(Head, ETag)>) -> Step {
-        let owner = found.as_ref().and_then(|(head, _)| head.owner.as_ref());
+        // An earlier claim of this opening, which came late, is in nobody's way.
+        let other = found.as_ref().filter(|(head, _)| head.version.claim != self.claim);
+        let owner = other.and_then(|(head, _)| head.owner.as_ref());
         let may = |owner: &str| match self.take_over {
             TakeOver::Anyone => true,
             TakeOver::Itself => owner == self.node,
             TakeOver::Nobody => false,
         };
         if let Some(owner) = owner.filter(|owner| !may(owner)) {
-            return Step::End(Opened::Busy(owner.clone()));
+            return Step::End(Some(Opened::Busy(owner.clone())));
         }
         self.commits += 1;
         let version = Version { claim: self.claim.clone(), commit: self.commits };
@@ -123,11 +126,11 @@ impl Opening {
             (None, None) => Step::List,
             // Someone was faster.
             (Some(found), _) => self.claim(Some(found)),
-            (None, Some(_)) => Step::End(Opened::HeadLost),
+            (None, Some(_)) => Step::End(Some(Opened::HeadLost)),
         }
     }
 }
 
 fn own(head: Head, etag: ETag) -> Step {
-    Step::End(Opened::Own(Box::new(Writer::new(head, etag))))
+    Step::End(Some(Opened::Own(Box::new(Writer::new(head, etag)))))
 }

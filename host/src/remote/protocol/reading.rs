@@ -16,6 +16,7 @@ pub enum Wanted {
 
 /// How a reading ends.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, which is taken apart at once")]
 pub enum Ended {
     /// With a generation that was got, if there is one.
     Found {

@@ -69,7 +69,10 @@ pub enum Ended {
         in_doubt: bool,
     },
     /// The head was deleted, by no writer. Nothing can be changed any more.
-    HeadLost,
+    HeadLost {
+        /// Whether it may have been in place, or come to be if an older head is put back.
+        in_doubt: bool,
+    },
 }
 
 /// What is known of a call that is given up.
@@ -168,10 +171,10 @@ impl Writer {
     }
 
     fn begin(&mut self, edit: Edit) {
-        debug_assert!(self.call.is_none(), "a call that has not ended is given up first");
+        assert!(self.call.is_none(), "a call that has not ended is given up first");
         let refused = self.edited(&edit).err();
         let step = match (self.standing, &edit) {
-            (Standing::HeadLost, _) => Step::End(Ended::HeadLost),
+            (Standing::HeadLost, _) => Step::End(Ended::HeadLost { in_doubt: false }),
             (Standing::Fenced | Standing::Released, _) => Step::End(self.fenced(false)),
             (Standing::Owner, _) if refused.is_some() => Step::End(Ended::Refused(refused.expect("it is"))),
             (Standing::Owner, Edit::Insert(generation, _)) => Step::Upload(generation.clone()),
@@ -214,20 +217,15 @@ impl Writer {
                 self.discard(edit);
                 Step::End(Ended::Refused(refusal))
             }
-            Ok(mut head) => {
-                // Once this is in place, no head that was given up can be any more.
-                let lost =
-                    self.unsettled.iter().filter(|key| !head.names(key) && !head.dropped.contains(key));
-                let lost: Vec<String> = lost.cloned().collect();
-                head.dropped.extend(lost);
-                Step::Swap(head)
-            }
+            Ok(head) => Step::Swap(head),
         }
     }
 
     fn committed(&mut self, head: Head, etag: ETag) -> Step {
         (self.head, self.etag) = (head, etag);
-        self.unsettled.clear();
+        // No head that was given up can be in place from here on.
+        let is_lost = |key: &String| !self.head.names(key) && !self.head.dropped.contains(key);
+        self.leftovers.extend(std::mem::take(&mut self.unsettled).into_iter().filter(is_lost));
         self.deleted.retain(|key| self.head.dropped.contains(key));
         Step::End(Ended::Committed)
     }
@@ -236,7 +234,7 @@ impl Writer {
     fn look(&mut self, edit: &Edit, put: Head, found: Option<(Head, ETag)>) -> Step {
         let Some((head, etag)) = found else {
             self.standing = Standing::HeadLost;
-            return Step::End(Ended::HeadLost);
+            return Step::End(Ended::HeadLost { in_doubt: true });
         };
         if head.version == put.version {
             return self.committed(head, etag);
@@ -274,15 +272,6 @@ impl Writer {
         }
     }
 
-    /// The head that somebody has read: whether it is this writer's, who otherwise changes nothing any more.
-    pub fn see(&mut self, head: &Head) -> bool {
-        if head.version.claim != self.claim && self.is_owner() && head.epoch >= self.epoch {
-            self.standing = Standing::Fenced;
-            self.head = head.clone();
-        }
-        self.is_owner()
-    }
-
     /// Takes a list of the keys of all generations' files, which may be old: what is left of earlier owners is to be deleted.
     pub fn sweep(&mut self, keys: impl IntoIterator<Item = String>) {
         let is_left_over = |key: &String| {
@@ -298,7 +287,11 @@ impl Writer {
     /// The keys of the objects that are to be deleted, at any time. Who has deleted one says so by [`deleted`](Self::deleted).
     pub fn to_delete(&self) -> Vec<String> {
         // Of another's head, its owner does so.
-        let dropped = if self.standing == Standing::Fenced { &[][..] } else { &self.head.dropped };
+        let dropped = match self.standing {
+            Standing::Owner | Standing::Released => &self.head.dropped[..],
+            Standing::Fenced => &[],
+            Standing::HeadLost => return Vec::new(),
+        };
         let dropped = dropped.iter().filter(|key| !self.deleted.contains(*key));
         dropped.chain(&self.leftovers).cloned().collect()
     }

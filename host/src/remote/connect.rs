@@ -1,0 +1,125 @@
+//! How a server that speaks S3's protocol is reached, and by whom.
+
+use std::path::Path;
+use std::time::Duration;
+use std::{env, fs};
+
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Url};
+
+use super::bucket::Location;
+use crate::error::{Error, Result};
+
+/// What a variable says, unless it is empty.
+fn given(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A client with the credentials that the variables give.
+pub(super) fn by_variables(location: &Location) -> Result<AmazonS3> {
+    let has = |names: &[&str]| names.iter().all(|name| given(name).is_some());
+    // Without any of these, the client would ask the network for credentials.
+    let is_given = has(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+        || has(&["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"])
+        || has(&["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"])
+        || has(&["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"])
+        || has(&["AWS_METADATA_ENDPOINT"]);
+    if !is_given {
+        return Err(Error::denied(format!(
+            "there are no credentials for `{location}`: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )));
+    }
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"] {
+        if given(name).is_some_and(|value| !value.chars().all(|c| c.is_ascii_graphic())) {
+            return Err(Error::denied(format!("{name} has a character that none has: is it a line's end?")));
+        }
+    }
+    let builder = AmazonS3Builder::from_env();
+    let region = location.region.clone().or_else(|| given("AWS_REGION"));
+    let builder = region.into_iter().fold(builder, AmazonS3Builder::with_region);
+    let endpoint = location.endpoint.clone();
+    let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+    client(location, builder, endpoint.or_else(|| variables.iter().find_map(|name| given(name))))
+}
+
+/// A client with these credentials.
+pub(super) fn by_key(location: &Location, key: &str, secret: &str) -> Result<AmazonS3> {
+    let builder = AmazonS3Builder::new().with_access_key_id(key).with_secret_access_key(secret);
+    let builder = location.region.iter().fold(builder, AmazonS3Builder::with_region);
+    client(location, builder, location.endpoint.clone())
+}
+
+fn client(location: &Location, builder: AmazonS3Builder, endpoint: Option<String>) -> Result<AmazonS3> {
+    let mut builder = builder
+        .with_bucket_name(&location.bucket)
+        // What variables say of this is for other programs.
+        .with_virtual_hosted_style_request(false)
+        .with_disable_bulk_delete(true)
+        .with_retry(RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: Duration::from_millis(50),
+                max_backoff: Duration::from_secs(1),
+                base: 2.0,
+            },
+            max_retries: 3,
+            retry_timeout: Duration::from_secs(10),
+        });
+    let mut is_plain = false;
+    if let Some(endpoint) = &endpoint {
+        let wrong = || {
+            Error::other(format!(
+                "`{endpoint}` is no URL of a server: write http://HOST:PORT or https://HOST:PORT"
+            ))
+        };
+        let url = Url::parse(endpoint).map_err(|_| wrong())?;
+        is_plain = url.scheme() == "http";
+        if !(is_plain || url.scheme() == "https") || url.host().is_none() {
+            return Err(wrong());
+        }
+        // Either may come from a variable, and the first counts.
+        builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint).with_endpoint(endpoint);
+    }
+    let builder = builder
+        .with_client_options(ClientOptions::new().with_allow_http(is_plain))
+        .with_http_connector(Connector { is_plain, certificates: certificates()? });
+    builder.build().map_err(|error| Error::other(format!("cannot use `{location}`: {error}")))
+}
+
+/// Those that are trusted besides the system's.
+fn certificates() -> Result<Vec<Certificate>> {
+    let Some(file) = given("AWS_CA_BUNDLE") else { return Ok(Vec::new()) };
+    let pem =
+        fs::read(&file).map_err(|error| Error::io("read the certificates in", Path::new(&file), error))?;
+    Certificate::from_pem_bundle(&pem).map_err(|error| {
+        Error::other(format!("`{file}`, which AWS_CA_BUNDLE names, has no certificates: {error}"))
+    })
+}
+
+/// Makes the connections.
+#[derive(Debug)]
+struct Connector {
+    is_plain: bool,
+    certificates: Vec<Certificate>,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = reqwest::Client::builder()
+            // A page that a request is led to may answer it with success, and nothing is stored.
+            .redirect(Policy::none())
+            .https_only(!self.is_plain)
+            .http1_only()
+            .tls_certs_merge(self.certificates.iter().cloned())
+            .connect_timeout(Duration::from_secs(5))
+            // A body may take its time; a server that does not answer at all is found so.
+            .tcp_keepalive(Duration::from_secs(15))
+            .build();
+        match client {
+            Ok(client) => Ok(HttpClient::new(client)),
+            Err(error) => Err(object_store::Error::Generic { store: "S3", source: error.into() }),
+        }
+    }
+}
