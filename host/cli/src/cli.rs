@@ -25,7 +25,7 @@ Exit codes:
    4  the sequence number is too low        10  anything else the system said
    5  the state is larger than the limit    11  a component cannot load, or trapped";
 
-/// Store snapshots of an application's state, each with the sequence number of the last log record it contains
+/// Store snapshots of a state, each with the number of the last log record in it
 #[derive(Parser)]
 #[command(name = "minisnap", version, after_help = EXIT_CODES)]
 pub struct Cli {
