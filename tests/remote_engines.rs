@@ -87,7 +87,10 @@ fn bucket(engine: &Engine, running: &Running, gateway: usize) -> Result<Arc<Buck
 fn check(running: &Running, url: &str, (key, secret): (&str, &str)) -> Output {
     let mut command = cli();
     command.args(["remote", "check", url, "--endpoint", &running.endpoints[0], "--timeout", "120s"]);
-    command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
+    command
+        .env_remove("AWS_SESSION_TOKEN")
+        .env("AWS_ACCESS_KEY_ID", key)
+        .env("AWS_SECRET_ACCESS_KEY", secret);
     command.output().expect("the command line runs")
 }
 

@@ -14,8 +14,9 @@ pub mod head;
 pub mod protocol;
 mod store;
 
-pub use bucket::{Bucket, Location};
+pub use bucket::Bucket;
 pub use check::Checked;
+pub use connect::Location;
 pub use head::{Generation, Head, Limits};
 pub use protocol::{Skipped, TakeOver, Wanted, Why};
 pub use store::{Found, RemoteStore};

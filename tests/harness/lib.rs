@@ -1,5 +1,6 @@
 //! What the tests share: the programs they run, and how they run them.
 
+pub mod answers;
 pub mod bench;
 pub mod command_line;
 pub mod contention;

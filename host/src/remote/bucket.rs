@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::path::Path as FilePath;
-use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::ask::{Patience, again};
 use super::check::{self, Checked};
-use super::connect;
+use super::connect::{self, Location};
 use super::failure::Failure;
 use super::head::{FORMAT, Generation, Head};
 use super::protocol::{Answer, Request};
@@ -41,68 +40,6 @@ const PART: usize = 8 << 20;
 
 /// How many parts are on their way at a time.
 const PARTS: usize = 4;
-
-/// Where snapshots are kept in an object store: a bucket, and the prefix of all keys in it. Parsed from and displayed as
-/// `s3://BUCKET/PREFIX`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Location {
-    /// The bucket.
-    pub bucket: String,
-    /// What all keys begin with, without slashes at its ends; empty for none.
-    pub prefix: String,
-    /// The URL of the server, or `None` for Amazon's of the region; `AWS_ENDPOINT_URL` unless set.
-    pub endpoint: Option<String>,
-    /// The region; `AWS_REGION` unless set, and `us-east-1` unless that is.
-    pub region: Option<String>,
-}
-
-impl Location {
-    /// Sets the URL of the server.
-    pub fn endpoint(self, url: impl Into<String>) -> Self {
-        Location { endpoint: Some(url.into()), ..self }
-    }
-
-    /// Sets the region.
-    pub fn region(self, region: impl Into<String>) -> Self {
-        Location { region: Some(region.into()), ..self }
-    }
-}
-
-impl FromStr for Location {
-    type Err = Error;
-
-    fn from_str(url: &str) -> Result<Self> {
-        let wrong =
-            || Error::other(format!("`{url}` names no place in an object store: write s3://BUCKET/PREFIX"));
-        let (bucket, prefix) = match url.strip_prefix("s3://").ok_or_else(wrong)?.split_once('/') {
-            None => (url.strip_prefix("s3://").unwrap_or_default(), ""),
-            Some(parts) => parts,
-        };
-        let is_bucket = |c: char| c.is_ascii_alphanumeric() || ['-', '.', '_'].contains(&c);
-        let prefix = prefix.trim_end_matches('/');
-        let is_prefix = |part: &str| {
-            !part.is_empty() && part != "." && part != ".." && part.chars().all(|c| is_bucket(c) || c == '@')
-        };
-        if bucket.is_empty()
-            || !bucket.chars().all(is_bucket)
-            || !(prefix.is_empty() || prefix.split('/').all(is_prefix))
-        {
-            return Err(wrong());
-        }
-        Ok(Location { bucket: bucket.to_owned(), prefix: prefix.to_owned(), endpoint: None, region: None })
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Location { bucket, prefix, .. } = self;
-        match prefix.is_empty() {
-            true => write!(f, "s3://{bucket}"),
-            false => write!(f, "s3://{bucket}/{prefix}"),
-        }
-    }
-}
 
 /// A bucket of an object store, of which every call blocks. Its requests run in a thread of its own.
 pub struct Bucket {

@@ -1,8 +1,9 @@
-//! How a server that speaks S3's protocol is reached, and by whom.
+//! Where snapshots are kept in an object store, how its server is reached, and by whom.
 
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{HttpClient, HttpConnector};
@@ -10,8 +11,69 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Url};
 
-use super::bucket::Location;
 use crate::error::{Error, Result};
+
+/// Where snapshots are kept in an object store: a bucket, and the prefix of all keys in it. Parsed from and displayed as
+/// `s3://BUCKET/PREFIX`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Location {
+    /// The bucket.
+    pub bucket: String,
+    /// What all keys begin with, without slashes at its ends; empty for none.
+    pub prefix: String,
+    /// The URL of the server, or `None` for Amazon's of the region; `AWS_ENDPOINT_URL` unless set.
+    pub endpoint: Option<String>,
+    /// The region; `AWS_REGION` unless set, and `us-east-1` unless that is.
+    pub region: Option<String>,
+}
+
+impl Location {
+    /// Sets the URL of the server.
+    pub fn endpoint(self, url: impl Into<String>) -> Self {
+        Location { endpoint: Some(url.into()), ..self }
+    }
+
+    /// Sets the region.
+    pub fn region(self, region: impl Into<String>) -> Self {
+        Location { region: Some(region.into()), ..self }
+    }
+}
+
+impl FromStr for Location {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        let wrong =
+            || Error::other(format!("`{url}` names no place in an object store: write s3://BUCKET/PREFIX"));
+        let (bucket, prefix) = match url.strip_prefix("s3://").ok_or_else(wrong)?.split_once('/') {
+            None => (url.strip_prefix("s3://").unwrap_or_default(), ""),
+            Some(parts) => parts,
+        };
+        let is_bucket = |c: char| c.is_ascii_alphanumeric() || ['-', '.', '_'].contains(&c);
+        let prefix = prefix.trim_end_matches('/');
+        let is_prefix = |part: &str| {
+            !part.is_empty() && part != "." && part != ".." && part.chars().all(|c| is_bucket(c) || c == '@')
+        };
+        if bucket.is_empty()
+            || !bucket.chars().all(is_bucket)
+            || !(prefix.is_empty() || prefix.split('/').all(is_prefix))
+        {
+            return Err(wrong());
+        }
+        Ok(Location { bucket: bucket.to_owned(), prefix: prefix.to_owned(), endpoint: None, region: None })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Location { bucket, prefix, .. } = self;
+        match prefix.is_empty() {
+            true => write!(f, "s3://{bucket}"),
+            false => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
 
 /// What a variable says, unless it is empty.
 fn given(name: &str) -> Option<String> {
@@ -93,9 +155,10 @@ fn certificates() -> Result<Vec<Certificate>> {
     let Some(file) = given("AWS_CA_BUNDLE") else { return Ok(Vec::new()) };
     let pem =
         fs::read(&file).map_err(|error| Error::io("read the certificates in", Path::new(&file), error))?;
-    Certificate::from_pem_bundle(&pem).map_err(|error| {
-        Error::other(format!("`{file}`, which AWS_CA_BUNDLE names, has no certificates: {error}"))
-    })
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(Error::other(format!("`{file}`, which AWS_CA_BUNDLE names, has no certificates"))),
+    }
 }
 
 /// Makes the connections.
