@@ -118,7 +118,7 @@ impl RemoteStore {
         }
     }
 
-    /// The number of the newest generation, as far as its owner knows.
+    /// The head, as far as this store knows it, which is open for writing, or `None` if it is not.
     pub fn head(&self) -> Option<&Head> {
         self.writer.as_ref().map(|writer| writer.head())
     }
@@ -156,7 +156,8 @@ impl RemoteStore {
         self.change("clear", Patience::new(deadline), None, Writer::clear)
     }
 
-    /// Leaves the store to whoever opens it next, after all that is to be deleted was.
+    /// Leaves the store to whoever opens it next, after what is to be deleted was, if that takes no more than half of the
+    /// deadline.
     ///
     /// # Errors
     ///
@@ -168,8 +169,10 @@ impl RemoteStore {
         }
         check_may_block()?;
         let patience = Patience::new(deadline);
+        // What cannot be deleted is left to the next owner: to let go comes first.
+        let deletes = Patience::new(deadline / 2);
         while !self.deleting.is_empty() {
-            match self.gone.1.recv_timeout(patience.left()) {
+            match self.gone.1.recv_timeout(deletes.left()) {
                 Ok(deleted) => self.told(deleted),
                 Err(_) => break,
             }
