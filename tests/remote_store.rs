@@ -60,10 +60,10 @@ impl Trial {
 
     /// The number and the state that a node finds, and the numbers that it skipped.
     fn restore(&self, wanted: Wanted) -> (Option<State>, Vec<(u64, Why)>) {
-        let file = self.folder.path().join("restored");
-        let found = self.store().restore(wanted, &file, DEADLINE).unwrap();
-        let generation =
-            found.generation.map(|generation| (generation.seq, fs::read_to_string(&file).unwrap()));
+        let folder = tempdir().unwrap();
+        let found = self.store().restore(wanted, folder.path(), DEADLINE).unwrap();
+        let read = |name: String| fs::read_to_string(folder.path().join(name)).unwrap();
+        let generation = found.generation.map(|generation| (generation.seq, read(generation.file_name())));
         (generation, found.skipped.iter().map(|skipped| (skipped.generation.seq, skipped.why)).collect())
     }
 
@@ -163,8 +163,8 @@ fn an_object_that_was_deleted_or_changed_by_hand_is_skipped_and_said() {
     trial.by_hand(async |objects| objects.put(&newest, "stAte 3".into()).await.unwrap());
     let expected = (Some((2, "state 2".to_owned())), vec![(3, Why::Damaged)]);
     assert_eq!(trial.restore(Wanted::Newest), expected);
-    let file = trial.folder.path().join("restored");
-    let of_one = |seq| match trial.store().restore(Wanted::Seq(seq), &file, DEADLINE) {
+    let folder = tempdir().unwrap();
+    let of_one = |seq| match trial.store().restore(Wanted::Seq(seq), folder.path(), DEADLINE) {
         Err(Error::Corrupt(what)) => what,
         other => panic!("{other:?}"),
     };
@@ -173,7 +173,7 @@ fn an_object_that_was_deleted_or_changed_by_hand_is_skipped_and_said() {
         "{}",
         of_one(3)
     );
-    assert!(!file.exists());
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
     trial.by_hand(async |objects| objects.delete(&older).await.unwrap());
     let expected = (Some((1, "state 1".to_owned())), vec![(3, Why::Damaged), (2, Why::Missing)]);
     assert_eq!(trial.restore(Wanted::Newest), expected);
@@ -197,7 +197,7 @@ fn a_head_that_was_deleted_by_hand_is_no_new_store() {
     assert!(matches!(told, Error::Io(_)), "{told:?}");
     is_told(told);
     is_told(trial.store().open("host", TakeOver::Anyone, DEADLINE).unwrap_err());
-    is_told(trial.store().restore(Wanted::Newest, &trial.folder.path().join("x"), DEADLINE).unwrap_err());
+    is_told(trial.store().restore(Wanted::Newest, trial.folder.path(), DEADLINE).unwrap_err());
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_head_that_is_damaged_or_of_a_later_format_is_an_error_and_stays() {
         trial.by_hand(async |objects| objects.put(&path, text.into()).await.unwrap());
         for told in [
             trial.store().open("host", TakeOver::Anyone, DEADLINE).unwrap_err(),
-            trial.store().restore(Wanted::Newest, &trial.folder.path().join("x"), DEADLINE).unwrap_err(),
+            trial.store().restore(Wanted::Newest, trial.folder.path(), DEADLINE).unwrap_err(),
         ] {
             let told = told.to_line();
             assert!(told.contains("`s3://bucket/prefix/ledger/head.json`") && told.contains(said), "{told}");

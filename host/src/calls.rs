@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -45,8 +45,16 @@ pub(crate) struct Target {
 enum Key {
     /// A file system's device.
     Device(u64),
-    /// A directory's path, hashed: where two are taken for one, they share.
+    /// The path of a directory, or the URL of a store or a server, hashed: where two are taken for one, they share.
     Dir(u64),
+}
+
+impl Key {
+    fn of(dir: &Path) -> Self {
+        let mut hasher = DefaultHasher::new();
+        dir.hash(&mut hasher);
+        Key::Dir(hasher.finish())
+    }
 }
 
 /// The calls that are running, those that wait for their turn, and the threads for those whose callers may not block.
@@ -108,10 +116,14 @@ impl Target {
         let device = crate::location::device_of(&dir);
         #[cfg(not(target_os = "linux"))]
         let device = None;
-        let mut hasher = DefaultHasher::new();
-        dir.hash(&mut hasher);
-        let key = Key::Dir(hasher.finish());
+        let key = Key::of(&dir);
         Target { dir, device: device.map(Key::Device), key }
+    }
+
+    /// A store in an object store, whose calls are of one server.
+    #[cfg(feature = "remote")]
+    pub(crate) fn remote(server: PathBuf, store: PathBuf) -> Self {
+        Target { device: Some(Key::of(&server)), key: Key::of(&store), dir: store }
     }
 
     /// The same directory, now that it is known to be on this device.

@@ -21,6 +21,7 @@ use crate::idle::Idle;
 use crate::instance::Instance;
 use crate::memory::Budget;
 use crate::metrics::{Event, Labels};
+use crate::staged::Buckets;
 use crate::store::{Shared, SnapshotStore};
 
 /// The store component that this crate embeds, for composing it with others.
@@ -51,6 +52,7 @@ pub struct MinisnapBuilder {
     max_idle: usize,
     max_memory: usize,
     max_calls: usize,
+    buckets: Buckets,
 }
 
 impl MinisnapBuilder {
@@ -94,6 +96,14 @@ impl MinisnapBuilder {
         MinisnapBuilder { max_calls: calls, ..self }
     }
 
+    /// Has this bucket used for all grants that name its [place](crate::remote::Location) and no credentials. Others are connected
+    /// when they are first needed, by the variables of the environment.
+    #[cfg(feature = "remote")]
+    pub fn bucket(self, bucket: crate::remote::Bucket) -> Self {
+        self.buckets.add(bucket);
+        self
+    }
+
     /// Compiles the store component, which takes a fraction of a second, or loads the compiled code that was kept.
     ///
     /// # Errors
@@ -119,7 +129,8 @@ impl MinisnapBuilder {
         let waiting = idle.clone();
         let budget = Budget::new(self.max_memory, move || waiting.drop_oldest());
         let calls = Arc::new(Calls::new(self.max_calls));
-        Ok(Shared { engine: crate::engine::Engine::new(&engine, &component, budget)?, idle, calls })
+        let engine = crate::engine::Engine::new(&engine, &component, budget)?;
+        Ok(Shared { engine, idle, calls, buckets: self.buckets })
     }
 
     fn compile(&self, engine: &Engine) -> wasmtime::Result<Component> {
@@ -166,6 +177,7 @@ impl Minisnap {
             max_idle: MAX_IDLE,
             max_memory: MAX_MEMORY,
             max_calls: MAX_CALLS,
+            buckets: Buckets::default(),
         }
     }
 
@@ -267,6 +279,11 @@ impl Opening {
 /// A grant with an absolute path, and what its calls work on.
 pub(crate) fn locate(grant: Grant) -> Result<(Grant, Arc<Target>)> {
     let grant = grant.absolute()?;
+    #[cfg(feature = "remote")]
+    if let Some(remote) = &grant.remote {
+        let target = Arc::new(Target::remote(remote.location.to_string().into(), remote.url().into()));
+        return Ok((grant, target));
+    }
     let target = Arc::new(Target::new(grant.dir.to_owned()));
     Ok((grant, target))
 }

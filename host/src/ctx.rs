@@ -9,6 +9,7 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 use wasmtime::component::ResourceTable;
 
+use crate::blocking::check_may_block;
 use crate::calls::{Calls, GRACE, Target};
 use crate::clock::Deadline;
 use crate::component::{Minisnap, locate};
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::instance::Handle;
 use crate::metrics::{Event, Labels};
-use crate::store::{SnapshotStore, check_may_block};
+use crate::store::SnapshotStore;
 
 /// The snapshots of one component, made from a [`SnapshotStore`], or from a grant whose store is opened by the first call.
 ///
@@ -332,7 +333,7 @@ impl Drop for SnapshotCtx {
     fn drop(&mut self) {
         let place = mem::replace(&mut self.store, Place::Gone);
         let may_block = match &place {
-            Place::Here(store) => store.has_streams(),
+            Place::Here(store) => store.blocks_at_its_end(),
             // It may have come back just now, or comes back to nobody.
             Place::Called(_) => true,
             Place::Unopened(_) | Place::Gone => false,

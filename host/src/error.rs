@@ -220,7 +220,10 @@ fn to_line(error: &dyn std::error::Error) -> String {
 
 /// A message without the path of the host that it names, if it does: where the directory is, a component need not know.
 fn without_host_path(what: &str) -> String {
-    let is_path = |(at, _): &(usize, &str)| Path::new(&what[at + 1..]).is_absolute();
+    let is_path = |(at, _): &(usize, &str)| {
+        let quoted = &what[at + 1..];
+        Path::new(quoted).is_absolute() || quoted.starts_with("s3://")
+    };
     let first = what.match_indices('`').find(is_path).map(|(at, _)| at);
     match (first, what.rfind('`')) {
         // A path may have such a quote in it.
@@ -242,6 +245,10 @@ mod tests {
             ("the directory `/srv/a` is gone: put it back", "the snapshot directory is gone: put it back"),
             ("cannot open `/srv/a`b/c`: no such file", "cannot open the snapshot directory: no such file"),
             ("cannot read `snapshot.json`: it is a link", "cannot read `snapshot.json`: it is a link"),
+            (
+                "`create` of `s3://bucket/a`: cannot put `s3://bucket/a/head.json`: refused",
+                "`create` of the snapshot directory: refused",
+            ),
             ("the disk is too slow", "the disk is too slow"),
         ] {
             assert_eq!(without_host_path(what), told);

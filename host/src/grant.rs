@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "remote")]
+use crate::remote::Remote;
 use crate::snapshot::{Layout, UnknownName};
 
 /// What an instance needs in memory beside one state, in bytes.
@@ -63,6 +65,9 @@ pub struct Grant {
     pub max_memory: Option<u64>,
     /// How long one call may take.
     pub deadline: Duration,
+    /// Where in an object store the snapshots are, if they are in one: the directory is a cache then.
+    #[cfg(feature = "remote")]
+    pub remote: Option<Remote>,
 }
 
 /// What a store may do in its directory; displayed and parsed as `read-write`, `read-only` and `none`.
@@ -112,6 +117,8 @@ impl Grant {
             max_instances: None,
             max_memory: None,
             deadline: Grant::DEADLINE,
+            #[cfg(feature = "remote")]
+            remote: None,
         }
     }
 
@@ -214,6 +221,28 @@ impl Grant {
         Grant { deadline: time, ..self }
     }
 
+    /// Keeps the snapshots in an object store, which other nodes may restore, and take over: `host/REMOTE.md`. A component is not
+    /// told.
+    ///
+    /// - The directory is where they are made, and a cache of the newest; an empty path is a folder among the system's temporary
+    ///   files, and so is one for reading only.
+    /// - Opening the store for writing takes it over, and dropping it lets it go, which ask the server.
+    /// - The layout is [`Layout::Numbered`]. [`max_total`](Grant::max_total) limits what is kept there, and
+    ///   [`must_exist`](Grant::must_exist) refuses a store that was never written.
+    /// - [`copy_from`](crate::SnapshotStore::copy_from) does not copy to it or from it.
+    #[cfg(feature = "remote")]
+    pub fn remote(self, remote: Remote) -> Self {
+        Grant { remote: Some(remote), ..self }
+    }
+
+    /// Whether the snapshots are in an object store.
+    pub(crate) fn is_remote(&self) -> bool {
+        #[cfg(feature = "remote")]
+        return self.remote.is_some();
+        #[cfg(not(feature = "remote"))]
+        false
+    }
+
     /// The most memory that the store's instance may have in bytes.
     pub(crate) fn memory(&self) -> usize {
         let bytes = self.max_memory.unwrap_or(self.max_state.saturating_add(MEMORY_BESIDE_STATE));
@@ -238,7 +267,8 @@ impl Grant {
             return Ok(self);
         }
         let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("find", path, e));
-        let dir = absolute(&self.dir)?;
+        let is_nowhere = self.is_remote() && self.dir.as_os_str().is_empty();
+        let dir = if is_nowhere { PathBuf::new() } else { absolute(&self.dir)? };
         let log = self.log.as_deref().map(absolute).transpose()?;
         Ok(Grant { dir, log, ..self })
     }

@@ -34,6 +34,8 @@ mod directory;
 mod entry;
 mod file;
 mod look;
+#[cfg(feature = "remote")]
+mod remote;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -121,6 +123,11 @@ impl Grants {
         if let (Some(logs), Some(written)) = (&logs, &file.logs) {
             look::check_trees(path, &root, logs, &source.place(&written.span()))?;
         }
+        #[cfg(feature = "remote")]
+        let remote = match &file.remote {
+            Some(table) => Some(remote::take_over(&file.defaults, table.read(&source, beside)?)),
+            None => None,
+        };
         let apply = |table: &file::Table, grant: Grant| match table.log.as_ref().filter(|log| *log.get_ref())
         {
             Some(log) if logs.is_none() => {
@@ -130,6 +137,8 @@ impl Grants {
             }
             log => {
                 let grant = table.apply(grant, logs.as_deref());
+                #[cfg(feature = "remote")]
+                let grant = remote::apply(table, grant, remote.as_ref(), &source)?;
                 Ok((grant, log.map(|log| source.place(&log.span()))))
             }
         };
@@ -205,11 +214,22 @@ impl Grants {
     /// What the file says of each component that it names, by name.
     pub fn terms(&self) -> impl Iterator<Item = Terms> {
         self.components.values().map(|Named { owned, grant, pin }| {
-            let log = grant.log_dir().map(|logs| logs.join(owned.directory.written()));
+            let written = owned.directory.written();
+            let log = grant.log_dir().map(|logs| logs.join(&written));
+            #[cfg(feature = "remote")]
+            let remote = grant.remote.clone().map(|remote| {
+                let name = written.to_string_lossy().into_owned();
+                crate::remote::Remote { name, ..remote }
+            });
             Terms {
                 name: owned.name.clone(),
-                directory: self.root().join(owned.directory.written()),
-                grant: Grant { log, ..grant.clone() },
+                directory: self.root().join(written),
+                grant: Grant {
+                    log,
+                    #[cfg(feature = "remote")]
+                    remote,
+                    ..grant.clone()
+                },
                 digest: pin.as_ref().map(|pin| pin.digest),
             }
         })
@@ -308,6 +328,8 @@ impl Grants {
         let grant = Grant {
             dir: self.root().join(owned.directory.path()),
             log,
+            #[cfg(feature = "remote")]
+            remote: named.grant.remote.as_ref().map(|remote| remote::of(&owned, remote)).transpose()?,
             component: Some(owned.name.clone()),
             instance: owned.instance.clone(),
             ..named.grant.clone()

@@ -95,10 +95,13 @@ mod idle;
 mod instance;
 mod memory;
 mod metrics;
+mod staged;
 
 // At the bottom: what crosses the component's edge.
 pub mod bindings;
+mod blocking;
 mod error;
+mod names;
 mod snapshot;
 
 #[cfg(feature = "cache")]

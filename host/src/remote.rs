@@ -8,15 +8,21 @@ mod bucket;
 mod check;
 mod connect;
 mod failure;
+mod files;
+mod grant;
 #[doc(hidden)]
 pub mod head;
 #[doc(hidden)]
 pub mod protocol;
+mod staging;
 mod store;
 
 pub use bucket::Bucket;
 pub use check::Checked;
 pub use connect::Location;
+pub(crate) use grant::Buckets;
+pub use grant::Remote;
 pub use head::{Generation, Head, Limits};
 pub use protocol::{Skipped, TakeOver, Wanted, Why};
+pub(crate) use staging::Staging;
 pub use store::{Found, RemoteStore};

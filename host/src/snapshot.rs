@@ -44,6 +44,23 @@ pub struct Info {
     pub soundness: Soundness,
 }
 
+/// A generation that was got into the directory.
+pub(crate) struct Fetched {
+    pub(crate) seq: u64,
+    /// The number of the next older one.
+    pub(crate) older: Option<u64>,
+    /// Those that are newer, and damaged.
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// A generation that is there.
+pub(crate) struct Listed {
+    pub(crate) seq: u64,
+    /// The size of its file in bytes.
+    pub(crate) size: u64,
+    pub(crate) modified: Option<SystemTime>,
+}
+
 /// How snapshots are laid out on the disk; displayed and parsed as `pair` and `numbered`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "arcella", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, is_store_name};
 use crate::grants::{Found, Grants, Terms};
 use crate::locks::Locks;
+use crate::names::{UNDONE, end_of_generation};
 use crate::snapshot::{Info, Layout, Soundness};
-use crate::store::{UNDONE, end_of_generation};
 
 /// A store of a component or an instance, and what is known of it.
 #[derive(Debug)]

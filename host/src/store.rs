@@ -4,6 +4,7 @@ mod call;
 mod clear;
 mod copy;
 mod maintenance;
+mod remote;
 #[cfg(feature = "state")]
 mod state;
 mod streams;
@@ -26,11 +27,9 @@ use crate::idle::{Idle, Slot};
 use crate::instance::{Handle, Instance};
 use crate::metrics::Event;
 use crate::snapshot::{Info, Skipped, Snapshot};
+use crate::staged::{Buckets, Staging};
 
-pub(crate) use call::check_may_block;
 pub use clear::Files;
-#[cfg(feature = "arcella")]
-pub(crate) use clear::{UNDONE, end_of_generation};
 pub use copy::{Copied, CopyError, Refusal, Selection};
 
 /// What one call hands over of a stream, in bytes.
@@ -42,6 +41,7 @@ pub(crate) struct Shared {
     /// The instances that wait for the next call of their stores.
     pub(crate) idle: Arc<Idle<Instance>>,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) buckets: Buckets,
 }
 
 /// The store of one directory.
@@ -58,7 +58,10 @@ pub(crate) struct Shared {
 /// [`SnapshotCtx`](crate::SnapshotCtx), and makes its own calls by [`SnapshotCtx::call`](crate::SnapshotCtx::call).
 pub struct SnapshotStore {
     shared: Arc<Shared>,
+    /// What the component gets.
     grant: Grant,
+    /// Where the snapshots are, if the directory is only where they are made and got to.
+    staging: Option<Box<Staging>>,
     target: Arc<Target>,
     held: Option<Held>,
     /// Where the instance waits for the next call.
@@ -79,7 +82,14 @@ pub struct SnapshotStore {
 impl SnapshotStore {
     /// A store on the target, which is the directory of the grant.
     pub(crate) fn new(shared: Arc<Shared>, grant: Grant, target: Arc<Target>) -> Result<Self> {
-        let held = grant.hold()?;
+        let staging = Staging::open(&shared.buckets, &grant)?.map(Box::new);
+        let (grant, held) = match &staging {
+            Some(staging) => (staging.grant(), None),
+            None => {
+                let held = grant.hold()?;
+                (grant, held)
+            }
+        };
         // A link may lead to another file system than the path says.
         let target = match &held {
             Some(held) => Arc::new(target.on_device(held.identity.device)),
@@ -89,6 +99,7 @@ impl SnapshotStore {
             instance: shared.idle.slot(),
             shared,
             grant,
+            staging,
             target,
             held,
             peak_memory: 0,
@@ -102,6 +113,9 @@ impl SnapshotStore {
 
     /// The names of the stores that were made, sorted, without the empty one.
     pub(crate) fn names(&mut self) -> Result<Vec<String>> {
+        if let Some(names) = self.names_away()? {
+            return Ok(names);
+        }
         let names = self.with_instance("names", |instance| {
             instance.bindings.arcella_minisnap_snapshot_store().call_names(&mut instance.store)
         });
@@ -152,6 +166,7 @@ impl SnapshotStore {
             let span = store.span_of_create(name, seq).entered();
             span.record("bytes", state.len());
             let _locked = store.lock(name)?;
+            store.prepare(name, seq)?;
             store.settle_first(name)?;
             let result = store.with_instance("create", |instance| {
                 let created =
@@ -160,8 +175,7 @@ impl SnapshotStore {
                 Ok(created)
             });
             store.explain(result)?;
-            store.count(Event::Created(state.len() as u64));
-            Ok(())
+            store.created(name, seq, state.len() as u64)
         })
     }
 
@@ -201,11 +215,14 @@ impl SnapshotStore {
     /// The newest sound snapshot of the store of this name, or the generation with the number `seq`.
     pub(crate) fn restore_in(&mut self, name: &str, seq: Option<u64>) -> Result<Snapshot> {
         let span = self.span_of_restore(name).entered();
-        let snapshot = self.call(name, "restore", |guest, store, this| match seq {
-            None => guest.call_restore(store, this),
-            Some(seq) => guest.call_restore_at(store, this, seq),
+        let (mut snapshot, skipped) = self.read_sound(name, seq, |store, seq| {
+            let snapshot = store.call(name, "restore", |guest, store, this| match seq {
+                None => guest.call_restore(store, this),
+                Some(seq) => guest.call_restore_at(store, this, seq),
+            })?;
+            snapshot.map(Snapshot::from).ok_or(Error::NotFound)
         })?;
-        let snapshot = Snapshot::from(snapshot.ok_or(Error::NotFound)?);
+        snapshot.skipped.splice(0..0, skipped);
         span.record("seq", snapshot.seq).record("bytes", snapshot.state.len());
         self.tell_restored(snapshot.state.len() as u64, &snapshot.skipped);
         Ok(snapshot)
@@ -237,6 +254,9 @@ impl SnapshotStore {
 
     /// The same of the store of this name.
     pub(crate) fn newest_seq_in(&mut self, name: &str) -> Result<u64> {
+        if let Some(listed) = self.listed(name)? {
+            return listed.first().map(|newest| newest.seq).ok_or(Error::NotFound);
+        }
         let seq = self.call(name, "newest-seq", |guest, store, this| guest.call_newest_seq(store, this))?;
         seq.ok_or(Error::NotFound)
     }
@@ -253,8 +273,12 @@ impl SnapshotStore {
 
     /// The same of the store of this name.
     pub(crate) fn info_in(&mut self, name: &str) -> Result<Info> {
-        let info = self.call(name, "info", |guest, store, this| guest.call_info(store, this))?;
-        info.map(Into::into).ok_or(Error::NotFound)
+        let read = self.read_sound(name, None, |store, _| {
+            // Where a generation was got, there is no other.
+            let info = store.call(name, "info", |guest, store, this| guest.call_info(store, this))?;
+            info.map(Info::from).ok_or(Error::NotFound)
+        });
+        Ok(read?.0)
     }
 
     /// Reads and checks every generation, the damaged ones included, and says what is known of each, newest first.
@@ -269,6 +293,14 @@ impl SnapshotStore {
 
     /// The same of the store of this name.
     pub(crate) fn generations_in(&mut self, name: &str) -> Result<Vec<Info>> {
+        match self.listed(name)? {
+            Some(listed) => self.read_all(name, &listed),
+            None => self.generations_here(name),
+        }
+    }
+
+    /// The same of those in the directory.
+    fn generations_here(&mut self, name: &str) -> Result<Vec<Info>> {
         match self.call(name, "generations", |guest, store, this| guest.call_generations(store, this)) {
             Ok(infos) => Ok(infos.into_iter().map(Into::into).collect()),
             // A directory that is not there, which only a reader leaves at that.
@@ -290,6 +322,9 @@ impl SnapshotStore {
 
     /// The same of the store of this name.
     pub(crate) fn oldest_kept_in(&mut self, name: &str) -> Result<u64> {
+        if let Some(listed) = self.listed(name)? {
+            return listed.last().map(|oldest| oldest.seq).ok_or(Error::NotFound);
+        }
         let seq = self.call(name, "oldest-kept", |guest, store, this| guest.call_oldest_kept(store, this))?;
         seq.ok_or(Error::NotFound)
     }
@@ -315,7 +350,7 @@ impl SnapshotStore {
 
     /// What was granted.
     pub fn grant(&self) -> &Grant {
-        &self.grant
+        self.staging.as_ref().map_or(&self.grant, |staging| staging.granted())
     }
 
     /// The most memory that an instance of the store component has had for this store, in bytes.

@@ -10,7 +10,7 @@ use std::{fmt, fs, thread};
 
 use minisnap_host::Error;
 use minisnap_host::remote::{Bucket, Limits, RemoteStore, TakeOver, Wanted};
-use tempfile::tempdir;
+use tempfile::{tempdir, tempdir_in};
 
 use crate::random::Random;
 
@@ -109,7 +109,7 @@ pub fn fight(
             .map(|node| scope.spawn(move || arena.write(node, bucket(node), ends)))
             .collect();
         for node in 0..contest.nodes {
-            scope.spawn(move || arena.read(node, bucket(node)));
+            scope.spawn(move || arena.read(bucket(node)));
         }
         let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
         arena.is_over.store(true, Ordering::SeqCst);
@@ -207,25 +207,27 @@ impl Arena<'_> {
         }
     }
 
-    fn read(&self, node: usize, bucket: Arc<Bucket>) {
-        let file = self.folder.join(format!("read-{node}"));
+    fn read(&self, bucket: Arc<Bucket>) {
         let store = RemoteStore::new(bucket, self.name);
         while !self.is_over.load(Ordering::SeqCst) {
-            if let Err(error) = self.read_once(&store, &file) {
+            if let Err(error) = self.read_once(&store) {
                 self.failed(&error);
             }
         }
     }
 
-    fn read_once(&self, store: &RemoteStore, file: &Path) -> Result<(), Error> {
+    fn read_once(&self, store: &RemoteStore) -> Result<(), Error> {
         let least = self.least.load(Ordering::SeqCst);
         let acknowledged = self.know(|known| known.states.get(&least).cloned());
-        let found = store.restore(Wanted::Newest, file, self.contest.deadline)?;
+        // A file that is there would not be got.
+        let folder = tempdir_in(self.folder).expect("a folder can be made");
+        let found = store.restore(Wanted::Newest, folder.path(), self.contest.deadline)?;
         let seq = found.generation.as_ref().map_or(0, |generation| generation.seq);
         if seq < least || !found.skipped.is_empty() {
             self.wrong(format!("{seq} was read after {least}, without {:?}", found.skipped));
         }
-        if found.generation.is_some() {
+        if let Some(generation) = &found.generation {
+            let file = folder.path().join(generation.file_name());
             let state = fs::read_to_string(file).expect("it was written");
             self.least.fetch_max(seq, Ordering::SeqCst);
             self.know(|known| {
@@ -259,7 +261,7 @@ impl Arena<'_> {
         store.open("last", TakeOver::Anyone, deadline).map_err(failed)?;
         let head = store.head().cloned().ok_or("it has no head")?;
         store.release(deadline).map_err(failed)?;
-        self.read_once(store, &self.folder.join("last")).map_err(failed)?;
+        self.read_once(store).map_err(failed)?;
         let mut left = store.keys(deadline).map_err(failed)?;
         left.retain(|key| !head.names(key));
         if left.is_empty() { Ok(()) } else { Err(format!("this is left: {left:?}")) }

@@ -20,6 +20,8 @@ use crate::snapshot::Layout;
 pub(super) struct File {
     pub(super) root: Spanned<String>,
     pub(super) logs: Option<Spanned<String>>,
+    #[cfg(feature = "remote")]
+    pub(super) remote: Option<super::remote::Table>,
     #[serde(default)]
     pub(super) defaults: Table,
     #[serde(default)]
@@ -37,6 +39,10 @@ pub(super) struct File {
 pub(super) struct Table {
     pub(super) directory: Option<Spanned<String>>,
     pub(super) digest: Option<Spanned<Digest>>,
+    #[cfg(feature = "remote")]
+    pub(super) store: Option<Spanned<super::remote::Store>>,
+    #[cfg(feature = "remote")]
+    pub(super) take_over: Option<super::remote::When>,
     access: Option<Access>,
     layout: Option<Layout>,
     #[serde(deserialize_with = "keep")]

@@ -100,17 +100,17 @@ pub(super) struct Call<'c> {
 }
 
 impl Call<'_> {
-    /// Runs a machine to its end, with the file of the generation that it puts or gets.
+    /// Runs a machine to its end, with the file of the generation that it puts, or the folder into which it gets one.
     ///
     /// After an error, what the machine has asked for may have been done, or may yet be.
-    pub(super) async fn run<M: Machine>(&self, machine: &mut M, file: Option<&Path>) -> Result<M::Ended> {
+    pub(super) async fn run<M: Machine>(&self, machine: &mut M, local: Option<&Path>) -> Result<M::Ended> {
         let (mut pause, mut failed) = (Pause::FIRST, None::<String>);
         loop {
             let request = match machine.next() {
                 Next::Ask(request) => request,
                 Next::End(ended) => return Ok(ended),
             };
-            let carried = self.bucket.carry(self.store, &request, file);
+            let carried = self.bucket.carry(self.store, &request, local);
             let said = match self.patience.wait(carried, || self.over(failed.as_deref())).await? {
                 Ok(answer) => {
                     machine.tell(answer);

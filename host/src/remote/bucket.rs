@@ -1,8 +1,6 @@
 //! A bucket of an object store, and one request to it.
 
 use std::fmt;
-use std::fs;
-use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::path::Path as FilePath;
 use std::sync::{Arc, OnceLock};
@@ -11,19 +9,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{
-    Error as Told, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion, WriteMultipart,
-};
+use object_store::{Error as Told, ObjectStore, ObjectStoreExt, PutMode, UpdateVersion};
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::ask::{Patience, again};
 use super::check::{self, Checked};
 use super::connect::{self, Location};
 use super::failure::Failure;
-use super::head::{FORMAT, Generation, Head};
+use super::head::{FORMAT, Head};
 use super::protocol::{Answer, Request};
+use crate::blocking::check_may_block;
 use crate::error::{Error, Result};
 
 /// The name of the head.
@@ -34,12 +30,6 @@ const GENERATIONS: &str = "g";
 
 /// The largest head, in bytes: some 40,000 generations.
 const MAX_HEAD: u64 = 8 << 20;
-
-/// A larger file is put in parts of this size.
-const PART: usize = 8 << 20;
-
-/// How many parts are on their way at a time.
-const PARTS: usize = 4;
 
 /// A bucket of an object store, of which every call blocks. Its requests run in a thread of its own.
 pub struct Bucket {
@@ -86,6 +76,16 @@ impl Bucket {
     /// As [`connect`](Self::connect).
     pub fn connect_as(location: Location, key: &str, secret: &str) -> Result<Bucket> {
         let objects = connect::by_key(&location, key, secret)?;
+        Bucket::new(location, Arc::new(objects))
+    }
+
+    /// The same with the credentials in a file: [`Remote::credentials`](super::Remote::credentials).
+    ///
+    /// # Errors
+    ///
+    /// As `connect`, and [`Error::AccessDenied`] if others than this user may read the file.
+    pub fn connect_by(location: Location, credentials: &FilePath) -> Result<Bucket> {
+        let objects = connect::by_file(&location, credentials)?;
         Bucket::new(location, Arc::new(objects))
     }
 
@@ -143,7 +143,7 @@ impl Bucket {
 
     /// Runs a future in this thread, which must not be a task's.
     pub(super) fn block_on<R>(&self, future: impl Future<Output = R>) -> Result<R> {
-        crate::store::check_may_block()?;
+        check_may_block()?;
         Ok(self.runtime().block_on(future))
     }
 
@@ -158,12 +158,13 @@ impl Bucket {
         format!("`s3://{}/{path}`", self.location.bucket)
     }
 
-    /// Asks the server once, for the store of this name. A generation's file is read from `file`, or written to it.
+    /// Asks the server once, for the store of this name. A generation is put from the file `local`, and got into the folder
+    /// `local`.
     pub(super) async fn carry(
         &self,
         name: &str,
         request: &Request,
-        file: Option<&FilePath>,
+        local: Option<&FilePath>,
     ) -> std::result::Result<Answer, Failure> {
         let at = |key: &str| self.path(&format!("{name}/{key}"));
         match request {
@@ -177,12 +178,12 @@ impl Bucket {
                 self.put_if(&at(HEAD), text.into(), mode).await.map(Answer::Put)
             }
             Request::PutGeneration(generation) => {
-                let file = file.expect("a generation has a file");
+                let file = local.expect("a generation has a file");
                 self.put_file(&at(&generation.key), generation, file).await.map(|()| Answer::Done)
             }
             Request::GetGeneration(generation) => {
-                let file = file.expect("a generation has a file");
-                self.get_file(&at(&generation.key), generation, file).await
+                let folder = local.expect("a generation is got into a folder");
+                self.get_file(&at(&generation.key), generation, folder).await
             }
             Request::List => self.list(name).await.map(Answer::Keys),
             Request::Delete(key) => self.delete(&at(key)).await.map(|()| Answer::Done),
@@ -258,94 +259,6 @@ impl Bucket {
         Ok(Answer::Head(Some((head, etag))))
     }
 
-    /// Puts a file, if it is what the generation says.
-    async fn put_file(
-        &self,
-        path: &Path,
-        generation: &Generation,
-        file: &FilePath,
-    ) -> std::result::Result<(), Failure> {
-        let failed = |told: &Told| Failure::of(&format!("put {}", self.url(path)), told);
-        let unread = |error| Failure::Final(Error::io("read", file, error));
-        let mut source = fs::File::open(file).map_err(unread)?;
-        let mut sum = Xxh3::new();
-        let mut next = |left: u64| {
-            let size = left.min(PART as u64);
-            let mut part = Vec::with_capacity(usize::try_from(size).expect("a part is small"));
-            Read::by_ref(&mut source).take(size).read_to_end(&mut part).map_err(unread)?;
-            sum.update(&part);
-            let left = left - part.len() as u64;
-            if part.len() as u64 != size || left == 0 && sum_text(&sum) != generation.sum {
-                let what = format!("`{}` was changed while it was being put", file.display());
-                return Err(Failure::Final(Error::other(what)));
-            }
-            Ok((PutPayload::from(part), left))
-        };
-        if generation.size <= PART as u64 {
-            let (whole, _) = next(generation.size)?;
-            return self.objects.put(path, whole).await.map(drop).map_err(|told| failed(&told));
-        }
-        let upload = self.objects.put_multipart(path).await.map_err(|told| failed(&told))?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
-        let mut left = generation.size;
-        let put = loop {
-            if left == 0 {
-                break Ok(());
-            }
-            match next(left) {
-                Ok((part, rest)) => {
-                    left = rest;
-                    part.into_iter().for_each(|part| upload.put(part));
-                }
-                Err(changed) => break Err(changed),
-            }
-            if let Err(told) = upload.wait_for_capacity(PARTS).await {
-                break Err(failed(&told));
-            }
-        };
-        match put {
-            Ok(()) => upload.finish().await.map(drop).map_err(|told| failed(&told)),
-            Err(failure) => {
-                let _ = upload.abort().await;
-                Err(failure)
-            }
-        }
-    }
-
-    async fn get_file(
-        &self,
-        path: &Path,
-        generation: &Generation,
-        file: &FilePath,
-    ) -> std::result::Result<Answer, Failure> {
-        let failed = |told: &Told| Failure::of(&format!("get {}", self.url(path)), told);
-        let unwritten = |error| Failure::Final(Error::io("write", file, error));
-        let got = match self.objects.get(path).await {
-            Err(told @ Told::NotFound { .. }) => {
-                return match failed(&told) {
-                    Failure::Refused(_) => Ok(Answer::Missing),
-                    failure => Err(failure),
-                };
-            }
-            got => got.map_err(|told| failed(&told))?,
-        };
-        if got.meta.size != generation.size {
-            return Ok(Answer::Damaged);
-        }
-        let mut target = fs::File::create(file).map_err(unwritten)?;
-        let (mut sum, mut size) = (Xxh3::new(), 0);
-        let mut pieces = got.into_stream();
-        while let Some(piece) = pieces.try_next().await.map_err(|told| failed(&told))? {
-            sum.update(&piece);
-            size += piece.len() as u64;
-            target.write_all(&piece).map_err(unwritten)?;
-        }
-        match size == generation.size && sum_text(&sum) == generation.sum {
-            true => Ok(Answer::Done),
-            false => Ok(Answer::Damaged),
-        }
-    }
-
     /// The keys of all generations of the store of this name, below its own.
     async fn list(&self, name: &str) -> std::result::Result<Vec<String>, Failure> {
         let below = self.path(name);
@@ -357,6 +270,25 @@ impl Bucket {
             path.as_ref().strip_prefix(below.as_ref()).map(|key| key.trim_start_matches('/').to_owned())
         };
         Ok(objects.iter().filter_map(|object| key(&object.location)).collect())
+    }
+
+    /// The names of the folders in a folder, sorted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AccessDenied`], [`Error::Io`], [`Error::DeadlineExceeded`].
+    pub(super) fn folders(&self, folder: &str, deadline: Duration) -> Result<Vec<String>> {
+        let folder = self.path(folder);
+        let what = format!("list {}", self.url(&folder));
+        let list = async || {
+            let listed = self.objects.list_with_delimiter(Some(&folder)).await;
+            listed.map_err(|told| Failure::of(&what, &told))
+        };
+        let listed = self.block_on(again(&self.location, "list", Patience::new(deadline), list))??;
+        let name = |path: &Path| path.filename().map(str::to_owned);
+        let mut names: Vec<String> = listed.common_prefixes.iter().filter_map(name).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Deletes an object, which may be gone.
@@ -379,8 +311,4 @@ pub(super) async fn delete(
             failure => Err(failure),
         },
     }
-}
-
-pub(super) fn sum_text(sum: &Xxh3) -> String {
-    format!("{:032x}", sum.digest128())
 }

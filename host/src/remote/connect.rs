@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// Where snapshots are kept in an object store: a bucket, and the prefix of all keys in it. Parsed from and displayed as
 /// `s3://BUCKET/PREFIX`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Location {
     /// The bucket.
@@ -32,6 +32,12 @@ impl Location {
     /// Sets the URL of the server.
     pub fn endpoint(self, url: impl Into<String>) -> Self {
         Location { endpoint: Some(url.into()), ..self }
+    }
+
+    /// Refuses an endpoint that is no URL of a server.
+    #[cfg(feature = "arcella")]
+    pub(crate) fn check_endpoint(&self) -> Result<()> {
+        self.endpoint.as_deref().map_or(Ok(()), |endpoint| url_of(endpoint).map(drop))
     }
 
     /// Sets the region.
@@ -114,6 +120,51 @@ pub(super) fn by_key(location: &Location, key: &str, secret: &str) -> Result<Ama
     client(location, builder, location.endpoint.clone())
 }
 
+/// A client with the credentials in a file, which nobody else may read.
+pub(super) fn by_file(location: &Location, file: &Path) -> Result<AmazonS3> {
+    use std::os::unix::fs::MetadataExt;
+    let unread = |error| Error::io("read the credentials in", file, error);
+    let opened = fs::File::open(file).map_err(unread)?;
+    let metadata = opened.metadata().map_err(unread)?;
+    let file = file.display();
+    if metadata.mode() & 0o077 != 0 {
+        return Err(Error::denied(format!(
+            "others may read or write the credentials in `{file}`: `chmod 600 {file}`"
+        )));
+    }
+    let text = std::io::read_to_string(opened).map_err(|_| Error::other(format!("`{file}` is no text")))?;
+    let mut builder = AmazonS3Builder::new();
+    let mut missing = vec!["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        // What is wrong in it may be a secret.
+        let wrong = || {
+            Error::other(format!(
+                "line {number} of `{file}` is none of AWS_ACCESS_KEY_ID=..., AWS_SECRET_ACCESS_KEY=... and AWS_SESSION_TOKEN=..."
+            ))
+        };
+        let (name, value) = line.split_once('=').ok_or_else(wrong)?;
+        if value.is_empty() || !value.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(Error::other(format!("{name} in `{file}` has a character that none has, or none")));
+        }
+        builder = match name {
+            "AWS_ACCESS_KEY_ID" => builder.with_access_key_id(value),
+            "AWS_SECRET_ACCESS_KEY" => builder.with_secret_access_key(value),
+            "AWS_SESSION_TOKEN" => builder.with_token(value),
+            _ => return Err(wrong()),
+        };
+        missing.retain(|needed| *needed != name);
+    }
+    if let Some(missing) = missing.first() {
+        return Err(Error::denied(format!("`{file}` has no {missing}=...")));
+    }
+    let builder = location.region.iter().fold(builder, AmazonS3Builder::with_region);
+    client(location, builder, location.endpoint.clone())
+}
+
 fn client(location: &Location, builder: AmazonS3Builder, endpoint: Option<String>) -> Result<AmazonS3> {
     let mut builder = builder
         .with_bucket_name(&location.bucket)
@@ -131,16 +182,7 @@ fn client(location: &Location, builder: AmazonS3Builder, endpoint: Option<String
         });
     let mut is_plain = false;
     if let Some(endpoint) = &endpoint {
-        let wrong = || {
-            Error::other(format!(
-                "`{endpoint}` is no URL of a server: write http://HOST:PORT or https://HOST:PORT"
-            ))
-        };
-        let url = Url::parse(endpoint).map_err(|_| wrong())?;
-        is_plain = url.scheme() == "http";
-        if !(is_plain || url.scheme() == "https") || url.host().is_none() {
-            return Err(wrong());
-        }
+        is_plain = url_of(endpoint)?.scheme() == "http";
         // Either may come from a variable, and the first counts.
         builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint).with_endpoint(endpoint);
     }
@@ -148,6 +190,16 @@ fn client(location: &Location, builder: AmazonS3Builder, endpoint: Option<String
         .with_client_options(ClientOptions::new().with_allow_http(is_plain))
         .with_http_connector(Connector { is_plain, certificates: certificates()? });
     builder.build().map_err(|error| Error::other(format!("cannot use `{location}`: {error}")))
+}
+
+/// The URL of a server.
+fn url_of(endpoint: &str) -> Result<Url> {
+    let url = Url::parse(endpoint).ok();
+    let url = url.filter(|url| ["http", "https"].contains(&url.scheme()) && url.host().is_some());
+    url.ok_or_else(|| {
+        let what = "is no URL of a server: write http://HOST:PORT or https://HOST:PORT";
+        Error::other(format!("`{endpoint}` {what}"))
+    })
 }
 
 /// Those that are trusted besides the system's.

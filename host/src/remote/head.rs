@@ -116,6 +116,13 @@ pub enum Refusal {
     },
 }
 
+impl Generation {
+    /// The name of its file, in a folder of one store.
+    pub fn file_name(&self) -> String {
+        format!("snapshot_{:020}.json", self.seq)
+    }
+}
+
 impl Head {
     /// The number of the newest generation.
     pub fn newest(&self) -> Option<u64> {

@@ -1,24 +1,24 @@
 //! The snapshots of one component in an object store: files that are put there and got from there, whole.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{fmt, fs, io};
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::ask::{Call, Patience, again, random};
-use super::bucket::{Bucket, delete, sum_text};
+use super::bucket::{Bucket, delete};
+use super::files::sum_of;
 use super::head::{Generation, Head, Limits, Refusal};
 use super::protocol::{
     Answer, Ended, GivenUp, Opened, Opening, Read, Reading, Request, Skipped, TakeOver, Wanted, Why, Writer,
 };
+use crate::blocking::check_may_block;
 use crate::error::{Error, Result};
-use crate::store::check_may_block;
 
 /// How many objects are being deleted at a time.
 const DELETES: usize = 8;
@@ -274,20 +274,26 @@ impl RemoteStore {
         format!("no generation can be restored: {}", problems.join("; "))
     }
 
-    /// Gets the file of a generation into `file`, or only the head. Where there is none, `file` is not written.
+    /// Gets the file of a generation into `folder`, under its [name](Generation::file_name), or only the head. A file of that name
+    /// is left as it is if it is what was put, and replaced otherwise.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], [`Error::Corrupt`] if the head is damaged, or all generations that are wanted are, [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
-    pub fn restore(&self, wanted: Wanted, file: &Path, deadline: Duration) -> Result<Found> {
+    /// [`Error::Io`], [`Error::Corrupt`] if the head is damaged, or all generations that are wanted are, [`Error::AccessDenied`],
+    /// [`Error::DeadlineExceeded`].
+    pub fn restore(&self, wanted: Wanted, folder: &Path, deadline: Duration) -> Result<Found> {
+        let found = self.find(wanted, folder, deadline)?;
+        match found.generation {
+            None if !found.skipped.is_empty() => Err(Error::Corrupt(self.unsound(&found.skipped))),
+            _ => Ok(found),
+        }
+    }
+
+    /// The same, where it is no error that nothing is sound.
+    pub(super) fn find(&self, wanted: Wanted, folder: &Path, deadline: Duration) -> Result<Found> {
         let call = self.call("restore", Patience::new(deadline));
         let mut reading = Reading::new(wanted);
-        match self.bucket.block_on(call.run(&mut reading, Some(file)))?? {
-            Read::Found { generation: None, skipped, .. } if !skipped.is_empty() => {
-                // It may be what is damaged.
-                let _ = fs::remove_file(file);
-                Err(Error::Corrupt(self.unsound(&skipped)))
-            }
+        match self.bucket.block_on(call.run(&mut reading, Some(folder)))?? {
             Read::Found { head, generation, skipped } => Ok(Found { head, generation, skipped }),
             Read::HeadLost => Err(self.head_lost()),
         }
@@ -336,25 +342,5 @@ impl RemoteStore {
         {
             writer.deleted(&key);
         }
-    }
-}
-
-/// The size of a file, and its sum.
-fn sum_of(file: &Path) -> io::Result<(u64, String)> {
-    let mut sum = Sum(Xxh3::new());
-    let size = io::copy(&mut fs::File::open(file)?, &mut sum)?;
-    Ok((size, sum_text(&sum.0)))
-}
-
-struct Sum(Xxh3);
-
-impl io::Write for Sum {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -1,17 +1,16 @@
 //! One call of the component: its turn, its deadline, and the instance that it is made on.
 
-use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime;
 use tracing::debug;
 use wasmtime::Trap;
 use wasmtime::component::ResourceAny;
 
 use super::SnapshotStore;
 use crate::bindings::export as wit;
+use crate::blocking::{check_may_block, may_block};
 use crate::calls::{Calls, Target};
 use crate::clock::Deadline;
 use crate::directory::{Identity, leads_to, lock_named};
@@ -215,7 +214,7 @@ impl SnapshotStore {
     /// An instance on the directory that lies under the grant's path now: one that is open still, or another one.
     fn instance(&mut self) -> Result<Instance> {
         let dir = self.dir()?;
-        if !self.target.is_on_device(dir.device) {
+        if self.staging.is_none() && !self.target.is_on_device(dir.device) {
             self.target = Arc::new(self.target.on_device(dir.device));
         }
         let instance = match self.instance.take() {
@@ -293,26 +292,6 @@ impl SnapshotStore {
             Some(locked) if !leads_to(&dir, locked) => Err(replaced(&dir)),
             _ => Ok(()),
         }
-    }
-}
-
-/// Whether this thread may wait for a future, as WASI's calls do: not in a task of a runtime, nor where the thread is ending.
-pub(super) fn may_block() -> bool {
-    match runtime::Handle::try_current() {
-        // Tokio does not tell, but panics.
-        Ok(runtime) => catch_unwind(|| runtime.block_on(async {})).is_ok(),
-        Err(error) => !error.is_thread_local_destroyed(),
-    }
-}
-
-/// Refuses a call that blocks where none may be made.
-pub(crate) fn check_may_block() -> Result<()> {
-    match may_block() {
-        true => Ok(()),
-        false => Err(Error::other(
-            "a call that blocks was made in a task of an asynchronous runtime: make it by `SnapshotCtx::call`, or in \
-             `spawn_blocking`",
-        )),
     }
 }
 

@@ -10,6 +10,7 @@ use super::SnapshotStore;
 use crate::directory::Held;
 use crate::error::{Error, Result};
 use crate::grant::span;
+use crate::names::{NATIVE, PAIR, is_of_pair, is_own};
 use crate::snapshot::{Info, Soundness};
 
 /// What lies in the directory of a store, sorted.
@@ -21,16 +22,6 @@ pub struct Files {
     pub others: Vec<String>,
 }
 
-/// The names under which the files of a pair are made, and those that its commit gives them, in its order.
-const PAIR: [(&str, &str); 3] = [
-    ("snapshot.sum.new", "snapshot.sum"),
-    ("snapshot.json.new", "snapshot.json"),
-    ("snapshot.seq.new", "snapshot.seq"),
-];
-
-/// Where native minisnap 0.1.2 makes its files.
-const NATIVE: [&str; 2] = ["snapshot.seq.tmp", "snapshot.json.tmp"];
-
 impl SnapshotStore {
     /// What lies in the directory.
     ///
@@ -38,7 +29,15 @@ impl SnapshotStore {
     ///
     /// [`Error::NotFound`] if it is not there, [`Error::AccessDenied`], [`Error::Io`], also where a directory has a name of the
     /// store's own.
-    pub fn files(&self) -> Result<Files> {
+    pub fn files(&mut self) -> Result<Files> {
+        if let Some(own) = self.files_away()? {
+            return Ok(Files { own, others: Vec::new() });
+        }
+        self.files_here()
+    }
+
+    /// The same, where they are in the directory.
+    pub(super) fn files_here(&self) -> Result<Files> {
         self.dir()?;
         let dir = &self.grant.dir;
         let mut files = Files { own: Vec::new(), others: Vec::new() };
@@ -80,7 +79,10 @@ impl SnapshotStore {
             if store.has_streams() {
                 return Err(Error::Busy("a reader or writer is open: drop it first".to_owned()));
             }
-            let mut erased = store.files()?.own;
+            if let Some(erased) = store.clear_away()? {
+                return Ok(erased);
+            }
+            let mut erased = store.files_here()?.own;
             // What is damaged is erased as it is.
             match store.settle() {
                 Ok(_) | Err(Error::Corrupt(_)) => {}
@@ -90,7 +92,7 @@ impl SnapshotStore {
             store.end_streams();
             let stored = store.stored()?;
             store.end_streams();
-            let names = store.files()?.own;
+            let names = store.files_here()?.own;
             store.check_replaceable("")?;
             store.dir()?;
             let in_doubt = |error: Error| {
@@ -102,7 +104,7 @@ impl SnapshotStore {
             if let Some(held) = &store.held {
                 erase(held, &store.grant.dir, &names, stored).map_err(in_doubt)?;
             }
-            if let Some(left) = store.files()?.own.first() {
+            if let Some(left) = store.files_here()?.own.first() {
                 return Err(in_doubt(Error::other(format!("`{left}` is still there"))));
             }
             erased.extend(names);
@@ -167,88 +169,4 @@ fn erase(held: &Held, dir: &Path, names: &[String], stored: Option<u64>) -> Resu
         sync()?;
     }
     Ok(())
-}
-
-/// Whether a file of this name is a store's own, as `guest/src/catalog.rs` has it.
-fn is_own(name: &str) -> bool {
-    is_of_pair(name) || is_of_generation(name)
-}
-
-fn is_of_pair(name: &str) -> bool {
-    PAIR.iter().any(|(new, moved)| name == *new || name == *moved) || NATIVE.contains(&name)
-}
-
-fn is_of_generation(name: &str) -> bool {
-    end_of_generation(name).is_some()
-}
-
-/// What stands behind the number in a file's name, if it is that of a generation: one that is there, is being made, or was set
-/// aside or undone.
-pub(crate) fn end_of_generation(name: &str) -> Option<&str> {
-    let (digits, end) = name.strip_prefix("snapshot_")?.split_at_checked(20)?;
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
-    let is_further = |end: &str| {
-        let count = end.strip_prefix('-').and_then(|count| count.parse::<u64>().ok());
-        count.is_some_and(|count| count > 1 && end == format!("-{count}"))
-    };
-    let is_beside = |what| end.strip_prefix(what).is_some_and(|rest| rest.is_empty() || is_further(rest));
-    let is_known = end == ".json" || end == ".json.tmp" || is_beside(DAMAGED) || is_beside(UNDONE);
-    (is_number && is_known).then_some(end)
-}
-
-/// What the name of a generation ends in that was set aside as damaged.
-pub(super) const DAMAGED: &str = ".json.damaged";
-
-/// What the name of a generation ends in that a rollback undid.
-pub(crate) const UNDONE: &str = ".json.undone";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_exact_names_are_the_stores_own() {
-        for own in [
-            "snapshot.json",
-            "snapshot.seq",
-            "snapshot.sum",
-            "snapshot.json.new",
-            "snapshot.seq.new",
-            "snapshot.sum.new",
-            "snapshot.json.tmp",
-            "snapshot.seq.tmp",
-            "snapshot_00000000000000000007.json",
-            "snapshot_18446744073709551615.json",
-            "snapshot_00000000000000000007.json.tmp",
-            "snapshot_00000000000000000007.json.damaged",
-            "snapshot_00000000000000000007.json.damaged-2",
-            "snapshot_00000000000000000007.json.undone",
-            "snapshot_00000000000000000007.json.undone-10",
-        ] {
-            assert!(is_own(own), "{own}");
-        }
-        for other in [
-            "",
-            "notes.txt",
-            "snapshot",
-            "snapshot.json.gz",
-            "Snapshot.json",
-            "snapshot.sum.tmp",
-            "snapshot_9.bak",
-            "snapshot_1.json",
-            "snapshot_00000000000000000007",
-            "snapshot_00000000000000000007.msgpack",
-            "snapshot_00000000000000000007.JSON",
-            "snapshot_000000000000000000007.json",
-            "snapshot_+0000000000000000007.json",
-            "snapshot_18446744073709551616.json",
-            "snapshot_00000000000000000007.json.damaged-1",
-            "snapshot_00000000000000000007.json.damaged-02",
-            "snapshot_00000000000000000007.json.damaged-+2",
-            "snapshot_00000000000000000007.json.undone.gz",
-            "aside.snapshot.json.tmp",
-        ] {
-            assert!(!is_own(other), "{other}");
-        }
-    }
 }

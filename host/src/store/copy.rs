@@ -129,6 +129,7 @@ impl SnapshotStore {
         mut progress: impl FnMut(u64),
     ) -> Result<Copied> {
         self.check_granted().map_err(Target)?;
+        self.check_here(from)?;
         let _span = span!("copy", self.grant, self.grant.dir, from = %from.grant.dir.display()).entered();
         if self.has_streams() {
             return Err(Target(Error::Busy("a reader or writer is open: drop it first".to_owned())));
@@ -160,6 +161,7 @@ impl SnapshotStore {
         selection: Selection,
         replace: bool,
     ) -> Result<Copied> {
+        self.check_here(from)?;
         self.uncounted(from, |to, from| {
             for _ in 0..ATTEMPTS {
                 if let Some(plan) = to.plan(from, selection, replace)? {
@@ -168,6 +170,19 @@ impl SnapshotStore {
             }
             Err(overtaken())
         })
+    }
+
+    /// Refuses what is not in directories.
+    fn check_here(&self, from: &SnapshotStore) -> Result<()> {
+        let check = |store: &SnapshotStore| match &store.staging {
+            Some(staging) => {
+                let what = format!("`{}` is in an object store, which is not copied", staging.url(""));
+                Err(Error::other(what))
+            }
+            None => Ok(()),
+        };
+        check(from).map_err(Source)?;
+        check(self).map_err(Target)
     }
 
     /// Does something of which the calls of the two stores are no restores and creates of their users.

@@ -16,6 +16,9 @@ impl SnapshotStore {
     /// [`Error::NotFound`], [`Error::Corrupt`] if there is only something like a snapshot, [`Error::AccessDenied`],
     /// [`Error::Busy`], [`Error::Io`], [`Error::Component`].
     pub fn layout(&mut self) -> Result<Layout> {
+        if let Some(listed) = self.listed("")? {
+            return if listed.is_empty() { Err(Error::NotFound) } else { Ok(Layout::Numbered) };
+        }
         let layout = self.with_instance("layout-of", |instance| {
             let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
             maintenance.call_layout_of(&mut instance.store, instance.this)
@@ -64,6 +67,9 @@ impl SnapshotStore {
         self.check_granted()?;
         let _span = span!("rollback", self.grant, self.grant.dir, seq).entered();
         let undone = self.in_one_turn(|store| {
+            if let Some(undone) = store.rollback_away(seq)? {
+                return Ok(Some(undone));
+            }
             store.settle_first("")?;
             let result = store.with_instance("rollback", |instance| {
                 let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();

@@ -3,13 +3,12 @@
 use tracing::Span;
 use wasmtime::component::ResourceAny;
 
-use super::call::may_block;
 use super::{CHUNK, SnapshotStore};
 use crate::bindings::export as wit;
+use crate::blocking::may_block;
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::instance::{Answer, Handle, Instance, Stream};
-use crate::metrics::Event;
 use crate::snapshot::{Info, Skipped};
 
 impl SnapshotStore {
@@ -41,6 +40,7 @@ impl SnapshotStore {
         let _within = span.enter();
         self.in_one_turn(|store| {
             let locked = store.lock(name)?;
+            store.prepare(name, seq)?;
             store.settle_first(name)?;
             let open = |instance: &mut Instance| Ok(open(instance)?.map(Some));
             let result = store.open_stream(name, "open-writer", &span, open);
@@ -50,7 +50,7 @@ impl SnapshotStore {
                 None => store.lock(name).inspect_err(|_| store.end(handle))?,
                 locked => locked,
             };
-            store.with_stream(handle, |stream| stream.locked = locked);
+            store.with_stream(handle, |stream| (stream.locked, stream.seq) = (locked, seq));
             Ok(handle)
         })
     }
@@ -65,10 +65,12 @@ impl SnapshotStore {
         let span = self.span_of_restore(name);
         let _within = span.enter();
         self.in_one_turn(|store| {
-            let handle = store.open_stream(name, "open-reader", &span, |instance| {
-                instance.call(name, |guest, store, this| match seq {
-                    None => guest.call_open_reader(store, this),
-                    Some(seq) => guest.call_open_reader_at(store, this, seq),
+            let (handle, before) = store.read_sound(name, seq, |store, seq| {
+                store.open_stream(name, "open-reader", &span, |instance| {
+                    instance.call(name, |guest, store, this| match seq {
+                        None => guest.call_open_reader(store, this),
+                        Some(seq) => guest.call_open_reader_at(store, this, seq),
+                    })
                 })
             })?;
             let known = store.call_stream(handle, "info", |instance| {
@@ -79,7 +81,7 @@ impl SnapshotStore {
             });
             let (info, skipped) = known.inspect_err(|_| store.end(handle))?;
             span.record("seq", info.seq).record("bytes", info.size);
-            let skipped: Vec<Skipped> = skipped.into_iter().map(Into::into).collect();
+            let skipped = before.into_iter().chain(skipped.into_iter().map(Into::into)).collect::<Vec<_>>();
             store.tell_restored(info.size, &skipped);
             Ok((handle, info.into(), skipped))
         })
@@ -97,7 +99,14 @@ impl SnapshotStore {
             let opened = open(instance);
             if let Ok(Ok(Some(resource))) = &opened {
                 let (name, span) = (name.to_owned(), span.clone());
-                instance.streams.push(Stream { resource: *resource, name, locked: None, span, given: 0 });
+                instance.streams.push(Stream {
+                    resource: *resource,
+                    name,
+                    locked: None,
+                    span,
+                    given: 0,
+                    seq: 0,
+                });
             }
             opened
         })?;
@@ -141,22 +150,20 @@ impl SnapshotStore {
                     return Err(error);
                 }
             };
-            let mut given = 0;
+            let (mut given, mut of, mut seq) = (0, String::new(), 0);
             let result = store.call_stream(handle, "commit", |instance| {
-                let mut name = String::new();
                 if let Some(stream) = instance.stream(handle) {
                     stream.span.record("bytes", stream.given);
-                    (given, name) = (stream.given, stream.name.clone());
+                    (given, of, seq) = (stream.given, stream.name.clone(), stream.seq);
                 }
                 instance.streams.retain(|stream| stream.resource != handle);
                 let guest = instance.bindings.arcella_minisnap_snapshot_store();
                 let committed = guest.snapshot_writer().call_commit(&mut instance.store, handle)?;
-                instance.count_pruned(&name);
+                instance.count_pruned(&of);
                 Ok(committed)
             });
             store.explain(result)?;
-            store.count(Event::Created(given));
-            Ok(())
+            store.created(&of, seq, given)
         })
     }
 

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tracing::{Dispatch, Span, dispatcher};
 
 use super::SnapshotStore;
-use super::call::check_may_block;
+use crate::blocking::check_may_block;
 use crate::error::{Error, Result};
 
 /// What is larger, in bytes, is written by a thread.

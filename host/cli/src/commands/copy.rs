@@ -114,7 +114,7 @@ impl Copy {
         // What is not there shows before a directory is made.
         let layout = self.layout.map_or_else(|| source.layout().map_err(&about_from), Ok)?;
         if !is_archive(&self.from) {
-            warn_of_folders(self.from(), &folders(from, &source))?;
+            warn_of_folders(self.from(), &folders(from, &mut source))?;
         }
         let is_new = !to.exists();
         let mut target = self.open(&minisnap, to, layout).map_err(&about_to)?;
@@ -257,7 +257,7 @@ fn is_archive(path: &Path) -> bool {
 }
 
 /// The folders in a directory, which may be of named stores.
-fn folders(dir: &Path, store: &SnapshotStore) -> Vec<String> {
+fn folders(dir: &Path, store: &mut SnapshotStore) -> Vec<String> {
     let others = store.files().map(|files| files.others).unwrap_or_default();
     others.into_iter().filter(|name| dir.join(name).is_dir()).collect()
 }

@@ -15,9 +15,9 @@ use super::plan::Found;
 use super::{CHUNK, Result, Source, Target};
 use crate::directory::Held;
 use crate::error::{self, Error};
+use crate::names::{DAMAGED, UNDONE, end_of_generation};
 use crate::snapshot::Layout;
 use crate::store::SnapshotStore;
-use crate::store::clear::{DAMAGED, UNDONE, end_of_generation};
 
 /// Which file it is. No file of a generation is changed: it is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl SnapshotStore {
     pub(super) fn half_undone(&self, generations: &BTreeMap<u64, Identity>) -> BTreeSet<u64> {
         let mut half_undone = BTreeSet::new();
         // A directory that is not there holds none.
-        for name in self.files().map(|files| files.own).unwrap_or_default() {
+        for name in self.files_here().map(|files| files.own).unwrap_or_default() {
             let is_undone = end_of_generation(&name).is_some_and(|end| end.starts_with(UNDONE));
             if let Some(Ok(seq)) = name.get(9..29).map(str::parse::<u64>)
                 && is_undone

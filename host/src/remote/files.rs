@@ -1,0 +1,177 @@
+//! The files of generations: how they are put, and got into a folder.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path as FilePath;
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{Error as Told, GetResult, ObjectStoreExt, PutPayload, WriteMultipart};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::bucket::Bucket;
+use super::failure::Failure;
+use super::head::Generation;
+use super::protocol::Answer;
+use crate::error::Error;
+
+/// A larger file is put in parts of this size.
+const PART: usize = 8 << 20;
+
+/// How many parts are on their way at a time.
+const PARTS: usize = 4;
+
+/// What a file is called in its folder until all of it was got.
+const FETCHED: &str = "fetched.tmp";
+
+impl Bucket {
+    /// Puts a file, if it is what the generation says.
+    pub(super) async fn put_file(
+        &self,
+        path: &Path,
+        generation: &Generation,
+        file: &FilePath,
+    ) -> std::result::Result<(), Failure> {
+        let failed = |told: &Told| Failure::of(&format!("put {}", self.url(path)), told);
+        let unread = |error| Failure::Final(Error::io("read", file, error));
+        let mut source = fs::File::open(file).map_err(unread)?;
+        let mut sum = Sum::default();
+        let mut next = |left: u64| {
+            let size = left.min(PART as u64);
+            let mut part = Vec::with_capacity(usize::try_from(size).expect("a part is small"));
+            Read::by_ref(&mut source).take(size).read_to_end(&mut part).map_err(unread)?;
+            sum.add(&part);
+            let left = left - part.len() as u64;
+            if part.len() as u64 != size || left == 0 && sum.text() != generation.sum {
+                let what = format!("`{}` was changed while it was being put", file.display());
+                return Err(Failure::Final(Error::other(what)));
+            }
+            Ok((PutPayload::from(part), left))
+        };
+        if generation.size <= PART as u64 {
+            let (whole, _) = next(generation.size)?;
+            return self.objects.put(path, whole).await.map(drop).map_err(|told| failed(&told));
+        }
+        let upload = self.objects.put_multipart(path).await.map_err(|told| failed(&told))?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
+        let mut left = generation.size;
+        let put = loop {
+            if left == 0 {
+                break Ok(());
+            }
+            match next(left) {
+                Ok((part, rest)) => {
+                    left = rest;
+                    part.into_iter().for_each(|part| upload.put(part));
+                }
+                Err(changed) => break Err(changed),
+            }
+            if let Err(told) = upload.wait_for_capacity(PARTS).await {
+                break Err(failed(&told));
+            }
+        };
+        match put {
+            Ok(()) => upload.finish().await.map(drop).map_err(|told| failed(&told)),
+            Err(failure) => {
+                let _ = upload.abort().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Gets the file of a generation into a folder, unless it is there already: what lies there is known by its sum alone.
+    pub(super) async fn get_file(
+        &self,
+        path: &Path,
+        generation: &Generation,
+        folder: &FilePath,
+    ) -> std::result::Result<Answer, Failure> {
+        let failed = |told: &Told| Failure::of(&format!("get {}", self.url(path)), told);
+        let (file, part) = (folder.join(generation.file_name()), folder.join(FETCHED));
+        let of = (generation.size, generation.sum.as_str());
+        if sum_of(&file).is_ok_and(|(size, sum)| (size, sum.as_str()) == of) {
+            return Ok(Answer::Done);
+        }
+        let got = match self.objects.get(path).await {
+            Err(told @ Told::NotFound { .. }) => {
+                return match failed(&told) {
+                    Failure::Refused(_) => Ok(Answer::Missing),
+                    failure => Err(failure),
+                };
+            }
+            got => got.map_err(|told| failed(&told))?,
+        };
+        if got.meta.size != generation.size {
+            return Ok(Answer::Damaged);
+        }
+        let fetched = fetch(got, &part, failed).await;
+        let placed = match fetched {
+            Ok((size, sum)) if (size, sum.as_str()) == of => {
+                // When it was written is for people.
+                let written = UNIX_EPOCH + Duration::from_millis(generation.written);
+                let _ = fs::File::options().append(true).open(&part).and_then(|it| it.set_modified(written));
+                let renamed = fs::rename(&part, &file).map_err(|error| Error::io("rename", &part, error));
+                renamed.map(|()| Answer::Done).map_err(Failure::Final)
+            }
+            Ok(_) => Ok(Answer::Damaged),
+            Err(failure) => Err(failure),
+        };
+        if !matches!(placed, Ok(Answer::Done)) {
+            let _ = fs::remove_file(&part);
+        }
+        placed
+    }
+}
+
+/// Writes what comes to a file; returns its size and its sum.
+async fn fetch(
+    got: GetResult,
+    file: &FilePath,
+    failed: impl Fn(&Told) -> Failure,
+) -> std::result::Result<(u64, String), Failure> {
+    let unwritten = |error| Failure::Final(Error::io("write", file, error));
+    let mut target = fs::File::create(file).map_err(unwritten)?;
+    let mut sum = Sum::default();
+    let mut pieces = got.into_stream();
+    while let Some(piece) = pieces.try_next().await.map_err(|told| failed(&told))? {
+        sum.add(&piece);
+        target.write_all(&piece).map_err(unwritten)?;
+    }
+    Ok((sum.size, sum.text()))
+}
+
+/// The size of a file, and its sum.
+pub(super) fn sum_of(file: &FilePath) -> io::Result<(u64, String)> {
+    let mut sum = Sum::default();
+    io::copy(&mut fs::File::open(file)?, &mut sum)?;
+    Ok((sum.size, sum.text()))
+}
+
+#[derive(Default)]
+struct Sum {
+    sum: Xxh3,
+    size: u64,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: &[u8]) {
+        self.sum.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
+    fn text(&self) -> String {
+        format!("{:032x}", self.sum.digest128())
+    }
+}
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.add(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

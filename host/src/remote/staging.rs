@@ -1,0 +1,378 @@
+//! What stands between a store's component, which knows files, and the object store in which its snapshots are: a folder with
+//! at most one generation of each store. It is where new ones are made, and where those that are read are got to. What counts
+//! is the object store alone.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
+
+use super::bucket::Bucket;
+use super::grant::{Buckets, Remote};
+use super::head::{Generation, Head, Limits};
+use super::protocol::{Skipped as Unsound, Wanted, Why};
+use super::store::{Found, RemoteStore};
+use crate::directory::{Held, make_private};
+use crate::error::{Error, Result};
+use crate::grant::{Access, Grant, is_store_name};
+use crate::names::{end_of_generation, is_own};
+use crate::snapshot::{Fetched, Layout, Listed, Skipped};
+
+/// The folder in a component's directory, in which no store of that directory sees anything.
+const FOLDER: &str = ".staging";
+
+/// In the object store, the folder of a component's named stores.
+const STORES: &str = "stores";
+
+/// How long it may take to let go of a store that is dropped. Nothing depends on that.
+const RELEASE: Duration = Duration::from_secs(5);
+
+/// The stores of a component that are in an object store.
+pub(crate) struct Staging {
+    granted: Grant,
+    remote: Remote,
+    bucket: Arc<Bucket>,
+    folder: PathBuf,
+    /// Those that are open for writing, by name.
+    open: HashMap<String, RemoteStore>,
+    /// The keys of generations that were found damaged or gone: the next create sets them aside.
+    damaged: Vec<String>,
+    _held: Option<Held>,
+    _temporary: Option<TempDir>,
+}
+
+impl Staging {
+    /// Opens what is granted in an object store, if it is; for writing, it is taken over.
+    pub(crate) fn open(buckets: &Buckets, grant: &Grant) -> Result<Option<Staging>> {
+        let Some(remote) = grant.remote.clone().filter(|_| grant.access != Access::None) else {
+            return Ok(None);
+        };
+        let bucket = buckets.get(&remote)?;
+        let writes = grant.access == Access::ReadWrite;
+        let (held, temporary, folder) = if writes && !grant.dir.as_os_str().is_empty() {
+            let here = Grant { remote: None, must_exist: false, ..grant.clone() };
+            let held = here.hold()?;
+            let folder = here.dir.join(FOLDER);
+            (held, None, folder)
+        } else {
+            let temporary = tempfile::Builder::new().prefix("minisnap-").tempdir();
+            let temporary = temporary.map_err(|e| Error::io("make a folder in", &std::env::temp_dir(), e))?;
+            let folder = temporary.path().to_owned();
+            (None, Some(temporary), folder)
+        };
+        let mut staging = Staging {
+            granted: grant.clone(),
+            remote,
+            bucket,
+            folder,
+            open: HashMap::new(),
+            damaged: Vec::new(),
+            _held: held,
+            _temporary: temporary,
+        };
+        staging.make_folder("")?;
+        if writes {
+            staging.begin()?;
+        }
+        Ok(Some(staging))
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let deadline = self.granted.deadline;
+        let url = self.url("");
+        if self.granted.must_exist && self.found("", Wanted::Head, deadline)?.head.is_none() {
+            return Err(Error::other(format!(
+                "`{url}` is not there, and must exist: name the place where it is, or let it be made"
+            )));
+        }
+        let is_empty = self.writer("", deadline)?.generations.is_empty();
+        let local = &self.granted.dir;
+        if is_empty && self._held.is_some() && has_snapshots(local)? {
+            let local = local.display();
+            return Err(Error::other(format!(
+                "`{url}` has no snapshots, and the directory `{local}` has: copy them there, by `minisnap copy`, or move them \
+                 away"
+            )));
+        }
+        Ok(())
+    }
+
+    /// What was granted.
+    pub(crate) fn granted(&self) -> &Grant {
+        &self.granted
+    }
+
+    /// What the component gets: the folder, in which it keeps one generation, and counts no stores.
+    pub(crate) fn grant(&self) -> Grant {
+        Grant {
+            dir: self.folder.clone(),
+            layout: Layout::Numbered,
+            keep: Some(std::num::NonZeroU32::MIN),
+            max_total: None,
+            must_exist: false,
+            stores: if self.granted.stores > 0 { u32::MAX } else { 0 },
+            max_instances: None,
+            remote: None,
+            ..self.granted.clone()
+        }
+    }
+
+    /// Where a store is.
+    pub(crate) fn url(&self, name: &str) -> String {
+        format!("{}/{}", self.bucket.location(), self.key(name))
+    }
+
+    fn key(&self, name: &str) -> String {
+        let own = &self.remote.name;
+        if name.is_empty() { own.clone() } else { format!("{own}/{STORES}/{name}") }
+    }
+
+    fn folder_of(&self, name: &str) -> PathBuf {
+        if name.is_empty() { self.folder.clone() } else { self.folder.join(name) }
+    }
+
+    fn make_folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder_of(name);
+        match make_private(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io("make the directory", &folder, error))
+            }
+            _ => Ok(folder),
+        }
+    }
+
+    /// The head of a store that this one may write, which is opened now if it was not yet.
+    fn writer(&mut self, name: &str, time: Duration) -> Result<&Head> {
+        if !self.open.contains_key(name) {
+            let started = Instant::now();
+            if !name.is_empty() {
+                self.check_one_more(name, time)?;
+            }
+            let mut store = RemoteStore::new(Arc::clone(&self.bucket), self.key(name));
+            let left = time.saturating_sub(started.elapsed());
+            store.open(&self.remote.node, self.remote.take_over, left)?;
+            self.open.insert(name.to_owned(), store);
+        }
+        let head = self.open.get(name).and_then(RemoteStore::head);
+        head.ok_or_else(|| Error::other(format!("`{}` is not open for writing", self.url(name))))
+    }
+
+    /// Refuses a named store that would be one more than there may be, or of which the name differs from another's in case only.
+    fn check_one_more(&self, name: &str, time: Duration) -> Result<()> {
+        let names = self.names(time)?;
+        if names.iter().any(|other| other == name) {
+            return Ok(());
+        }
+        if let Some(other) = names.iter().find(|other| other.eq_ignore_ascii_case(name)) {
+            let what = format!("there is a store `{other}`, from which `{name}` differs in case only");
+            return Err(Error::InvalidName(what));
+        }
+        let most = self.granted.stores as usize;
+        if names.len() < most {
+            return Ok(());
+        }
+        Err(Error::denied(format!("no more than {most} named stores are granted, and `{name}` is one more")))
+    }
+
+    /// The names of the named stores.
+    pub(crate) fn names(&self, time: Duration) -> Result<Vec<String>> {
+        let mut names = self.bucket.folders(&format!("{}/{STORES}", self.remote.name), time)?;
+        names.retain(|name| is_store_name(name));
+        Ok(names)
+    }
+
+    /// Makes room for a new generation: the store is open for writing, its newest number is not higher, and no generation is in
+    /// the folder.
+    pub(crate) fn prepare(&mut self, name: &str, seq: u64, time: Duration) -> Result<()> {
+        self.writer(name, time)?;
+        let head = self.open.get(name).and_then(RemoteStore::head);
+        let is_sound = |generation: &&Generation| !self.damaged.contains(&generation.key);
+        if let Some(newest) = head.and_then(|head| head.generations.iter().find(is_sound))
+            && newest.seq > seq
+        {
+            return Err(Error::Stale(newest.seq));
+        }
+        let folder = self.make_folder(name)?;
+        empty(&folder, None)
+    }
+
+    /// Puts the generation that is in the folder now.
+    pub(crate) fn ship(&mut self, name: &str, seq: u64, time: Duration) -> Result<()> {
+        let generations = self.granted.keep.unwrap_or(Grant::KEEP);
+        let limits = Limits {
+            keep: generations.try_into().unwrap_or(std::num::NonZeroUsize::MAX),
+            max_total: self.granted.max_total,
+            damaged: self.damaged.clone(),
+        };
+        let folder = self.folder_of(name);
+        let file = folder.join(format!("snapshot_{seq:020}.json"));
+        let Some(store) = self.open.get_mut(name) else {
+            return Err(Error::other(format!("`{}` is not open for writing", self.url(name))));
+        };
+        let shipped = store.create(&file, seq, limits, time);
+        if shipped.is_ok() {
+            let head = store.head();
+            self.damaged.retain(|key| head.is_some_and(|head| head.names(key)));
+        } else {
+            // If it is there, it is got from there.
+            let _ = fs::remove_file(file);
+        }
+        shipped
+    }
+
+    /// Gets the newest generation that is sound, or that with the number `seq`, into the folder, which has no other then.
+    pub(crate) fn fetch(&mut self, name: &str, seq: Option<u64>, time: Duration) -> Result<Option<Fetched>> {
+        let folder = self.make_folder(name)?;
+        let Found { head, generation, skipped } =
+            self.found(name, seq.map_or(Wanted::Newest, Wanted::Seq), time)?;
+        let unsound = skipped.iter().map(|unsound| unsound.generation.key.clone());
+        self.damaged.extend(unsound);
+        let skipped: Vec<Skipped> = skipped.iter().map(skipped_one).collect();
+        let Some(generation) = generation else {
+            return match skipped.is_empty() {
+                true => Ok(None),
+                false => {
+                    let problems: Vec<&str> =
+                        skipped.iter().map(|skipped| skipped.problem.as_str()).collect();
+                    Err(Error::Corrupt(problems.join("; ")))
+                }
+            };
+        };
+        empty(&folder, Some(&generation.file_name()))?;
+        let generations = head.map(|head| head.generations).unwrap_or_default();
+        let older = generations.iter().find(|other| other.seq < generation.seq).map(|older| older.seq);
+        Ok(Some(Fetched { seq: generation.seq, older, skipped }))
+    }
+
+    /// What the component says that is damaged, although it is what was put.
+    pub(crate) fn is_damaged(&mut self, name: &str, seq: u64) {
+        let head = self.open.get(name).and_then(RemoteStore::head);
+        let of = head.and_then(|head| head.generations.iter().find(|generation| generation.seq == seq));
+        self.damaged.extend(of.map(|generation| generation.key.clone()));
+    }
+
+    /// Has the next generation got from the object store, whatever is in the folder.
+    pub(crate) fn forget(&mut self, name: &str) -> Result<()> {
+        let folder = self.make_folder(name)?;
+        empty(&folder, None)
+    }
+
+    /// What there is of a store, newest first: none is read.
+    pub(crate) fn list(&self, name: &str, time: Duration) -> Result<Vec<Listed>> {
+        let head = self.found(name, Wanted::Head, time)?.head;
+        let listed = |generation: &Generation| Listed {
+            seq: generation.seq,
+            size: generation.size,
+            modified: Some(modified(generation)),
+        };
+        Ok(head.map(|head| head.generations.iter().map(listed).collect()).unwrap_or_default())
+    }
+
+    fn found(&self, name: &str, wanted: Wanted, time: Duration) -> Result<Found> {
+        let folder = self.folder_of(name);
+        match self.open.get(name) {
+            Some(store) => store.find(wanted, &folder, time),
+            None => RemoteStore::new(Arc::clone(&self.bucket), self.key(name)).find(wanted, &folder, time),
+        }
+    }
+
+    /// Goes back to a generation of the component's own store; returns the numbers above it.
+    pub(crate) fn rollback(&mut self, seq: u64, time: Duration) -> Result<Vec<u64>> {
+        let started = Instant::now();
+        let head = self.writer("", time)?;
+        let undone = head.generations.iter().map(|generation| generation.seq).filter(|other| *other > seq);
+        let undone = undone.collect();
+        let store = self.open.get_mut("").expect("it is open");
+        store.rollback(seq, time.saturating_sub(started.elapsed()))?;
+        Ok(undone)
+    }
+
+    /// The names of the files of the component's own store, sorted; two may have one.
+    pub(crate) fn files(&self, time: Duration) -> Result<Vec<String>> {
+        let head = self.found("", Wanted::Head, time)?.head;
+        Ok(head.as_ref().map(files).unwrap_or_default())
+    }
+
+    /// Removes all of the component's own store, and returns the names of its files.
+    pub(crate) fn clear(&mut self, time: Duration) -> Result<Vec<String>> {
+        let started = Instant::now();
+        let erased = files(self.writer("", time)?);
+        let store = self.open.get_mut("").expect("it is open");
+        store.clear(time.saturating_sub(started.elapsed()))?;
+        empty(&self.folder, None)?;
+        Ok(erased)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let until = Instant::now() + self.granted.deadline.min(RELEASE);
+        for store in self.open.values_mut() {
+            if let Err(error) = store.release(until.saturating_duration_since(Instant::now())) {
+                // Whoever opens it next takes it over.
+                tracing::debug!(error = error.to_line(), "a store was not released");
+            }
+        }
+    }
+}
+
+fn skipped_one(unsound: &Unsound) -> Skipped {
+    let Unsound { generation, why } = unsound;
+    let why = match why {
+        Why::Missing => "is not there",
+        Why::Damaged => "is not what was put there",
+    };
+    Skipped { seq: generation.seq, problem: format!("`{}` {why}", generation.key) }
+}
+
+fn modified(generation: &Generation) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(generation.written)
+}
+
+/// The names of the files of all generations that a head names.
+fn files(head: &Head) -> Vec<String> {
+    let kinds = [(&head.generations, ""), (&head.damaged, ".damaged"), (&head.undone, ".undone")];
+    let name = |(all, end): (&Vec<Generation>, &str)| -> Vec<String> {
+        all.iter().map(|generation| format!("{}{end}", generation.file_name())).collect()
+    };
+    let mut names: Vec<String> = kinds.into_iter().flat_map(name).collect();
+    names.sort();
+    names
+}
+
+/// Whether there are snapshots in a directory.
+fn has_snapshots(dir: &Path) -> Result<bool> {
+    let names = names_in(dir)?;
+    Ok(names.iter().any(|name| is_own(name) && !name.ends_with(".tmp") && !name.ends_with(".new")))
+}
+
+/// Removes the generations that are in a folder, but this one.
+fn empty(folder: &Path, but: Option<&str>) -> Result<()> {
+    for name in names_in(folder)? {
+        // What is being made is its writer's.
+        let is_generation = end_of_generation(&name).is_some_and(|end| end != ".json.tmp");
+        if is_generation && but != Some(&name) {
+            let path = folder.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &path, error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn names_in(folder: &Path) -> Result<Vec<String>> {
+    let failed = |error| Error::io("list", folder, error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(names)
+}

@@ -1,0 +1,82 @@
+//! A store whose snapshots are not in its directory, but in an object store, to which that is a staging area.
+
+#[cfg(feature = "remote")]
+pub(crate) use crate::remote::{Buckets, Staging};
+#[cfg(not(feature = "remote"))]
+pub(crate) use none::{Buckets, Staging};
+
+/// Without the feature, nothing is granted in an object store.
+#[cfg(not(feature = "remote"))]
+mod none {
+    use std::time::Duration;
+
+    use crate::error::Result;
+    use crate::grant::Grant;
+    use crate::snapshot::{Fetched, Listed};
+
+    #[derive(Default)]
+    pub(crate) struct Buckets;
+
+    pub(crate) enum Staging {}
+
+    #[expect(clippy::unnecessary_wraps, reason = "with the feature, it may fail")]
+    impl Staging {
+        pub(crate) fn open(_: &Buckets, _: &Grant) -> Result<Option<Staging>> {
+            Ok(None)
+        }
+    }
+
+    impl Staging {
+        pub(crate) fn granted(&self) -> &Grant {
+            match *self {}
+        }
+
+        pub(crate) fn grant(&self) -> Grant {
+            match *self {}
+        }
+
+        pub(crate) fn url(&self, _: &str) -> String {
+            match *self {}
+        }
+
+        pub(crate) fn names(&self, _: Duration) -> Result<Vec<String>> {
+            match *self {}
+        }
+
+        pub(crate) fn prepare(&mut self, _: &str, _: u64, _: Duration) -> Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn ship(&mut self, _: &str, _: u64, _: Duration) -> Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn fetch(&mut self, _: &str, _: Option<u64>, _: Duration) -> Result<Option<Fetched>> {
+            match *self {}
+        }
+
+        pub(crate) fn forget(&mut self, _: &str) -> Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn is_damaged(&mut self, _: &str, _: u64) {
+            match *self {}
+        }
+
+        pub(crate) fn list(&self, _: &str, _: Duration) -> Result<Vec<Listed>> {
+            match *self {}
+        }
+
+        pub(crate) fn rollback(&mut self, _: u64, _: Duration) -> Result<Vec<u64>> {
+            match *self {}
+        }
+
+        pub(crate) fn files(&self, _: Duration) -> Result<Vec<String>> {
+            match *self {}
+        }
+
+        pub(crate) fn clear(&mut self, _: Duration) -> Result<Vec<String>> {
+            match *self {}
+        }
+    }
+}
