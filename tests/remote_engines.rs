@@ -14,6 +14,7 @@ use minisnap_host::Error;
 use minisnap_host::remote::{Bucket, Limits, Location, RemoteStore, TakeOver, Wanted};
 use minisnap_tests::contest::{Contest, fight};
 use minisnap_tests::engines::{CEPH, Engine, NotStarted, Running, S3RVER, SEAWEEDFS};
+use minisnap_tests::failover::fail_over;
 use minisnap_tests::{cli, rounds};
 use tempfile::tempdir;
 
@@ -71,6 +72,8 @@ fn tests_of(engine: &Engine) -> Vec<(&'static str, Test)> {
         ("gives_back_what_was_put_of_any_size", gives_back),
         ("refuses_wrong_credentials_and_buckets_which_is_said", refuses_strangers),
         ("loses_nothing_while_nodes_fight_for_a_store", loses_nothing),
+        ("stands_wherever_a_directory_does", stands_for_directories),
+        ("lets_a_host_take_a_ledger_over_without_losing_what_was_acknowledged", fails_over),
     ]
 }
 
@@ -161,6 +164,66 @@ fn gives_back(engine: &Engine, running: &Running) -> Result<(), Failed> {
     store.release(DEADLINE)?;
     must!(store.keys(DEADLINE)?.len() == 2, "{:?}", store.keys(DEADLINE)?);
     Ok(())
+}
+
+/// A verb of the command line, as this user.
+fn verb(engine: &Engine, running: &Running, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = cli();
+    let (key, secret) = engine.key;
+    command.args(args).env("AWS_ENDPOINT_URL", &running.endpoints[0]);
+    command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
+    told(&command.output().expect("the command line runs"))
+}
+
+fn stands_for_directories(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    const URL: &str = "s3://snapshots/verbs/ledger";
+    let folder = tempdir()?;
+    let state = folder.path().join("state.json");
+    let state = state.to_str().expect("the folder's name is UTF-8");
+    let patient = ["--timeout", "120s"];
+    let say = |args: &[&str], code: i32, said: &str| -> Result<String, Failed> {
+        let args = [args, &patient].concat();
+        let (found, text) = verb(engine, running, &args);
+        must!(found == Some(code) && text.contains(said), "{args:?}: {found:?}: {text}");
+        must!(!text.contains(engine.key.1), "a secret is told: {text}");
+        Ok(text)
+    };
+    say(&["restore", URL], 1, "there is no snapshot yet")?;
+    say(&["rollback", URL, "--to", "1"], 1, "there is no snapshot")?;
+    for seq in ["1", "2", "3", "4"] {
+        fs::write(state, format!("{{\"at\": {seq}}}"))?;
+        say(&["create", URL, "--seq", seq, state, "--keep", "3"], 0, "")?;
+    }
+    say(&["create", URL, "--seq", "2", state], 4, "the stored snapshot's, which is 4")?;
+    say(&["restore", URL, "--json"], 0, "{\"seq\":4,\"state\":{\n  \"at\": 4\n}}")?;
+    say(&["restore", URL, "--seq", "3"], 0, "\"at\": 3")?;
+    say(&["restore", URL, "--seq", "1"], 1, "no snapshot of this number")?;
+    say(&["list", URL], 0, "verified")?;
+    say(&["info", URL, "--json"], 0, "\"generations\":3")?;
+    say(&["verify", URL], 0, "verified")?;
+    say(&["rollback", URL, "--to", "3"], 0, "undone: 4; 3 is the newest")?;
+    say(&["list", URL, "--json"], 0, "\"undone\":[\"snapshot_00000000000000000004.json.undone\"]")?;
+    let (code, said) = verb(engine, running, &["copy", URL, state]);
+    must!(code == Some(2) && said.contains("object store"), "{code:?}: {said}");
+
+    // What a node has, no command takes by accident.
+    let bucket = bucket(engine, running, 0)?;
+    let location = "s3://snapshots/verbs".parse::<Location>()?.endpoint(&running.endpoints[0]);
+    let bucket = Bucket::connect_as(location, engine.key.0, engine.key.1).map(Arc::new).unwrap_or(bucket);
+    let mut owner = RemoteStore::new(bucket, "ledger");
+    owner.open("host-a", TakeOver::Anyone, DEADLINE)?;
+    say(&["create", URL, "--seq", "5", state], 9, "in use by the node `host-a`")?;
+    say(&["clear", URL, "--yes"], 9, "--take-over")?;
+    say(&["create", URL, "--seq", "5", state, "--take-over"], 0, "")?;
+    must!(matches!(owner.rollback(3, DEADLINE), Err(Error::Busy(_))), "it writes after it was taken over");
+    say(&["clear", URL, "--yes"], 0, "erased snapshot_00000000000000000005.json")?;
+    say(&["restore", URL], 1, "there is no snapshot yet")?;
+    Ok(())
+}
+
+fn fails_over(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    let tell = |line: String| eprintln!("{}: {line}", engine.name);
+    Ok(fail_over(engine, &running.endpoints[0], "failover", tell)?)
 }
 
 fn loses_nothing(engine: &Engine, running: &Running) -> Result<(), Failed> {

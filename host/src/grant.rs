@@ -235,6 +235,39 @@ impl Grant {
         Grant { remote: Some(remote), ..self }
     }
 
+    /// What is granted for a named store of the component alone, of the empty name for its own.
+    #[cfg(feature = "arcella")]
+    pub(crate) fn of_store(&self, store: &str) -> Grant {
+        let dir = if store.is_empty() { self.dir.clone() } else { self.dir.join(store) };
+        #[cfg(feature = "remote")]
+        let remote = self.remote.clone().map(|remote| Remote { name: remote.name_of(store), ..remote });
+        Grant {
+            dir,
+            #[cfg(feature = "remote")]
+            remote,
+            stores: 0,
+            ..self.clone()
+        }
+    }
+
+    /// The URL of the snapshots, if they are in an object store.
+    #[cfg(feature = "arcella")]
+    pub(crate) fn url(&self) -> Option<String> {
+        #[cfg(feature = "remote")]
+        return self.remote.as_ref().map(Remote::url);
+        #[cfg(not(feature = "remote"))]
+        None
+    }
+
+    /// The bucket and the prefix in it, if the snapshots are in an object store.
+    #[cfg(feature = "arcella")]
+    pub(crate) fn server(&self) -> String {
+        #[cfg(feature = "remote")]
+        return self.remote.as_ref().map(|remote| remote.location.to_string()).unwrap_or_default();
+        #[cfg(not(feature = "remote"))]
+        String::new()
+    }
+
     /// Whether the snapshots are in an object store.
     pub(crate) fn is_remote(&self) -> bool {
         #[cfg(feature = "remote")]

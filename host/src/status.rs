@@ -13,7 +13,7 @@ use crate::grant::{Access, Grant, is_store_name};
 use crate::grants::{Found, Grants, Terms};
 use crate::locks::Locks;
 use crate::names::{UNDONE, end_of_generation};
-use crate::snapshot::{Info, Layout, Soundness};
+use crate::snapshot::{Info, Layout, Listed, Soundness};
 
 /// A store of a component or an instance, and what is known of it.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Status {
     pub store: String,
     /// Its directory, if it gets one.
     pub dir: Option<PathBuf>,
+    /// The URL of its snapshots, if they are in an object store.
+    pub url: Option<String>,
     /// Size limit of the directory in bytes, or `None` for no limit.
     pub max_total: Option<u64>,
     /// The process that holds the directory for writing, as far as the system tells.
@@ -80,9 +82,12 @@ impl Grants {
         let with_instances: BTreeSet<&str> =
             found.iter().filter(|found| found.instance.is_some()).map(|found| found.name.as_str()).collect();
         let mut all: Vec<Status> = Vec::new();
+        // Object stores for which nobody waits again.
+        let mut silent = BTreeSet::new();
         for Found { name, instance, entry } in &found {
             let of = |store: &str, grant: Option<&Grant>, contents| {
-                let dir = grant.map(|grant| directory(grant, store));
+                let dir = grant.map(|grant| grant.of_store(store).dir);
+                let url = grant.and_then(|grant| grant.of_store(store).url());
                 // Who holds a component's directory for itself may write in its named stores.
                 let parent = grant.map(|grant| grant.dir.clone());
                 let held_by = [&dir, &parent].into_iter().flatten().find_map(|dir| locks.writer(dir));
@@ -92,6 +97,7 @@ impl Grants {
                     store: store.to_owned(),
                     held_by,
                     dir,
+                    url,
                     max_total: grant.and_then(|grant| grant.max_total),
                     contents,
                 }
@@ -103,17 +109,19 @@ impl Grants {
                     continue;
                 }
             };
-            let named = if grant.stores > 0 { named_stores(&grant.dir) } else { Vec::new() };
+            let named = if grant.stores > 0 { named_stores(minisnap, grant) } else { Vec::new() };
             let is_run_as_instances = instance.is_none() && with_instances.contains(name.as_str());
             let has_others = !named.is_empty() || is_run_as_instances && !grant.dir.exists();
             for store in std::iter::once("").chain(named.iter().map(String::as_str)) {
-                let read = Grant {
-                    dir: directory(grant, store),
-                    stores: 0,
-                    deadline: Duration::MAX,
-                    ..grant.clone()
+                let read = grant.of_store(store).read_only();
+                let contents = match silent.contains(&read.server()) {
+                    true => Err(Error::other("its server did not answer for another component")),
+                    false if read.is_remote() => contents(minisnap, read.clone(), verify),
+                    false => contents(minisnap, read.clone().deadline(Duration::MAX), verify),
                 };
-                let contents = contents(minisnap, read.read_only(), verify);
+                if let (Err(Error::DeadlineExceeded(_)), true) = (&contents, read.is_remote()) {
+                    silent.insert(read.server());
+                }
                 // Who serves others, or runs as instances, may have no snapshot of its own; and who may have none has none.
                 let is_unused = contents.as_ref().is_ok_and(|contents| contents.layout.is_none());
                 let need_not_be = store.is_empty() && has_others || grant.access == Access::None;
@@ -132,8 +140,8 @@ impl Grants {
                     false => Ok(Contents::default()),
                 };
                 let (max_total, component) = (grant.max_total, name);
-                let (instance, store, dir, held_by) = (None, String::new(), None, None);
-                all.push(Status { component, instance, store, dir, max_total, held_by, contents });
+                let (instance, store, dir, url, held_by) = (None, String::new(), None, None, None);
+                all.push(Status { component, instance, store, dir, url, max_total, held_by, contents });
             }
         }
         all.sort_by(|one, other| one.component.cmp(&other.component));
@@ -141,14 +149,13 @@ impl Grants {
     }
 }
 
-/// The directory of a component's store.
-fn directory(grant: &Grant, store: &str) -> PathBuf {
-    if store.is_empty() { grant.dir.clone() } else { grant.dir.join(store) }
-}
-
-/// The directories in that of a component that are named stores, sorted.
-fn named_stores(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+/// The named stores of a component, sorted; none where they cannot be listed.
+fn named_stores(minisnap: &Minisnap, grant: &Grant) -> Vec<String> {
+    if grant.is_remote() {
+        let names = minisnap.open(grant.clone().read_only()).and_then(|mut store| store.names());
+        return names.unwrap_or_default();
+    }
+    let entries = fs::read_dir(&grant.dir).into_iter().flatten().flatten();
     let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let names = directories.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(|name| is_store_name(name)).collect();
@@ -159,6 +166,20 @@ fn named_stores(dir: &Path) -> Vec<String> {
 fn contents(minisnap: &Minisnap, grant: Grant, verify: bool) -> Result<Contents> {
     let dir = grant.dir.clone();
     let mut store = minisnap.open(grant)?;
+    if let Some(listed) = store.listed("")? {
+        let newest = listed.first();
+        let mut contents = Contents {
+            newest: newest.map(|&Listed { seq, modified, .. }| Newest { seq, modified, soundness: None }),
+            layout: newest.map(|_| Layout::Numbered),
+            generations: count(listed.len()),
+            size: listed.iter().map(|generation| generation.size).sum(),
+            ..Contents::default()
+        };
+        if verify && newest.is_some() {
+            contents.verified(&store.generations()?);
+        }
+        return Ok(contents);
+    }
     let layout = match store.layout() {
         Err(Error::NotFound) => None,
         layout => Some(layout?),
@@ -167,20 +188,7 @@ fn contents(minisnap: &Minisnap, grant: Grant, verify: bool) -> Result<Contents>
     let generations = if layout == Some(Layout::Pair) { 1 } else { generations };
     let mut contents = Contents { layout, generations, size, ..Contents::default() };
     if layout.is_some() && verify {
-        let infos = store.generations()?;
-        let is_damaged = |info: &&Info| matches!(info.soundness, Soundness::Damaged(_));
-        contents.generations = count(infos.len());
-        contents.damaged = Some(count(infos.iter().filter(is_damaged).count()));
-        contents.unreadable = infos.iter().find_map(|info| match &info.soundness {
-            Soundness::Unreadable(problem) => Some(problem.clone()),
-            _ => None,
-        });
-        let newest = infos.iter().find(|info| !is_damaged(info)).cloned();
-        contents.newest = newest.map(|Info { seq, modified, soundness, .. }| Newest {
-            seq,
-            modified,
-            soundness: Some(soundness),
-        });
+        contents.verified(&store.generations()?);
     } else if let Some(layout) = layout {
         contents.newest = match store.newest_seq() {
             Err(Error::NotFound) => None,
@@ -190,6 +198,25 @@ fn contents(minisnap: &Minisnap, grant: Grant, verify: bool) -> Result<Contents>
         };
     }
     Ok(contents)
+}
+
+impl Contents {
+    /// Adds what was found when every byte was read.
+    fn verified(&mut self, infos: &[Info]) {
+        let is_damaged = |info: &&Info| matches!(info.soundness, Soundness::Damaged(_));
+        self.generations = count(infos.len());
+        self.damaged = Some(count(infos.iter().filter(is_damaged).count()));
+        self.unreadable = infos.iter().find_map(|info| match &info.soundness {
+            Soundness::Unreadable(problem) => Some(problem.clone()),
+            _ => None,
+        });
+        let newest = infos.iter().find(|info| !is_damaged(info)).cloned();
+        self.newest = newest.map(|Info { seq, modified, soundness, .. }| Newest {
+            seq,
+            modified,
+            soundness: Some(soundness),
+        });
+    }
 }
 
 fn count(number: usize) -> u64 {

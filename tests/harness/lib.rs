@@ -14,6 +14,7 @@ pub mod damaging;
 pub mod disk;
 pub mod engines;
 pub mod failing_calls;
+pub mod failover;
 pub mod faulty_objects;
 pub mod host;
 pub mod interrupt;

@@ -10,6 +10,8 @@ use minisnap_host::{Diagnostic, Error};
 use serde_json::{Value, json};
 use wasmtime::{Trap, WasmBacktrace};
 
+use crate::server::is_remote;
+
 /// A verb that failed: what to print and what to exit with.
 pub struct Failure {
     problem: Problem,
@@ -215,6 +217,7 @@ impl Failure {
                 return Diagnosis { what, help };
             }
         };
+        let is_there = matches!(&self.subject, Some(Subject::Path(path)) if is_remote(path));
         let help = match (error, &self.subject) {
             (Error::NotFound, _) if self.has_others => {
                 let help = format!("see which there are: minisnap list {path}");
@@ -237,6 +240,20 @@ impl Failure {
                 "give --seq {newest} to replace that snapshot, or a higher one; if {newest} is wrong, see minisnap rollback --help"
             ),
             (Error::TooLarge(_), _) => "give --max-state with a larger size".to_owned(),
+            (Error::Corrupt(_), _) if is_there => format!("see what each generation is: minisnap verify {path}"),
+            (Error::NoSpace(_), _) if is_there => {
+                "keep fewer, or give a larger --max-total; a stored snapshot is unharmed".to_owned()
+            }
+            (Error::AccessDenied(_), _) if is_there => {
+                "check the credentials, and what they may do there".to_owned()
+            }
+            (Error::Busy(_), _) if is_there => {
+                "wait until it is released; --take-over writes nevertheless, and the node that has it can write no more"
+                    .to_owned()
+            }
+            (Error::DeadlineExceeded(_), _) if is_there => {
+                "check whether the server answers, or give it more time; a stored snapshot is unharmed".to_owned()
+            }
             (Error::Corrupt(_), _) => format!("copy the directory before you change it: cp -a {path} COPY"),
             (Error::NoSpace(_), _) if self.is_limited => format!(
                 "free space on that disk: df -h {path}; or give a larger --max-total, or move files away, of which \

@@ -8,6 +8,7 @@ mod habits;
 mod output;
 mod preopen;
 mod progress;
+mod server;
 mod settings;
 mod signals;
 mod stores;

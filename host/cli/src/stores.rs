@@ -10,6 +10,7 @@ use tracing::debug;
 use wasmtime::Config;
 
 use crate::failure::Failure;
+use crate::server::{Server, Writing, is_remote};
 
 /// Where compiled code is kept for the next run, unless this user has no home. What lies there is executed.
 pub fn cache_folder() -> Option<PathBuf> {
@@ -62,16 +63,22 @@ impl Wait {
     }
 
     /// Opens a store on `dir`, which is not made.
-    pub fn open_existing(&self, dir: &Path) -> Result<SnapshotStore, Error> {
-        match dir.try_exists() {
-            Ok(false) => Err(Error::NotFound),
-            _ => self.open(&minisnap()?, &Grant::new(dir).must_exist().deadline(Duration::MAX)),
-        }
+    pub fn open_existing(&self, dir: &Path, writing: &Writing) -> Result<SnapshotStore, Failure> {
+        let grant = writing.grant(dir)?;
+        let open = || {
+            let minisnap = minisnap()?;
+            let is_there = match is_remote(dir) {
+                true => !minisnap.open(grant.clone().read_only())?.files()?.own.is_empty(),
+                false => dir.try_exists().unwrap_or(true),
+            };
+            if is_there { self.open(&minisnap, &grant.clone().must_exist()) } else { Err(Error::NotFound) }
+        };
+        open().map_err(Failure::about(dir))
     }
 }
 
 /// A store that only reads `dir`.
-pub fn reader(dir: &Path) -> Result<SnapshotStore, Failure> {
-    let grant = Grant::new(dir).read_only().deadline(Duration::MAX);
+pub fn reader(dir: &Path, server: &Server) -> Result<SnapshotStore, Failure> {
+    let grant = server.grant(dir)?.read_only();
     minisnap().and_then(|minisnap| minisnap.open(grant)).map_err(Failure::about(dir))
 }

@@ -9,6 +9,9 @@ use super::connect::Location;
 use super::protocol::TakeOver;
 use crate::error::Result;
 
+/// The folder of a component's named stores.
+const STORES: &str = "stores";
+
 /// Where in an object store a component's snapshots are, and how it is taken over. Its methods set what its fields say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,7 +58,20 @@ impl Remote {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("{}/{}", self.location, self.name)
+        match self.name.is_empty() {
+            true => self.location.to_string(),
+            false => format!("{}/{}", self.location, self.name),
+        }
+    }
+
+    /// Where all named stores of the component are, below the prefix.
+    pub(crate) fn folder_of_stores(&self) -> String {
+        format!("{}/{STORES}", self.name)
+    }
+
+    /// What all keys of a store of the component begin with, of the empty name its own.
+    pub(crate) fn name_of(&self, store: &str) -> String {
+        if store.is_empty() { self.name.clone() } else { format!("{}/{store}", self.folder_of_stores()) }
     }
 }
 

@@ -25,9 +25,6 @@ use crate::snapshot::{Fetched, Layout, Listed, Skipped};
 /// The folder in a component's directory, in which no store of that directory sees anything.
 const FOLDER: &str = ".staging";
 
-/// In the object store, the folder of a component's named stores.
-const STORES: &str = "stores";
-
 /// How long it may take to let go of a store that is dropped. Nothing depends on that.
 const RELEASE: Duration = Duration::from_secs(5);
 
@@ -123,12 +120,7 @@ impl Staging {
 
     /// Where a store is.
     pub(crate) fn url(&self, name: &str) -> String {
-        format!("{}/{}", self.bucket.location(), self.key(name))
-    }
-
-    fn key(&self, name: &str) -> String {
-        let own = &self.remote.name;
-        if name.is_empty() { own.clone() } else { format!("{own}/{STORES}/{name}") }
+        format!("{}/{}", self.bucket.location(), self.remote.name_of(name))
     }
 
     fn folder_of(&self, name: &str) -> PathBuf {
@@ -152,7 +144,7 @@ impl Staging {
             if !name.is_empty() {
                 self.check_one_more(name, time)?;
             }
-            let mut store = RemoteStore::new(Arc::clone(&self.bucket), self.key(name));
+            let mut store = RemoteStore::new(Arc::clone(&self.bucket), self.remote.name_of(name));
             let left = time.saturating_sub(started.elapsed());
             store.open(&self.remote.node, self.remote.take_over, left)?;
             self.open.insert(name.to_owned(), store);
@@ -180,7 +172,7 @@ impl Staging {
 
     /// The names of the named stores.
     pub(crate) fn names(&self, time: Duration) -> Result<Vec<String>> {
-        let mut names = self.bucket.folders(&format!("{}/{STORES}", self.remote.name), time)?;
+        let mut names = self.bucket.folders(&self.remote.folder_of_stores(), time)?;
         names.retain(|name| is_store_name(name));
         Ok(names)
     }
@@ -276,7 +268,8 @@ impl Staging {
         let folder = self.folder_of(name);
         match self.open.get(name) {
             Some(store) => store.find(wanted, &folder, time),
-            None => RemoteStore::new(Arc::clone(&self.bucket), self.key(name)).find(wanted, &folder, time),
+            None => RemoteStore::new(Arc::clone(&self.bucket), self.remote.name_of(name))
+                .find(wanted, &folder, time),
         }
     }
 

@@ -73,7 +73,7 @@ impl SnapshotStore {
     }
 
     /// What is there, newest first, or `None` if only the component can tell.
-    pub(super) fn listed(&mut self, name: &str) -> Result<Option<Vec<Listed>>> {
+    pub(crate) fn listed(&mut self, name: &str) -> Result<Option<Vec<Listed>>> {
         self.away(|staging, time| staging.list(name, time))
     }
 

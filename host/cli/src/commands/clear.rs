@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::failure::{Failure, plain};
 use crate::output::print;
+use crate::server::Writing;
 use crate::stores::{Wait, reader};
 
 const EXAMPLE: &str = "Examples:
@@ -36,6 +37,8 @@ pub struct Clear {
     json: bool,
     #[command(flatten)]
     wait: Wait,
+    #[command(flatten)]
+    writing: Writing,
 }
 
 impl Clear {
@@ -57,12 +60,12 @@ impl Clear {
     }
 
     fn planned(&self) -> Result<Files, Failure> {
-        reader(&self.dir)?.files().map_err(Failure::about(&self.dir))
+        reader(&self.dir, &self.writing.server)?.files().map_err(Failure::about(&self.dir))
     }
 
     fn erased(&self) -> Result<Files, Failure> {
         let about = Failure::about(&self.dir);
-        let mut store = self.wait.open_existing(&self.dir).map_err(&about)?;
+        let mut store = self.wait.open_existing(&self.dir, &self.writing)?;
         let own = store.clear().map_err(&about)?;
         Ok(Files { own, others: store.files().map_err(&about)?.others })
     }

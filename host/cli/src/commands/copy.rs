@@ -16,6 +16,7 @@ use crate::archive::{self, STDIN, Scratch};
 use crate::failure::{Failure, Subject, plain, shell_word};
 use crate::output::{note, print};
 use crate::progress::Progress;
+use crate::server::is_remote;
 use crate::settings::layout;
 use crate::stores::{Wait, minisnap};
 
@@ -72,6 +73,16 @@ pub struct Copy {
 
 impl Copy {
     pub fn run(self) -> Result<ExitCode, Failure> {
+        if let Some(there) = [&self.from, &self.to].into_iter().find(|path| is_remote(path)) {
+            return Err(Failure::refused(
+                2,
+                format!(
+                    "`{}` is in an object store, to which and from which nothing is copied yet",
+                    there.display()
+                ),
+                "restore each snapshot, and create it again: minisnap restore --help",
+            ));
+        }
         if is_archive(&self.to) && io::stdout().is_terminal() {
             return Err(Failure::refused(
                 2,

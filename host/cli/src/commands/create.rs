@@ -1,20 +1,19 @@
 //! `minisnap create`
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use minisnap_host::{Error, Grant};
+use minisnap_host::{Error, SnapshotStore};
 use serde_json::json;
 
 use crate::failure::{Failure, Subject};
 use crate::output::{note, print};
 use crate::progress::Progress;
+use crate::server::Writing;
 use crate::settings::Settings;
 use crate::stores::minisnap;
 
@@ -44,12 +43,14 @@ pub struct Create {
     json: bool,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    writing: Writing,
 }
 
 impl Create {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let about_dir = Failure::about_limited(&self.dir, self.settings.max_total.is_some());
-        let grant = self.settings.apply(Grant::new(&self.dir)).deadline(Duration::MAX);
+        let grant = self.settings.apply(self.writing.grant(&self.dir)?);
         let max_state = grant.max_state;
         // The first chunk before all else: what cannot be read shows before a directory is made.
         let (mut source, size) = self.open()?;
@@ -65,7 +66,7 @@ impl Create {
         let minisnap = minisnap().map_err(&about_dir)?;
         let mut store = self.settings.wait.open(&minisnap, &grant).map_err(&about_dir)?;
         // Which nobody else changes from here on.
-        let before = numbers(&self.dir);
+        let before = numbers(&mut store);
         let mut given = 0;
         let about_state = |error, given| match error {
             Error::InvalidState(_) => Failure::about(self.source())(error),
@@ -81,7 +82,7 @@ impl Create {
         }
         writer.commit().map_err(|error| about_state(error, given))?;
         drop(progress);
-        let removed = before.difference(&numbers(&self.dir)).count();
+        let removed = before.difference(&numbers(&mut store)).count();
         self.tell_removed(removed);
         if self.json {
             print(format!("{}\n", json!({"seq": self.seq, "removed": removed})).as_bytes())?;
@@ -147,16 +148,16 @@ impl Create {
     }
 }
 
-/// The numbers of the generations in a directory, of damaged ones, too.
-fn numbers(dir: &Path) -> HashSet<u64> {
-    let number = |name: OsString| {
-        let (number, end) = name.to_str()?.strip_prefix("snapshot_")?.split_at_checked(20)?;
+/// The numbers of the generations in a store, of damaged ones, too.
+fn numbers(store: &mut SnapshotStore) -> HashSet<u64> {
+    let number = |name: &String| {
+        let (number, end) = name.strip_prefix("snapshot_")?.split_at_checked(20)?;
         let is_none = end.ends_with(".tmp") || end.starts_with(".json.undone");
         let is_generation = number.bytes().all(|byte| byte.is_ascii_digit()) && !is_none;
         number.parse().ok().filter(|_| is_generation)
     };
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter_map(|entry| number(entry.file_name())).collect()
+    let files = store.files().map(|files| files.own).unwrap_or_default();
+    files.iter().filter_map(number).collect()
 }
 
 fn at_start(stdin: &io::Stdin) -> bool {

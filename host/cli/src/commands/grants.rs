@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use minisnap_host::Grant;
 use minisnap_host::grants::Grants as GrantsFile;
+use minisnap_host::remote::Remote;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, plain};
@@ -37,7 +38,7 @@ struct Check {
     #[arg(env = "MINISNAP_CONFIG", hide_env = true)]
     file: PathBuf,
     /// Print {"root":DIR, "logs":DIR|null, "components":[...], "defaults":{...}}, of which each component is {"name":NAME,
-    /// "directory":DIR, "digest":"sha256:..."|null, "access":"read-write"|"read-only"|"none",
+    /// "directory":DIR, "url":URL|null, "digest":"sha256:..."|null, "access":"read-write"|"read-only"|"none",
     /// "layout":"pair"|"numbered", "keep":N|null, "must-exist":BOOL, "log":DIR|null, "max-state":BYTES, "max-total":BYTES|null,
     /// "stores":N, "max-instances":N|null, "max-memory":BYTES|null, "deadline":DURATION}, and the defaults are the same
     /// without name, directory and digest; without "keep", 5 generations are kept, and all that another program wrote
@@ -76,6 +77,7 @@ fn json_of(grants: &GrantsFile) -> String {
 /// As the file has it, without the directory.
 fn terms(grant: &Grant) -> Value {
     json!({
+        "url": grant.remote.as_ref().map(Remote::url),
         "access": grant.access.to_string(),
         "layout": grant.layout.to_string(),
         "keep": grant.keep,
@@ -96,7 +98,11 @@ fn table_of(grants: &GrantsFile) -> String {
         ["component", "access", "layout", "keep", "max-state", "max-total", "stores", "log", "directory"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(grants.terms().map(|of| row(of.name, &of.directory, &of.grant)));
-    rows.push(row("*".to_owned(), &grants.root().join("NAME"), grants.defaults()));
+    let mut defaults = grants.defaults().clone();
+    if let Some(remote) = &mut defaults.remote {
+        remote.name = "NAME".to_owned();
+    }
+    rows.push(row("*".to_owned(), &grants.root().join("NAME"), &defaults));
     table::aligned(&rows, &[3, 4, 5, 6])
 }
 
@@ -110,7 +116,10 @@ fn row(name: String, directory: &Path, grant: &Grant) -> Vec<String> {
         grant.max_total.map_or_else(|| "none".to_owned(), table::size),
         grant.stores.to_string(),
         if grant.log_dir().is_some() { "yes" } else { "no" }.to_owned(),
-        plain(&shown(directory)).into_owned(),
+        match &grant.remote {
+            Some(remote) => plain(&remote.url()).into_owned(),
+            None => plain(&shown(directory)).into_owned(),
+        },
     ]
 }
 

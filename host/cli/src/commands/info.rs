@@ -10,6 +10,7 @@ use serde_json::json;
 use super::list::{generations, require_any};
 use crate::failure::Failure;
 use crate::output::print;
+use crate::server::Server;
 use crate::stores::reader;
 use crate::table;
 
@@ -26,22 +27,24 @@ pub struct Info {
     /// "modified":"RFC 3339"|null, "soundness":"verified"|"unverified"}
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    server: Server,
 }
 
 impl Info {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (layout, infos, _) = generations(&self.dir)?;
+        let (layout, infos, _) = generations(&self.dir, &self.server)?;
         let layout = require_any(layout, &self.dir)?;
         let Some(newest) = table::restored(&infos) else {
             // Which says what is wrong, unless somebody has made one since.
-            let info = reader(&self.dir)?.info().map_err(Failure::about(&self.dir))?;
+            let info = reader(&self.dir, &self.server)?.info().map_err(Failure::about(&self.dir))?;
             return self.show(layout, &info, info.seq, &infos);
         };
         let oldest = infos.iter().rev().find(|info| !matches!(info.soundness, Soundness::Damaged(_)));
         let oldest = match oldest.filter(table::is_sound) {
             Some(oldest) => oldest.seq,
             // Which says why one cannot be read.
-            None => reader(&self.dir)?.oldest_kept().map_err(Failure::about(&self.dir))?,
+            None => reader(&self.dir, &self.server)?.oldest_kept().map_err(Failure::about(&self.dir))?,
         };
         self.show(layout, newest, oldest, &infos)
     }

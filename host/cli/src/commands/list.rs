@@ -10,6 +10,7 @@ use minisnap_host::{Error, Info, Layout};
 use crate::failure::Failure;
 use crate::output::print;
 use crate::progress::Progress;
+use crate::server::Server;
 use crate::stores::reader;
 use crate::table::{self, Beside};
 
@@ -32,11 +33,13 @@ pub struct List {
     /// and the list is empty where there is no snapshot yet
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    server: Server,
 }
 
 impl List {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (layout, infos, beside) = generations(&self.dir)?;
+        let (layout, infos, beside) = generations(&self.dir, &self.server)?;
         let text = if self.json {
             table::json_list(layout, &infos, &beside)
         } else {
@@ -48,8 +51,8 @@ impl List {
 }
 
 /// The layout, what is known of each generation, newest first, and what was one; nothing where there is no snapshot yet.
-pub fn generations(dir: &Path) -> Result<(Option<Layout>, Vec<Info>, Beside), Failure> {
-    let mut store = reader(dir)?;
+pub fn generations(dir: &Path, server: &Server) -> Result<(Option<Layout>, Vec<Info>, Beside), Failure> {
+    let mut store = reader(dir, server)?;
     let _checking = Progress::waiting("checking");
     let infos = store.generations().map_err(Failure::about(dir))?;
     let layout = if infos.is_empty() { None } else { Some(store.layout().map_err(Failure::about(dir))?) };

@@ -10,6 +10,7 @@ use minisnap_host::{Error, Reader, Skipped, Soundness};
 use crate::failure::{Failure, plain};
 use crate::output::{Output, Unwritten, note, print};
 use crate::progress::Progress;
+use crate::server::Server;
 use crate::settings::size;
 use crate::stores::reader;
 
@@ -41,6 +42,8 @@ pub struct Restore {
     /// Size limit of the state
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_state: Option<u64>,
+    #[command(flatten)]
+    server: Server,
 }
 
 impl Restore {
@@ -50,7 +53,7 @@ impl Restore {
             None => Failure::about(&self.dir)(error),
             Some(_) => Failure::about_one_of(&self.dir)(error),
         };
-        let mut store = reader(&self.dir)?;
+        let mut store = reader(&self.dir, &self.server)?;
         let checking = Progress::waiting("checking");
         let mut reader = match self.seq {
             None => store.open_reader(),

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::list::generations;
 use crate::failure::Failure;
 use crate::output::print;
+use crate::server::Writing;
 use crate::stores::Wait;
 
 const EXAMPLE: &str = "Examples:
@@ -42,6 +43,8 @@ pub struct Rollback {
     json: bool,
     #[command(flatten)]
     wait: Wait,
+    #[command(flatten)]
+    writing: Writing,
 }
 
 impl Rollback {
@@ -58,12 +61,12 @@ impl Rollback {
 
     fn done(&self) -> Result<Vec<u64>, Failure> {
         let about = Failure::about_one_of(&self.dir);
-        let mut store = self.wait.open_existing(&self.dir).map_err(&about)?;
+        let mut store = self.wait.open_existing(&self.dir, &self.writing)?;
         store.rollback(self.to).map_err(&about)
     }
 
     fn planned(&self) -> Result<Vec<u64>, Failure> {
-        let (layout, infos, _) = generations(&self.dir)?;
+        let (layout, infos, _) = generations(&self.dir, &self.writing.server)?;
         let about = Failure::about_one_of(&self.dir);
         if layout == Some(Layout::Pair) {
             let what = "it holds one snapshot, and no older one to go back to";

@@ -20,6 +20,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 use crate::failure::{Failure, TimedOut, plain};
 use crate::output;
 use crate::preopen::{self, Preopen};
+use crate::server::{Endpoint, is_remote};
 use crate::settings::{Settings, size};
 use crate::stores::{cache_folder, minisnap};
 
@@ -76,6 +77,8 @@ pub struct Run {
     json: bool,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    endpoint: Endpoint,
     /// Arguments for the component
     #[arg(last = true)]
     args: Vec<String>,
@@ -90,7 +93,7 @@ struct Granted {
     grant: Option<PathBuf>,
     /// Grants file that says, by the component's name, which directory it gets [default: that of MINISNAP_CONFIG, if it is
     /// set]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "stores", "read_only", "deadline"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["layout", "keep", "must_exist", "max_state", "max_total", "stores", "read_only", "deadline", "endpoint"])]
     grants_file: Option<PathBuf>,
 }
 
@@ -155,7 +158,7 @@ impl Run {
         let engine = Engine::new(&config).map_err(Error::Component).map_err(&about_component)?;
         let command = load(&engine, &bytes).map_err(&about_component)?;
 
-        let dir = grant.dir.clone();
+        let subject = grant.remote.as_ref().map_or_else(|| grant.dir.clone(), |remote| remote.url().into());
         let opened = minisnap().and_then(|minisnap| self.settings.wait.open(&minisnap, &grant));
         let snapshots = match opened {
             // Not by the system, but because there are as many as there may be.
@@ -167,7 +170,12 @@ impl Run {
                 );
                 return Err(Failure::refused(8, why.to_string(), help));
             }
-            opened => opened.map_err(Failure::about(&dir))?,
+            Err(error @ Error::Busy(_)) if grant.remote.is_some() => {
+                let help =
+                    "wait until it is released; `take-over = \"open\"` in the grants file does not wait";
+                return Err(Failure::about(&subject)(error).with_help(help));
+            }
+            opened => opened.map_err(Failure::about(&subject))?,
         };
         // Once the snapshots are held: who is not let have them makes no log.
         let protected: Vec<&Path> = protected.iter().map(PathBuf::as_path).collect();
@@ -181,10 +189,11 @@ impl Run {
     fn grant(&self, manifest: Option<&Manifest>, bytes: &[u8]) -> Result<Given, Failure> {
         match (&self.granted.grant, &self.granted.grants_file) {
             (Some(dir), _) => {
-                let grant = self.settings.apply(Grant::new(dir)).stores(self.stores);
+                let grant = self.settings.apply(self.endpoint.grant(dir)?).stores(self.stores);
                 let grant = self.deadline.into_iter().fold(grant, Grant::deadline);
                 let grant = if self.read_only { grant.read_only() } else { grant };
-                self.given(grant, manifest, &[dir], None)
+                let protected: &[&Path] = if is_remote(dir) { &[] } else { &[dir] };
+                self.given(grant, manifest, protected, None)
             }
             (None, Some(file)) => self.looked_up(file, manifest, bytes),
             (None, None) => self.given(Grant::none(), manifest, &[], None),

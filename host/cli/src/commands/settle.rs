@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::output::print;
+use crate::server::Writing;
 use crate::stores::Wait;
 
 const EXAMPLE: &str = "Example:
@@ -24,12 +25,14 @@ pub struct Settle {
     json: bool,
     #[command(flatten)]
     wait: Wait,
+    #[command(flatten)]
+    writing: Writing,
 }
 
 impl Settle {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let about = Failure::about(&self.dir);
-        let mut store = self.wait.open_existing(&self.dir).map_err(&about)?;
+        let mut store = self.wait.open_existing(&self.dir, &self.writing)?;
         let settled = store.settle().map_err(&about)?;
         let text = match (self.json, settled) {
             (true, _) => format!("{}\n", json!({"settled": settled})),

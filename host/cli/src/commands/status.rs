@@ -39,7 +39,7 @@ pub struct StatusOf {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     max_age: Option<Duration>,
     /// Print {"stores":[...]}, of which each is {"component":NAME, "instance":NAME|null, "store":NAME,
-    /// "directory":DIR|null, "status":"damaged"|"error"|"old"|"none"|"ok", "held-by":PID|null, "max-total":BYTES|null},
+    /// "directory":DIR|null, "url":URL|null, "status":"damaged"|"error"|"old"|"none"|"ok", "held-by":PID|null, "max-total":BYTES|null},
     /// with "problem" for the first two, and where it can be read {"layout":"pair"|"numbered"|null, "generations":N,
     /// "damaged":N|null, "seq":N|null, "modified":"RFC 3339"|null, "age":SECONDS|null, "size":BYTES,
     /// "soundness":"verified"|"unverified"|null}
@@ -201,8 +201,11 @@ fn table_of(rows: &[Row]) -> String {
     let mut text = table::aligned(&lines, &right);
     for row in rows {
         if let Some(problem) = &row.problem {
-            let directory =
-                row.of.dir.as_ref().map(|dir| format!("`{}`: ", dir.display())).unwrap_or_default();
+            let directory = match (&row.of.url, &row.of.dir) {
+                (Some(url), _) => format!("`{url}`: "),
+                (None, Some(dir)) => format!("`{}`: ", dir.display()),
+                (None, None) => String::new(),
+            };
             let _ = writeln!(text, "{}: {}", row.name(), plain(&format!("{directory}{problem}")));
         }
     }
@@ -243,12 +246,13 @@ fn short(time: Duration) -> String {
 
 fn json_of(rows: &[Row]) -> String {
     let store = |row: &Row| {
-        let Status { component, instance, store, dir, max_total, held_by, contents, .. } = &row.of;
+        let Status { component, instance, store, dir, url, max_total, held_by, contents, .. } = &row.of;
         let mut value = json!({
             "component": component,
             "instance": instance,
             "store": store,
             "directory": dir.as_ref().map(|dir| dir.display().to_string()),
+            "url": url,
             "status": row.word.as_str(),
             "held-by": held_by,
             "max-total": max_total,

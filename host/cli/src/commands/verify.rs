@@ -9,6 +9,7 @@ use minisnap_host::{Error, Info, Soundness};
 use super::list::{generations, require_any};
 use crate::failure::Failure;
 use crate::output::print;
+use crate::server::Server;
 use crate::table;
 
 const EXAMPLE: &str = "Example:
@@ -25,11 +26,13 @@ pub struct Verify {
     /// Print what `minisnap list --json` prints
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    server: Server,
 }
 
 impl Verify {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (layout, infos, beside) = generations(&self.dir)?;
+        let (layout, infos, beside) = generations(&self.dir, &self.server)?;
         if self.json {
             print(table::json_list(layout, &infos, &beside).as_bytes())?;
         }
