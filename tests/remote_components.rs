@@ -179,6 +179,13 @@ fn a_create_is_two_puts_and_a_delete_and_a_restore_reads_what_is_in_the_cache() 
     let fleet = Fleet::new();
     let node = fleet.node("a");
     let mut store = node.open();
+    let counts = || fleet.objects.counts().into_iter().collect::<Vec<_>>();
+    // The server is tried first.
+    assert_eq!(counts(), [("DELETE", 2), ("GET", 5), ("LIST", 2), ("PUT if match", 3), ("PUT if none", 3)]);
+    drop(store);
+    assert_eq!(counts(), [("PUT if match", 1)]);
+    store = node.open();
+    assert_eq!(counts(), [("GET", 1), ("LIST", 1), ("PUT if match", 1)]);
     for seq in 1..=u64::from(KEEP) {
         store.create_text("[1]", seq).unwrap();
     }
