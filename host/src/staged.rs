@@ -15,7 +15,7 @@ mod none {
     use crate::snapshot::{Fetched, Listed};
 
     #[derive(Default)]
-    pub(crate) struct Buckets;
+    pub(crate) struct Buckets {}
 
     pub(crate) enum Staging {}
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bucket::Bucket;
 use super::connect::Location;
@@ -82,7 +82,10 @@ pub(crate) fn host_name() -> String {
 
 /// The buckets that were connected, by where they are and who asks.
 #[derive(Debug, Default)]
-pub(crate) struct Buckets(Mutex<HashMap<(Location, Option<PathBuf>), Arc<Bucket>>>);
+pub(crate) struct Buckets(Mutex<Connected>);
+
+/// Each by its place, and by the file with its credentials if it has one.
+type Connected = HashMap<(Location, Option<PathBuf>), Arc<Bucket>>;
 
 impl Buckets {
     /// Has this one used wherever a grant names its place, whoever asks.
@@ -105,7 +108,7 @@ impl Buckets {
         Ok(Arc::clone(self.lock().entry(key).or_insert(bucket)))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Location, Option<PathBuf>), Arc<Bucket>>> {
+    fn lock(&self) -> MutexGuard<'_, Connected> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

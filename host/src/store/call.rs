@@ -107,7 +107,11 @@ impl SnapshotStore {
         match self.grant.access {
             Access::ReadWrite => Ok(()),
             Access::ReadOnly => {
-                Err(Error::denied(format!("the grant of `{}` is for reading only", self.grant.dir.display())))
+                let place = match &self.staging {
+                    Some(staging) => staging.url(""),
+                    None => self.grant.dir.display().to_string(),
+                };
+                Err(Error::denied(format!("the grant of `{place}` is for reading only")))
             }
             Access::None => Err(self.grant.denial()),
         }
