@@ -409,6 +409,7 @@ fn a_place_in_an_object_store_that_cannot_be_had_is_an_error_that_names_it() {
         ("AWS_ACCESS_KEY_ID=k\nAWS_SECRET_ACCESS_KEY=hidden\n", 0o640, "chmod 600"),
         ("AWS_ACCESS_KEY_ID=k\n", 0o600, "has no AWS_SECRET_ACCESS_KEY=..."),
         ("AWS_ACCESS_KEY_ID=k\nhidden\n", 0o600, "line 2 of"),
+        ("hidden=\n", 0o600, "line 1 of"),
         ("AWS_SECRET_ACCESS_KEY=hid den\n", 0o600, "AWS_SECRET_ACCESS_KEY in"),
     ] {
         fs::write(place.path("c"), text).unwrap();

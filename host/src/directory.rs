@@ -326,7 +326,7 @@ fn is_empty(dir: &Path) -> Result<bool> {
 }
 
 /// Makes a directory for this user alone: others could read the states in it, and lock its writer out.
-pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+fn make_private(dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)

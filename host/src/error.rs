@@ -192,7 +192,7 @@ impl From<Error> for import::Error {
             Error::InvalidState(what) => import::Error::InvalidState(what),
             Error::Stale(newest) => import::Error::Stale(newest),
             Error::TooLarge(limit) => import::Error::TooLarge(limit),
-            Error::Corrupt(what) => import::Error::Corrupt(what),
+            Error::Corrupt(what) => import::Error::Corrupt(without_host_path(&what)),
             Error::NoSpace(_) => import::Error::NoSpace(line()),
             Error::AccessDenied(_) => import::Error::AccessDenied(line()),
             Error::Busy(_) => import::Error::Busy(line()),
@@ -229,7 +229,14 @@ fn without_host_path(what: &str) -> String {
         // A path may have such a quote in it.
         (Some(first), Some(last)) if first < last => {
             let before = what[..first].strip_suffix("the directory ").unwrap_or(&what[..first]);
-            format!("{before}the snapshot directory{}", &what[last + 1..])
+            let mut after = &what[last + 1..];
+            // What a server says besides may name who asked, and what for.
+            if what[first + 1..].starts_with("s3://")
+                && let Some((end, _)) = after.match_indices(": ").nth(1)
+            {
+                after = &after[..end];
+            }
+            format!("{before}the snapshot directory{after}")
         }
         _ => what.to_owned(),
     }
@@ -246,8 +253,8 @@ mod tests {
             ("cannot open `/srv/a`b/c`: no such file", "cannot open the snapshot directory: no such file"),
             ("cannot read `snapshot.json`: it is a link", "cannot read `snapshot.json`: it is a link"),
             (
-                "`create` of `s3://bucket/a`: cannot put `s3://bucket/a/head.json`: refused",
-                "`create` of the snapshot directory: refused",
+                "`create` of `s3://bucket/a`: cannot put `s3://bucket/a/head.json`: 403 Forbidden (AccessDenied): arn:a:b",
+                "`create` of the snapshot directory: 403 Forbidden (AccessDenied)",
             ),
             ("the disk is too slow", "the disk is too slow"),
         ] {

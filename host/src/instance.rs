@@ -53,8 +53,8 @@ pub(crate) struct Stream {
     pub(crate) span: Span,
     /// How many bytes were given to a writer.
     pub(crate) given: u64,
-    /// The number of what a writer creates.
-    pub(crate) seq: u64,
+    /// The number of what it creates, if it is a writer.
+    pub(crate) seq: Option<u64>,
 }
 
 /// One of a store's streams, by its instance's own handle, which no stream of another instance has.

@@ -47,8 +47,10 @@ pub struct Info {
 /// A generation that was got into the directory.
 pub(crate) struct Fetched {
     pub(crate) seq: u64,
-    /// The number of the next older one.
-    pub(crate) older: Option<u64>,
+    /// What it is called where it is.
+    pub(crate) key: String,
+    /// The numbers of the older ones, newest first.
+    pub(crate) older: Vec<u64>,
     /// Those that are newer, and damaged.
     pub(crate) skipped: Vec<Skipped>,
 }

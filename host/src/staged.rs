@@ -59,11 +59,11 @@ mod none {
             match *self {}
         }
 
-        pub(crate) fn is_damaged(&mut self, _: &str, _: u64) {
+        pub(crate) fn is_damaged(&mut self, _: &str, _: String) {
             match *self {}
         }
 
-        pub(crate) fn list(&self, _: &str, _: Duration) -> Result<Vec<Listed>> {
+        pub(crate) fn list(&mut self, _: &str, _: Duration) -> Result<Vec<Listed>> {
             match *self {}
         }
 

@@ -109,7 +109,20 @@ impl Grants {
                     continue;
                 }
             };
-            let named = if grant.stores > 0 { named_stores(minisnap, grant) } else { Vec::new() };
+            let named = match grant.stores > 0 && !silent.contains(&grant.server()) {
+                true => named_stores(minisnap, grant),
+                false => Ok(Vec::new()),
+            };
+            if let (Err(Error::DeadlineExceeded(_)), true) = (&named, grant.is_remote()) {
+                silent.insert(grant.server());
+            }
+            let named = match named {
+                Ok(named) => named,
+                Err(error) => {
+                    all.push(of("", Some(grant), Err(error)));
+                    continue;
+                }
+            };
             let is_run_as_instances = instance.is_none() && with_instances.contains(name.as_str());
             let has_others = !named.is_empty() || is_run_as_instances && !grant.dir.exists();
             for store in std::iter::once("").chain(named.iter().map(String::as_str)) {
@@ -149,18 +162,17 @@ impl Grants {
     }
 }
 
-/// The named stores of a component, sorted; none where they cannot be listed.
-fn named_stores(minisnap: &Minisnap, grant: &Grant) -> Vec<String> {
+/// The named stores of a component, sorted; of a directory that cannot be listed, none.
+fn named_stores(minisnap: &Minisnap, grant: &Grant) -> Result<Vec<String>> {
     if grant.is_remote() {
-        let names = minisnap.open(grant.clone().read_only()).and_then(|mut store| store.names());
-        return names.unwrap_or_default();
+        return minisnap.open(grant.clone().read_only())?.names();
     }
     let entries = fs::read_dir(&grant.dir).into_iter().flatten().flatten();
     let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let names = directories.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(|name| is_store_name(name)).collect();
     names.sort();
-    names
+    Ok(names)
 }
 
 fn contents(minisnap: &Minisnap, grant: Grant, verify: bool) -> Result<Contents> {

@@ -322,8 +322,8 @@ impl SnapshotStore {
 
     /// The same of the store of this name.
     pub(crate) fn oldest_kept_in(&mut self, name: &str) -> Result<u64> {
-        if let Some(listed) = self.listed(name)? {
-            return listed.last().map(|oldest| oldest.seq).ok_or(Error::NotFound);
+        if let Some(oldest) = self.oldest_away(name)? {
+            return Ok(oldest);
         }
         let seq = self.call(name, "oldest-kept", |guest, store, this| guest.call_oldest_kept(store, this))?;
         seq.ok_or(Error::NotFound)

@@ -108,9 +108,11 @@ pub(super) fn by_variables(location: &Location) -> Result<AmazonS3> {
     let builder = AmazonS3Builder::from_env();
     let region = location.region.clone().or_else(|| given("AWS_REGION"));
     let builder = region.into_iter().fold(builder, AmazonS3Builder::with_region);
-    let endpoint = location.endpoint.clone();
-    let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-    client(location, builder, endpoint.or_else(|| variables.iter().find_map(|name| given(name))))
+    client(location, builder, location.endpoint.clone().or_else(endpoint_of_variables))
+}
+
+fn endpoint_of_variables() -> Option<String> {
+    ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(|name| given(name))
 }
 
 /// A client with these credentials.
@@ -147,22 +149,25 @@ pub(super) fn by_file(location: &Location, file: &Path) -> Result<AmazonS3> {
             ))
         };
         let (name, value) = line.split_once('=').ok_or_else(wrong)?;
+        if !["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].contains(&name) {
+            return Err(wrong());
+        }
         if value.is_empty() || !value.chars().all(|c| c.is_ascii_graphic()) {
             return Err(Error::other(format!("{name} in `{file}` has a character that none has, or none")));
         }
         builder = match name {
             "AWS_ACCESS_KEY_ID" => builder.with_access_key_id(value),
             "AWS_SECRET_ACCESS_KEY" => builder.with_secret_access_key(value),
-            "AWS_SESSION_TOKEN" => builder.with_token(value),
-            _ => return Err(wrong()),
+            _ => builder.with_token(value),
         };
         missing.retain(|needed| *needed != name);
     }
     if let Some(missing) = missing.first() {
         return Err(Error::denied(format!("`{file}` has no {missing}=...")));
     }
-    let builder = location.region.iter().fold(builder, AmazonS3Builder::with_region);
-    client(location, builder, location.endpoint.clone())
+    let region = location.region.clone().or_else(|| given("AWS_REGION"));
+    let builder = region.into_iter().fold(builder, AmazonS3Builder::with_region);
+    client(location, builder, location.endpoint.clone().or_else(endpoint_of_variables))
 }
 
 fn client(location: &Location, builder: AmazonS3Builder, endpoint: Option<String>) -> Result<AmazonS3> {

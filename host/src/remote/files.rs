@@ -87,6 +87,19 @@ impl Bucket {
         generation: &Generation,
         folder: &FilePath,
     ) -> std::result::Result<Answer, Failure> {
+        match self.get_file_once(path, generation, folder).await {
+            // What was garbled on its way is not, once more.
+            Ok(Answer::Damaged) => self.get_file_once(path, generation, folder).await,
+            got => got,
+        }
+    }
+
+    async fn get_file_once(
+        &self,
+        path: &Path,
+        generation: &Generation,
+        folder: &FilePath,
+    ) -> std::result::Result<Answer, Failure> {
         let failed = |told: &Told| Failure::of(&format!("get {}", self.url(path)), told);
         let (file, part) = (folder.join(generation.file_name()), folder.join(FETCHED));
         let of = (generation.size, generation.sum.as_str());
@@ -124,6 +137,12 @@ impl Bucket {
     }
 }
 
+/// Makes a directory for this user alone, and what lies above it, if it is not there.
+pub(super) fn make_private(folder: &FilePath) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 /// Writes what comes to a file; returns its size and its sum.
 async fn fetch(
     got: GetResult,
@@ -131,6 +150,9 @@ async fn fetch(
     failed: impl Fn(&Told) -> Failure,
 ) -> std::result::Result<(u64, String), Failure> {
     let unwritten = |error| Failure::Final(Error::io("write", file, error));
+    // Where nothing is found, no folder is made.
+    let folder = file.parent().unwrap_or(file);
+    make_private(folder).map_err(|error| Failure::Final(Error::io("make the directory", folder, error)))?;
     let mut target = fs::File::create(file).map_err(unwritten)?;
     let mut sum = Sum::default();
     let mut pieces = got.into_stream();

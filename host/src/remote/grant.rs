@@ -1,8 +1,11 @@
 //! What a grant says of an object store, and the buckets that are connected.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::bucket::Bucket;
 use super::connect::Location;
@@ -84,28 +87,37 @@ pub(crate) fn host_name() -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Buckets(Mutex<Connected>);
 
-/// Each by its place, and by the file with its credentials if it has one.
-type Connected = HashMap<(Location, Option<PathBuf>), Arc<Bucket>>;
+/// Each by its place, and by the file with its credentials if it has one; with the file as it was then.
+type Connected = HashMap<(Location, Option<PathBuf>), (Option<Stamp>, Arc<Bucket>)>;
+
+/// Which file it is, and when it was changed.
+type Stamp = (u64, SystemTime);
 
 impl Buckets {
     /// Has this one used wherever a grant names its place, whoever asks.
     pub(crate) fn add(&self, bucket: Bucket) {
         let location = bucket.location().clone();
-        self.lock().insert((location, None), Arc::new(bucket));
+        self.lock().insert((location, None), (None, Arc::new(bucket)));
     }
 
-    /// The bucket of a grant, connected now if it was not yet.
+    /// The bucket of a grant, connected now if it was not yet, or its credentials are new.
     pub(crate) fn get(&self, Remote { location, credentials, .. }: &Remote) -> Result<Arc<Bucket>> {
         let key = (location.clone(), credentials.clone());
-        if let Some(bucket) = self.lock().get(&key) {
-            return Ok(Arc::clone(bucket));
+        let stamp = credentials.as_deref().and_then(|file| {
+            let metadata = fs::metadata(file).ok()?;
+            Some((metadata.ino(), metadata.modified().ok()?))
+        });
+        match self.lock().get(&key) {
+            Some((known, bucket)) if *known == stamp => return Ok(Arc::clone(bucket)),
+            _ => {}
         }
         // Nothing is asked of the network yet.
         let bucket = Arc::new(match credentials {
             None => Bucket::connect(location.clone())?,
             Some(file) => Bucket::connect_by(location.clone(), file)?,
         });
-        Ok(Arc::clone(self.lock().entry(key).or_insert(bucket)))
+        self.lock().insert(key, (stamp, Arc::clone(&bucket)));
+        Ok(bucket)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connected> {

@@ -79,6 +79,8 @@ pub enum Edit {
     Clear,
     /// Leaves the store to whoever wants it.
     Release,
+    /// Changes nothing. Once it is in place, nothing that was given up before can come to be.
+    Confirm,
 }
 
 /// What is kept of a store.
@@ -180,6 +182,7 @@ impl Head {
                 self.drop_all(cleared);
             }
             Edit::Release => self.owner = None,
+            Edit::Confirm => {}
         }
         Ok(())
     }

@@ -2,21 +2,24 @@
 //! at most one generation of each store. It is where new ones are made, and where those that are read are got to. What counts
 //! is the object store alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
+use tokio::runtime;
 
 use super::bucket::Bucket;
+use super::files::make_private;
 use super::grant::{Buckets, Remote};
 use super::head::{Generation, Head, Limits};
-use super::protocol::{Skipped as Unsound, Wanted, Why};
+use super::protocol::{Skipped as Unsound, TakeOver, Wanted, Why};
 use super::store::{Found, RemoteStore};
-use crate::directory::{Held, make_private};
+use crate::directory::Held;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, is_store_name};
 use crate::names::{end_of_generation, is_own};
@@ -36,8 +39,10 @@ pub(crate) struct Staging {
     folder: PathBuf,
     /// Those that are open for writing, by name.
     open: HashMap<String, RemoteStore>,
-    /// The keys of generations that were found damaged or gone: the next create sets them aside.
-    damaged: Vec<String>,
+    /// By store, the keys of generations that were found damaged or gone: the next create sets them aside.
+    damaged: HashMap<String, HashSet<String>>,
+    /// The names of the named stores, once they were listed: only their owner makes another.
+    names: Option<BTreeSet<String>>,
     _held: Option<Held>,
     _temporary: Option<TempDir>,
 }
@@ -67,7 +72,8 @@ impl Staging {
             bucket,
             folder,
             open: HashMap::new(),
-            damaged: Vec::new(),
+            damaged: HashMap::new(),
+            names: None,
             _held: held,
             _temporary: temporary,
         };
@@ -80,10 +86,14 @@ impl Staging {
 
     fn begin(&mut self) -> Result<()> {
         let deadline = self.granted.deadline;
+        if fs::symlink_metadata(&self.folder).is_ok_and(|found| !found.is_dir()) {
+            let folder = self.folder.display();
+            return Err(Error::other(format!("`{folder}` is no directory, or a link: remove it")));
+        }
         let url = self.url("");
-        if self.granted.must_exist && self.found("", Wanted::Head, deadline)?.head.is_none() {
+        if self.granted.must_exist && self.list("", deadline)?.is_empty() {
             return Err(Error::other(format!(
-                "`{url}` is not there, and must exist: name the place where it is, or let it be made"
+                "`{url}` has no snapshot, and must exist: name the place where it is, or let it be made"
             )));
         }
         let is_empty = self.writer("", deadline)?.generations.is_empty();
@@ -91,7 +101,7 @@ impl Staging {
         if is_empty && self._held.is_some() && has_snapshots(local)? {
             let local = local.display();
             return Err(Error::other(format!(
-                "`{url}` has no snapshots, and the directory `{local}` has: copy them there, by `minisnap copy`, or move them \
+                "`{url}` has no snapshots, and the directory `{local}` has: restore each and create it there, or move them \
                  away"
             )));
         }
@@ -129,39 +139,69 @@ impl Staging {
 
     fn make_folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder_of(name);
-        match make_private(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(Error::io("make the directory", &folder, error))
-            }
-            _ => Ok(folder),
-        }
+        make_private(&folder).map_err(|error| Error::io("make the directory", &folder, error))?;
+        Ok(folder)
     }
 
     /// The head of a store that this one may write, which is opened now if it was not yet.
     fn writer(&mut self, name: &str, time: Duration) -> Result<&Head> {
         if !self.open.contains_key(name) {
             let started = Instant::now();
-            if !name.is_empty() {
-                self.check_one_more(name, time)?;
-            }
+            let left = || time.saturating_sub(started.elapsed());
             let mut store = RemoteStore::new(Arc::clone(&self.bucket), self.remote.name_of(name));
-            let left = time.saturating_sub(started.elapsed());
-            store.open(&self.remote.node, self.remote.take_over, left)?;
+            if name.is_empty() {
+                store.open(&self.remote.node, self.remote.take_over, left())?;
+            } else {
+                self.check_owner(left())?;
+                if store.find(Wanted::Head, Path::new(""), left())?.head.is_none() {
+                    self.check_one_more(name, left())?;
+                }
+                // Whoever has the component has its named stores. Another host that takes it over afterwards finds this claim
+                // when it first looks at this store; if it has looked before, the component was not this host's any more.
+                store.open(&self.remote.node, TakeOver::Anyone, left())?;
+                self.check_owner(left())?;
+                self.names.iter_mut().for_each(|names| names.extend([name.to_owned()]));
+            }
             self.open.insert(name.to_owned(), store);
         }
         let head = self.open.get(name).and_then(RemoteStore::head);
         head.ok_or_else(|| Error::other(format!("`{}` is not open for writing", self.url(name))))
     }
 
+    /// Refuses if the component was taken over.
+    fn check_owner(&self, time: Duration) -> Result<()> {
+        self.open.get("").map_or(Ok(()), |own| own.check_owner(time))
+    }
+
+    /// Before a store is read that this host may write: nobody else writes it from here on, unless the component was taken over;
+    /// and what was in doubt is known.
+    fn look(&mut self, name: &str, time: Duration) -> Result<()> {
+        let started = Instant::now();
+        let is_own = self.granted.access == Access::ReadWrite && !self.open.is_empty();
+        if is_own && !self.open.contains_key(name) && self.found(name, Wanted::Head, time)?.head.is_some() {
+            match self.writer(name, time.saturating_sub(started.elapsed())) {
+                // Who was taken over goes on reading.
+                Ok(_) | Err(Error::Busy(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let left = time.saturating_sub(started.elapsed());
+        self.open.get_mut(name).map_or(Ok(()), |store| store.confirm(left))
+    }
+
     /// Refuses a named store that would be one more than there may be, or of which the name differs from another's in case only.
-    fn check_one_more(&self, name: &str, time: Duration) -> Result<()> {
-        let names = self.names(time)?;
-        if names.iter().any(|other| other == name) {
+    fn check_one_more(&mut self, name: &str, time: Duration) -> Result<()> {
+        let names = match self.names.take() {
+            Some(names) => names,
+            None => self.names(time)?.into_iter().collect(),
+        };
+        let names = &*self.names.insert(names);
+        if names.contains(name) {
             return Ok(());
         }
         if let Some(other) = names.iter().find(|other| other.eq_ignore_ascii_case(name)) {
             let what = format!("there is a store `{other}`, from which `{name}` differs in case only");
-            return Err(Error::InvalidName(what));
+            return Err(Error::denied(what));
         }
         let most = self.granted.stores as usize;
         if names.len() < most {
@@ -172,6 +212,9 @@ impl Staging {
 
     /// The names of the named stores.
     pub(crate) fn names(&self, time: Duration) -> Result<Vec<String>> {
+        if self.granted.stores == 0 {
+            return Ok(Vec::new());
+        }
         let mut names = self.bucket.folders(&self.remote.folder_of_stores(), time)?;
         names.retain(|name| is_store_name(name));
         Ok(names)
@@ -180,16 +223,27 @@ impl Staging {
     /// Makes room for a new generation: the store is open for writing, its newest number is not higher, and no generation is in
     /// the folder.
     pub(crate) fn prepare(&mut self, name: &str, seq: u64, time: Duration) -> Result<()> {
+        let started = Instant::now();
         self.writer(name, time)?;
-        let head = self.open.get(name).and_then(RemoteStore::head);
-        let is_sound = |generation: &&Generation| !self.damaged.contains(&generation.key);
-        if let Some(newest) = head.and_then(|head| head.generations.iter().find(is_sound))
-            && newest.seq > seq
-        {
-            return Err(Error::Stale(newest.seq));
+        if let Some(newest) = self.newest(name).filter(|newest| *newest > seq) {
+            // It may be damaged, which nobody has found yet.
+            match self.fetch(name, None, time.saturating_sub(started.elapsed())) {
+                Ok(_) | Err(Error::Corrupt(_)) => {}
+                Err(error) => return Err(error),
+            }
+            if self.newest(name).is_some_and(|newest| newest > seq) {
+                return Err(Error::Stale(newest));
+            }
         }
         let folder = self.make_folder(name)?;
         empty(&folder, None)
+    }
+
+    /// The newest number of a store that is open for writing, but for those that are known to be damaged.
+    fn newest(&self, name: &str) -> Option<u64> {
+        let damaged = self.damaged.get(name);
+        let is_sound = |generation: &&Generation| damaged.is_none_or(|keys| !keys.contains(&generation.key));
+        self.open.get(name)?.head()?.generations.iter().find(is_sound).map(|newest| newest.seq)
     }
 
     /// Puts the generation that is in the folder now.
@@ -198,7 +252,7 @@ impl Staging {
         let limits = Limits {
             keep: generations.try_into().unwrap_or(std::num::NonZeroUsize::MAX),
             max_total: self.granted.max_total,
-            damaged: self.damaged.clone(),
+            damaged: self.damaged.get(name).into_iter().flatten().cloned().collect(),
         };
         let folder = self.folder_of(name);
         let file = folder.join(format!("snapshot_{seq:020}.json"));
@@ -207,22 +261,33 @@ impl Staging {
         };
         let shipped = store.create(&file, seq, limits, time);
         if shipped.is_ok() {
-            let head = store.head();
-            self.damaged.retain(|key| head.is_some_and(|head| head.names(key)));
+            self.damaged.remove(name);
         } else {
             // If it is there, it is got from there.
             let _ = fs::remove_file(file);
+        }
+        if let (Err(Error::Busy(_)), false) = (&shipped, name.is_empty()) {
+            // Whose the component is decides whose this is: the next call finds out.
+            self.open.remove(name);
         }
         shipped
     }
 
     /// Gets the newest generation that is sound, or that with the number `seq`, into the folder, which has no other then.
     pub(crate) fn fetch(&mut self, name: &str, seq: Option<u64>, time: Duration) -> Result<Option<Fetched>> {
-        let folder = self.make_folder(name)?;
-        let Found { head, generation, skipped } =
-            self.found(name, seq.map_or(Wanted::Newest, Wanted::Seq), time)?;
-        let unsound = skipped.iter().map(|unsound| unsound.generation.key.clone());
-        self.damaged.extend(unsound);
+        let started = Instant::now();
+        self.look(name, time)?;
+        let left = time.saturating_sub(started.elapsed());
+        let found = self.found(name, seq.map_or(Wanted::Newest, Wanted::Seq), left);
+        let Found { head, generation, skipped } = found.map_err(|error| match error {
+            // This machine's disk is full, and not the store.
+            Error::NoSpace(problem) => Error::Io(problem),
+            error => error,
+        })?;
+        if !skipped.is_empty() {
+            let unsound = skipped.iter().map(|unsound| unsound.generation.key.clone());
+            self.damaged.entry(name.to_owned()).or_default().extend(unsound);
+        }
         let skipped: Vec<Skipped> = skipped.iter().map(skipped_one).collect();
         let Some(generation) = generation else {
             return match skipped.is_empty() {
@@ -234,28 +299,31 @@ impl Staging {
                 }
             };
         };
-        empty(&folder, Some(&generation.file_name()))?;
-        let generations = head.map(|head| head.generations).unwrap_or_default();
-        let older = generations.iter().find(|other| other.seq < generation.seq).map(|older| older.seq);
-        Ok(Some(Fetched { seq: generation.seq, older, skipped }))
+        empty(&self.folder_of(name), Some(&generation.file_name()))?;
+        if let Some(damaged) = self.damaged.get_mut(name) {
+            // It was a garbled answer.
+            damaged.remove(&generation.key);
+        }
+        let seqs = head.map(|head| head.generations).unwrap_or_default().into_iter().map(|other| other.seq);
+        let older = seqs.filter(|other| *other < generation.seq).collect();
+        Ok(Some(Fetched { seq: generation.seq, key: generation.key, older, skipped }))
     }
 
     /// What the component says that is damaged, although it is what was put.
-    pub(crate) fn is_damaged(&mut self, name: &str, seq: u64) {
-        let head = self.open.get(name).and_then(RemoteStore::head);
-        let of = head.and_then(|head| head.generations.iter().find(|generation| generation.seq == seq));
-        self.damaged.extend(of.map(|generation| generation.key.clone()));
+    pub(crate) fn is_damaged(&mut self, name: &str, key: String) {
+        self.damaged.entry(name.to_owned()).or_default().insert(key);
     }
 
     /// Has the next generation got from the object store, whatever is in the folder.
     pub(crate) fn forget(&mut self, name: &str) -> Result<()> {
-        let folder = self.make_folder(name)?;
-        empty(&folder, None)
+        empty(&self.folder_of(name), None)
     }
 
     /// What there is of a store, newest first: none is read.
-    pub(crate) fn list(&self, name: &str, time: Duration) -> Result<Vec<Listed>> {
-        let head = self.found(name, Wanted::Head, time)?.head;
+    pub(crate) fn list(&mut self, name: &str, time: Duration) -> Result<Vec<Listed>> {
+        let started = Instant::now();
+        self.look(name, time)?;
+        let head = self.found(name, Wanted::Head, time.saturating_sub(started.elapsed()))?.head;
         let listed = |generation: &Generation| Listed {
             seq: generation.seq,
             size: generation.size,
@@ -266,11 +334,20 @@ impl Staging {
 
     fn found(&self, name: &str, wanted: Wanted, time: Duration) -> Result<Found> {
         let folder = self.folder_of(name);
-        match self.open.get(name) {
-            Some(store) => store.find(wanted, &folder, time),
-            None => RemoteStore::new(Arc::clone(&self.bucket), self.remote.name_of(name))
-                .find(wanted, &folder, time),
+        let found = match self.open.get(name) {
+            Some(store) => store.find(wanted, &folder, time)?,
+            None => {
+                let key = self.remote.name_of(name);
+                RemoteStore::new(Arc::clone(&self.bucket), key).find(wanted, &folder, time)?
+            }
+        };
+        if found.head.is_none() && name.is_empty() && self.granted.must_exist {
+            let url = self.url("");
+            return Err(Error::other(format!(
+                "`{url}` is not there, and must exist: name the place where it is"
+            )));
         }
+        Ok(found)
     }
 
     /// Goes back to a generation of the component's own store; returns the numbers above it.
@@ -296,19 +373,27 @@ impl Staging {
         let erased = files(self.writer("", time)?);
         let store = self.open.get_mut("").expect("it is open");
         store.clear(time.saturating_sub(started.elapsed()))?;
-        empty(&self.folder, None)?;
+        // Nothing that is left there counts.
+        let _ = empty(&self.folder, None);
         Ok(erased)
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let until = Instant::now() + self.granted.deadline.min(RELEASE);
-        for store in self.open.values_mut() {
-            if let Err(error) = store.release(until.saturating_duration_since(Instant::now())) {
+        // With it go the named stores.
+        let Some(mut own) = self.open.remove("") else { return };
+        let time = self.granted.deadline.min(RELEASE);
+        let mut release = move || {
+            if let Err(error) = own.release(time) {
                 // Whoever opens it next takes it over.
                 tracing::debug!(error = error.to_line(), "a store was not released");
             }
+        };
+        // In a task, nothing may block.
+        match runtime::Handle::try_current() {
+            Ok(_) => drop(thread::Builder::new().name("minisnap-release".to_owned()).spawn(release)),
+            Err(_) => release(),
         }
     }
 }
@@ -319,7 +404,7 @@ fn skipped_one(unsound: &Unsound) -> Skipped {
         Why::Missing => "is not there",
         Why::Damaged => "is not what was put there",
     };
-    Skipped { seq: generation.seq, problem: format!("`{}` {why}", generation.key) }
+    Skipped { seq: generation.seq, problem: format!("`{}` {why}", generation.file_name()) }
 }
 
 fn modified(generation: &Generation) -> SystemTime {
@@ -340,7 +425,13 @@ fn files(head: &Head) -> Vec<String> {
 /// Whether there are snapshots in a directory.
 fn has_snapshots(dir: &Path) -> Result<bool> {
     let names = names_in(dir)?;
-    Ok(names.iter().any(|name| is_own(name) && !name.ends_with(".tmp") && !name.ends_with(".new")))
+    let is_snapshot = |name: &String| is_own(name) && !name.ends_with(".tmp") && !name.ends_with(".new");
+    if names.iter().any(is_snapshot) {
+        return Ok(true);
+    }
+    // In those of named stores, too.
+    let mut folders = names.iter().filter(|name| is_store_name(name)).map(|name| dir.join(name));
+    Ok(folders.any(|folder| names_in(&folder).is_ok_and(|names| names.iter().any(is_snapshot))))
 }
 
 /// Removes the generations that are in a folder, but this one.
@@ -364,7 +455,11 @@ fn empty(folder: &Path, but: Option<&str>) -> Result<()> {
 fn names_in(folder: &Path) -> Result<Vec<String>> {
     let failed = |error| Error::io("list", folder, error);
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
         names.extend(entry.map_err(failed)?.file_name().into_string());
     }
     Ok(names)

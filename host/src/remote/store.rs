@@ -32,6 +32,8 @@ pub struct RemoteStore {
     /// The component's name, below the bucket's prefix.
     name: String,
     writer: Option<Box<Writer>>,
+    /// Whether a change was given up that may come to be in place.
+    in_doubt: bool,
     /// The keys of objects that are being deleted, and which of them are gone.
     deleting: HashSet<String>,
     gone: (Sender<Deleted>, Receiver<Deleted>),
@@ -67,6 +69,7 @@ impl RemoteStore {
             bucket,
             name: name.into(),
             writer: None,
+            in_doubt: false,
             deleting: HashSet::new(),
             gone: channel(),
             few: Arc::new(Semaphore::new(DELETES)),
@@ -182,6 +185,29 @@ impl RemoteStore {
         released
     }
 
+    /// Finds out what became of changes that were in doubt: none of them comes to be in place after this. Who was fenced need not.
+    pub(super) fn confirm(&mut self, deadline: Duration) -> Result<()> {
+        if !self.in_doubt {
+            return Ok(());
+        }
+        match self.change("restore", Patience::new(deadline), None, Writer::confirm) {
+            Err(Error::Busy(_)) => Ok(()),
+            // It changes nothing itself.
+            Err(Error::InDoubt(what)) => Err(Error::other(what)),
+            confirmed => confirmed,
+        }
+    }
+
+    /// Refuses if the store was taken over, or released, since it was opened.
+    pub(super) fn check_owner(&self, deadline: Duration) -> Result<()> {
+        let found = self.find(Wanted::Head, Path::new(""), deadline)?.head;
+        let claim = self.head().map(|head| &head.version.claim);
+        match found {
+            Some(head) if head.owner.is_some() && Some(&head.version.claim) == claim => Ok(()),
+            head => Err(self.fenced(head.and_then(|head| head.owner))),
+        }
+    }
+
     fn change(
         &mut self,
         what: &'static str,
@@ -203,6 +229,11 @@ impl RemoteStore {
         let call = self.call(what, patience);
         let ended = self.bucket.block_on(call.run(&mut *writer, file));
         let given_up = writer.give_up();
+        self.in_doubt = match &ended {
+            Ok(Ok(Ended::Refused(_))) => self.in_doubt,
+            Ok(Ok(_)) => false,
+            _ => self.in_doubt || given_up == GivenUp::InDoubt,
+        };
         self.writer = Some(writer);
         self.tidy();
         match ended.flatten() {
@@ -258,8 +289,8 @@ impl RemoteStore {
 
     fn head_lost(&self) -> Error {
         Error::other(format!(
-            "`{0}/head.json` is not there, and `{0}/g` has snapshots: somebody has deleted it. Nothing is changed before it is \
-             put back",
+            "`{0}/head.json` is not there, which names the snapshots in `{0}/g`: somebody has deleted it. Nothing is changed \
+             before it is put back",
             self.url()
         ))
     }
@@ -294,6 +325,8 @@ impl RemoteStore {
         let call = self.call("restore", Patience::new(deadline));
         let mut reading = Reading::new(wanted);
         match self.bucket.block_on(call.run(&mut reading, Some(folder)))?? {
+            // Which this very opening has put.
+            Read::Found { head: None, .. } if self.head().is_some() => Err(self.head_lost()),
             Read::Found { head, generation, skipped } => Ok(Found { head, generation, skipped }),
             Read::HeadLost => Err(self.head_lost()),
         }

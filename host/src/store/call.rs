@@ -120,6 +120,8 @@ impl SnapshotStore {
     /// Says what the component cannot tell apart: a file system that has become read-only since.
     pub(super) fn explain<R>(&self, result: Result<R>) -> Result<R> {
         match result {
+            // It would have been put next.
+            Err(Error::InDoubt(what)) if self.staging.is_some() => Err(Error::other(what)),
             Err(Error::Io(problem)) => match self.grant.check_writable() {
                 Err(Error::AccessDenied(denied)) => Err(Error::AccessDenied(denied.after(&problem))),
                 _ => Err(Error::Io(problem)),
@@ -190,6 +192,8 @@ impl SnapshotStore {
         };
         // The instance is not put back: after a trap, its memory means nothing. What it was committing may be committed.
         let in_doubt = |error| match name {
+            // Of a file that nobody has put anywhere yet.
+            _ if self.staging.is_some() => error,
             "create" | "commit" => {
                 Error::InDoubt(format!("{error}; the new snapshot may be in place: restore it to see"))
             }

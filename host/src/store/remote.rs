@@ -3,6 +3,7 @@
 
 use super::SnapshotStore;
 use crate::error::{Error, Result};
+use crate::instance::Instance;
 use crate::metrics::Event;
 use crate::snapshot::{Fetched, Info, Listed, Skipped, Soundness};
 use crate::staged::Staging;
@@ -32,38 +33,59 @@ impl SnapshotStore {
             return Ok((read(self, seq)?, Vec::new()));
         }
         self.in_one_turn(|store| {
-            let (mut wanted, mut skipped) = (seq, Vec::new());
+            let mut fetched = store.fetch(name, seq)?.ok_or(Error::NotFound)?;
+            let mut skipped = std::mem::take(&mut fetched.skipped);
+            let mut older = std::mem::take(&mut fetched.older).into_iter();
             loop {
-                let fetched = store.fetch(name, wanted)?.ok_or_else(|| match skipped.is_empty() {
-                    true => Error::NotFound,
-                    // It was the next one a moment ago.
-                    false => {
-                        Error::Busy("the snapshots were replaced while they were read: try again".to_owned())
-                    }
-                })?;
-                let Fetched { seq: found, older, skipped: before } = fetched;
-                skipped.extend(before);
-                match read(store, Some(found)) {
+                let problem = match read(store, Some(fetched.seq)) {
                     // It is what was put, which was damaged already.
-                    Err(Error::Corrupt(problem)) if seq.is_none() => {
-                        if let Some(staging) = &mut store.staging {
-                            staging.is_damaged(name, found);
-                        }
-                        if older.is_none() {
-                            return Err(Error::Corrupt(problem));
-                        }
-                        skipped.push(Skipped { seq: found, problem });
-                        wanted = older;
-                    }
+                    Err(Error::Corrupt(problem)) if seq.is_none() => problem,
                     // Which is no first start.
                     Err(Error::NotFound) => {
-                        return Err(Error::other(format!(
-                            "the file of the snapshot {found} is gone: try again"
-                        )));
+                        let what = format!("the file of the snapshot {} is gone: try again", fetched.seq);
+                        return Err(Error::other(what));
                     }
                     read => return Ok((read?, skipped)),
+                };
+                if let Some(staging) = &mut store.staging {
+                    staging.is_damaged(name, fetched.key);
                 }
+                skipped.push(Skipped { seq: fetched.seq, problem });
+                fetched = store.fetch_next(name, &mut older, &mut skipped)?;
             }
+        })
+    }
+
+    /// Gets the next of these that can be had, and says why those before it cannot.
+    fn fetch_next(
+        &mut self,
+        name: &str,
+        older: &mut impl Iterator<Item = u64>,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<Fetched> {
+        for seq in older {
+            match self.fetch(name, Some(seq)) {
+                Ok(Some(fetched)) => return Ok(fetched),
+                Ok(None) => {
+                    let what = "the snapshots were replaced while they were read: try again";
+                    return Err(Error::Busy(what.to_owned()));
+                }
+                Err(Error::Corrupt(problem)) => skipped.push(Skipped { seq, problem }),
+                Err(error) => return Err(error),
+            }
+        }
+        let problems: Vec<&str> = skipped.iter().map(|skipped| skipped.problem.as_str()).collect();
+        Err(Error::Corrupt(problems.join("; ")))
+    }
+
+    /// The number of the oldest generation, if any is sound, or `None` if only the component can tell.
+    pub(super) fn oldest_away(&mut self, name: &str) -> Result<Option<u64>> {
+        if self.staging.is_none() {
+            return Ok(None);
+        }
+        self.in_one_turn(|store| {
+            let Fetched { seq, older, .. } = store.fetch(name, None)?.ok_or(Error::NotFound)?;
+            Ok(Some(older.last().copied().unwrap_or(seq)))
         })
     }
 
@@ -122,6 +144,12 @@ impl SnapshotStore {
     pub(super) fn rollback_away(&mut self, seq: u64) -> Result<Option<Vec<u64>>> {
         if self.staging.is_none() {
             return Ok(None);
+        }
+        let is_writer = |instance: &mut Instance| {
+            instance.streams.iter().any(|stream| stream.name.is_empty() && stream.seq.is_some())
+        };
+        if self.instance.look(is_writer).unwrap_or_default() {
+            return Err(Error::Busy("a writer is open: drop it first".to_owned()));
         }
         let (handle, ..) = self.stream_from("", Some(seq))?;
         self.end(handle);

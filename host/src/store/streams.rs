@@ -50,7 +50,7 @@ impl SnapshotStore {
                 None => store.lock(name).inspect_err(|_| store.end(handle))?,
                 locked => locked,
             };
-            store.with_stream(handle, |stream| (stream.locked, stream.seq) = (locked, seq));
+            store.with_stream(handle, |stream| (stream.locked, stream.seq) = (locked, Some(seq)));
             Ok(handle)
         })
     }
@@ -105,7 +105,7 @@ impl SnapshotStore {
                     locked: None,
                     span,
                     given: 0,
-                    seq: 0,
+                    seq: None,
                 });
             }
             opened
@@ -154,7 +154,7 @@ impl SnapshotStore {
             let result = store.call_stream(handle, "commit", |instance| {
                 if let Some(stream) = instance.stream(handle) {
                     stream.span.record("bytes", stream.given);
-                    (given, of, seq) = (stream.given, stream.name.clone(), stream.seq);
+                    (given, of, seq) = (stream.given, stream.name.clone(), stream.seq.unwrap_or(0));
                 }
                 instance.streams.retain(|stream| stream.resource != handle);
                 let guest = instance.bindings.arcella_minisnap_snapshot_store();

@@ -170,6 +170,11 @@ impl Writer {
         self.begin(Edit::Release);
     }
 
+    /// Begins to find out what became of the calls that were given up: none of them comes to be in place later.
+    pub fn confirm(&mut self) {
+        self.begin(Edit::Confirm);
+    }
+
     fn begin(&mut self, edit: Edit) {
         assert!(self.call.is_none(), "a call that has not ended is given up first");
         let refused = self.edited(&edit).err();
