@@ -515,6 +515,27 @@ fn the_first_call_on_a_named_store_claims_it_and_the_next_does_not() {
 }
 
 #[test]
+fn a_restore_tells_what_became_of_a_create_in_doubt() {
+    let fleet = Fleet::new();
+    let node = fleet.node("a");
+    let mut store = node.minisnap.open(node.grant().deadline(Duration::from_secs(2))).unwrap();
+    store.create_text("5", 5).unwrap();
+    let late = Duration::from_secs(4);
+    fleet.objects.make_swaps_late(Some(late));
+    let told = store.create_text("6", 6).unwrap_err();
+    assert!(matches!(told, Error::InDoubt(_)), "{told}");
+    // As long as it cannot be found out, nothing is told.
+    let told = store.restore_text().unwrap_err();
+    assert!(matches!(told, Error::Io(_) | Error::DeadlineExceeded(_)), "{told}");
+    fleet.objects.make_swaps_late(None);
+    let seq = number(&mut store);
+    assert_eq!(store.newest_seq().unwrap(), seq);
+    std::thread::sleep(late + Duration::from_secs(1));
+    assert_eq!(number(&mut store), seq);
+    assert_eq!(number(&mut fleet.node("b").reader()), seq);
+}
+
+#[test]
 fn a_store_that_is_wiped_while_it_is_open_is_no_first_start() {
     let fleet = Fleet::new();
     let node = fleet.node("a");

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use minisnap_host::remote::head::{Generation, Head, Limits, Refusal};
 use minisnap_host::remote::protocol::{
-    Answer, Ended, Machine, Next, Opened, Opening, Request, TakeOver, Writer,
+    Answer, Ended, GivenUp, Machine, Next, Opened, Opening, Request, TakeOver, Writer,
 };
 use minisnap_tests::remote_model::{Bounds, Change, Explored, Mutant, explore};
 use minisnap_tests::rounds;
@@ -245,6 +245,27 @@ fn a_head_remembers_sixteen_owners_and_nobody_is_told_more_than_it_knows() {
         // And who is fenced asks nothing any more.
         first.insert(2, 1, String::new(), 0, limits(9, 1000));
         assert_eq!(first.next(), Next::End(Ended::Fenced { owner, in_doubt: false }));
+    }
+}
+
+#[test]
+fn what_was_in_doubt_is_known_once_it_is_confirmed() {
+    for is_applied in [false, true] {
+        let mut writer = writer();
+        writer.insert(1, 1, String::new(), 0, limits(9, 1000));
+        writer.tell(Answer::Done);
+        let Next::Ask(Request::PutHead(late, _)) = writer.next() else { panic!("it swaps the head") };
+        let before = writer.head().clone();
+        assert_eq!(writer.give_up(), GivenUp::InDoubt);
+        writer.confirm();
+        // It is applied now, or not any more.
+        assert!(matches!(writer.next(), Next::Ask(Request::PutHead(..))));
+        let found = if is_applied { late } else { before };
+        writer.tell(Answer::Failed);
+        writer.tell(Answer::Head(Some((found, "3".to_owned()))));
+        assert_eq!(end(&mut writer), Ended::Committed);
+        assert_eq!(seqs(&writer.head().generations).len(), usize::from(is_applied));
+        assert_eq!(writer.to_delete().len(), usize::from(!is_applied));
     }
 }
 

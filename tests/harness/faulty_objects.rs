@@ -25,6 +25,8 @@ pub struct Faulty {
     /// Of how many requests one goes wrong, or 0 for none.
     one_in: u64,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    /// How much later each PUT is done whose condition is an ETag, if it is at all.
+    late: Mutex<Option<Duration>>,
 }
 
 /// What becomes of a request.
@@ -44,7 +46,18 @@ enum Fate {
 impl Faulty {
     /// Of `one_in` requests one goes wrong, or none for 0.
     pub fn new(inner: Arc<dyn ObjectStore>, seed: u64, one_in: u64) -> Self {
-        Faulty { inner, random: Mutex::new(Random::of(seed)), one_in, counts: Mutex::default() }
+        Faulty {
+            inner,
+            random: Mutex::new(Random::of(seed)),
+            one_in,
+            counts: Mutex::default(),
+            late: Mutex::default(),
+        }
+    }
+
+    /// From here on, each PUT whose condition is an ETag is done this much later, and nobody is told; or at once again.
+    pub fn make_swaps_late(&self, late: Option<Duration>) {
+        *self.late.lock().expect("it does not panic") = late;
     }
 
     /// How many requests were made since the last time, by what they are.
@@ -90,7 +103,11 @@ impl ObjectStore for Faulty {
             PutMode::Create => "PUT if none",
             PutMode::Update(_) => "PUT if match",
         });
-        let fate = self.fate();
+        let late = *self.late.lock().expect("it does not panic");
+        let fate = match (&opts.mode, late) {
+            (PutMode::Update(_), Some(late)) => Fate::Late(late),
+            _ => self.fate(),
+        };
         if let Fate::Late(later) | Fate::Doubled(later) = fate {
             let (inner, location) = (Arc::clone(&self.inner), location.clone());
             let (payload, opts) = (payload.clone(), opts.clone());
