@@ -468,28 +468,34 @@ fn whoever_takes_a_component_over_has_its_named_stores_too() {
     };
     let first = "in written create 8 8 in read create 8 8 in other create 8 8";
     drop(run(0, hosts[0].snapshots(grant(&a)), first));
-    let (said, asleep) =
-        run(0, hosts[0].snapshots(grant(&a)), "texts in written create 9 9 in read restore in new restore");
-    assert_eq!(said, "ok\n8 8\nnone\n");
+    let (said, asleep) = run(
+        0,
+        hosts[0].snapshots(grant(&a)),
+        "texts in written create 9 9 in held create 9 9 in read restore in new restore",
+    );
+    assert_eq!(said, "ok\nok\n8 8\nnone\n");
     let (said, awake) = run(
         1,
         hosts[1].snapshots(grant(&b)),
-        "in written restore create 10 10 in read restore in new restore create 1 1",
+        "in written restore create 10 10 in held restore in read restore in new restore create 1 1",
     );
-    assert_eq!(said, "9 9\nok\n8 8\nnone\nok\n");
+    assert_eq!(said, "9 9\nok\n9 9\n8 8\nnone\nok\n");
     let (said, asleep) = run(
         0,
         asleep,
-        "texts in written create 11 11 in read create 9 9 in other create 9 9 in new create 2 2 in newer create 1 1",
+        "texts in written create 11 11 in held create 10 10 in read create 9 9 in other create 9 9 in new create 2 2 in newer create 1 1",
     );
-    assert_eq!(said.lines().count(), 5);
-    assert!(said.lines().all(|line| line.starts_with("busy: ")), "{said}");
+    assert_eq!(said.lines().count(), 6);
+    assert!(
+        said.lines().all(|line| line.starts_with("busy: the snapshot directory was taken over")),
+        "{said}"
+    );
     let (said, _) = run(
         1,
         awake,
-        "in written create 11 11 in read create 9 9 in other restore create 9 9 in new restore in newer restore names",
+        "in held restore in written create 11 11 in read create 9 9 in other restore create 9 9 in new restore in newer restore names",
     );
-    assert_eq!(said, "ok\nok\n8 8\nok\n1 1\nnone\nnew, other, read, written\n");
+    assert_eq!(said, "9 9\nok\nok\n8 8\nok\n1 1\nnone\nheld, new, other, read, written\n");
     // Reads go on.
     let (said, _) = run(0, asleep, "in written restore in other restore");
     assert_eq!(said, "11 11\n9 9\n");

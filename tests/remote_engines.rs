@@ -212,7 +212,7 @@ fn stands_for_directories(engine: &Engine, running: &Running) -> Result<(), Fail
     let bucket = Bucket::connect_as(location, engine.key.0, engine.key.1).map(Arc::new).unwrap_or(bucket);
     let mut owner = RemoteStore::new(bucket, "ledger");
     owner.open("host-a", TakeOver::Anyone, DEADLINE)?;
-    say(&["create", URL, "--seq", "5", state], 9, "in use by the node `host-a`")?;
+    say(&["create", URL, "--seq", "5", state], 9, "in use by the node host-a")?;
     say(&["clear", URL, "--yes"], 9, "--take-over")?;
     say(&["create", URL, "--seq", "5", state, "--take-over"], 0, "")?;
     must!(matches!(owner.rollback(3, DEADLINE), Err(Error::Busy(_))), "it writes after it was taken over");

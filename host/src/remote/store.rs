@@ -114,7 +114,7 @@ impl RemoteStore {
                 Ok(())
             }
             Opened::Busy(owner) => Err(Error::Busy(format!(
-                "`{}` is in use by the node `{owner}`: wait until it lets go, or take it over",
+                "`{}` is in use by the node {owner}: wait until it lets go, or take it over",
                 self.url()
             ))),
             Opened::HeadLost => Err(self.head_lost()),
@@ -282,7 +282,7 @@ impl RemoteStore {
     fn fenced(&self, owner: Option<String>) -> Error {
         let url = self.url();
         Error::Busy(match owner {
-            Some(owner) => format!("`{url}` was taken over by the node `{owner}`: nothing was changed"),
+            Some(owner) => format!("`{url}` was taken over by the node {owner}: nothing was changed"),
             None => format!("`{url}` was taken over, and released since: open it again"),
         })
     }
