@@ -9,6 +9,7 @@ mod check;
 mod connect;
 mod failure;
 mod files;
+mod folder;
 mod grant;
 #[doc(hidden)]
 pub mod head;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path as FilePath;
-use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::TryStreamExt;
 use object_store::path::Path;
@@ -122,7 +121,7 @@ impl Bucket {
         let placed = match fetched {
             Ok((size, sum)) if (size, sum.as_str()) == of => {
                 // When it was written is for people.
-                let written = UNIX_EPOCH + Duration::from_millis(generation.written);
+                let written = generation.time();
                 let _ = fs::File::options().append(true).open(&part).and_then(|it| it.set_modified(written));
                 let renamed = fs::rename(&part, &file).map_err(|error| Error::io("rename", &part, error));
                 renamed.map(|()| Answer::Done).map_err(Failure::Final)

@@ -1,6 +1,7 @@
 //! The head: the one object of a store that is ever replaced, and what may be done to it.
 
 use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -123,12 +124,28 @@ impl Generation {
     pub fn file_name(&self) -> String {
         format!("snapshot_{:020}.json", self.seq)
     }
+
+    /// When it was written.
+    pub(super) fn time(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.written)
+    }
 }
 
 impl Head {
     /// The number of the newest generation.
     pub fn newest(&self) -> Option<u64> {
         self.generations.first().map(|newest| newest.seq)
+    }
+
+    /// The names of the files of all generations, as a directory would have them, sorted.
+    pub(super) fn file_names(&self) -> Vec<String> {
+        let kinds = [(&self.generations, ""), (&self.damaged, ".damaged"), (&self.undone, ".undone")];
+        let name = |(all, end): (&Vec<Generation>, &str)| -> Vec<String> {
+            all.iter().map(|generation| format!("{}{end}", generation.file_name())).collect()
+        };
+        let mut names: Vec<String> = kinds.into_iter().flat_map(name).collect();
+        names.sort();
+        names
     }
 
     /// Whether an object is needed.

@@ -4,25 +4,24 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::runtime;
 
 use super::bucket::Bucket;
 use super::files::make_private;
+use super::folder::{empty, has_snapshots};
 use super::grant::{Buckets, Remote};
 use super::head::{Generation, Head, Limits};
-use super::protocol::{Skipped as Unsound, TakeOver, Wanted, Why};
+use super::protocol::{Skipped as Unsound, TakeOver, Wanted};
 use super::store::{Found, RemoteStore};
 use crate::directory::Held;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, is_store_name};
-use crate::names::{end_of_generation, is_own};
 use crate::snapshot::{Fetched, Layout, Listed, Skipped};
 
 /// The folder in a component's directory, in which no store of that directory sees anything.
@@ -225,13 +224,13 @@ impl Staging {
     pub(crate) fn prepare(&mut self, name: &str, seq: u64, time: Duration) -> Result<()> {
         let started = Instant::now();
         self.writer(name, time)?;
-        if let Some(newest) = self.newest(name).filter(|newest| *newest > seq) {
+        if self.newest(name).is_some_and(|newest| newest > seq) {
             // It may be damaged, which nobody has found yet.
             match self.fetch(name, None, time.saturating_sub(started.elapsed())) {
                 Ok(_) | Err(Error::Corrupt(_)) => {}
                 Err(error) => return Err(error),
             }
-            if self.newest(name).is_some_and(|newest| newest > seq) {
+            if let Some(newest) = self.newest(name).filter(|newest| *newest > seq) {
                 return Err(Error::Stale(newest));
             }
         }
@@ -288,16 +287,17 @@ impl Staging {
             let unsound = skipped.iter().map(|unsound| unsound.generation.key.clone());
             self.damaged.entry(name.to_owned()).or_default().extend(unsound);
         }
-        let skipped: Vec<Skipped> = skipped.iter().map(skipped_one).collect();
+        let said = |Unsound { generation, why }: &Unsound| Skipped {
+            seq: generation.seq,
+            problem: format!("`{}` {why}", generation.file_name()),
+        };
+        let skipped: Vec<Skipped> = skipped.iter().map(said).collect();
         let Some(generation) = generation else {
-            return match skipped.is_empty() {
-                true => Ok(None),
-                false => {
-                    let problems: Vec<&str> =
-                        skipped.iter().map(|skipped| skipped.problem.as_str()).collect();
-                    Err(Error::Corrupt(problems.join("; ")))
-                }
-            };
+            if skipped.is_empty() {
+                return Ok(None);
+            }
+            let problems: Vec<&str> = skipped.iter().map(|skipped| skipped.problem.as_str()).collect();
+            return Err(Error::Corrupt(problems.join("; ")));
         };
         empty(&self.folder_of(name), Some(&generation.file_name()))?;
         if let Some(damaged) = self.damaged.get_mut(name) {
@@ -327,7 +327,7 @@ impl Staging {
         let listed = |generation: &Generation| Listed {
             seq: generation.seq,
             size: generation.size,
-            modified: Some(modified(generation)),
+            modified: Some(generation.time()),
         };
         Ok(head.map(|head| head.generations.iter().map(listed).collect()).unwrap_or_default())
     }
@@ -364,13 +364,13 @@ impl Staging {
     /// The names of the files of the component's own store, sorted; two may have one.
     pub(crate) fn files(&self, time: Duration) -> Result<Vec<String>> {
         let head = self.found("", Wanted::Head, time)?.head;
-        Ok(head.as_ref().map(files).unwrap_or_default())
+        Ok(head.as_ref().map(Head::file_names).unwrap_or_default())
     }
 
     /// Removes all of the component's own store, and returns the names of its files.
     pub(crate) fn clear(&mut self, time: Duration) -> Result<Vec<String>> {
         let started = Instant::now();
-        let erased = files(self.writer("", time)?);
+        let erased = self.writer("", time)?.file_names();
         let store = self.open.get_mut("").expect("it is open");
         store.clear(time.saturating_sub(started.elapsed()))?;
         // Nothing that is left there counts.
@@ -396,71 +396,4 @@ impl Drop for Staging {
             Err(_) => release(),
         }
     }
-}
-
-fn skipped_one(unsound: &Unsound) -> Skipped {
-    let Unsound { generation, why } = unsound;
-    let why = match why {
-        Why::Missing => "is not there",
-        Why::Damaged => "is not what was put there",
-    };
-    Skipped { seq: generation.seq, problem: format!("`{}` {why}", generation.file_name()) }
-}
-
-fn modified(generation: &Generation) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(generation.written)
-}
-
-/// The names of the files of all generations that a head names.
-fn files(head: &Head) -> Vec<String> {
-    let kinds = [(&head.generations, ""), (&head.damaged, ".damaged"), (&head.undone, ".undone")];
-    let name = |(all, end): (&Vec<Generation>, &str)| -> Vec<String> {
-        all.iter().map(|generation| format!("{}{end}", generation.file_name())).collect()
-    };
-    let mut names: Vec<String> = kinds.into_iter().flat_map(name).collect();
-    names.sort();
-    names
-}
-
-/// Whether there are snapshots in a directory.
-fn has_snapshots(dir: &Path) -> Result<bool> {
-    let names = names_in(dir)?;
-    let is_snapshot = |name: &String| is_own(name) && !name.ends_with(".tmp") && !name.ends_with(".new");
-    if names.iter().any(is_snapshot) {
-        return Ok(true);
-    }
-    // In those of named stores, too.
-    let mut folders = names.iter().filter(|name| is_store_name(name)).map(|name| dir.join(name));
-    Ok(folders.any(|folder| names_in(&folder).is_ok_and(|names| names.iter().any(is_snapshot))))
-}
-
-/// Removes the generations that are in a folder, but this one.
-fn empty(folder: &Path, but: Option<&str>) -> Result<()> {
-    for name in names_in(folder)? {
-        // What is being made is its writer's.
-        let is_generation = end_of_generation(&name).is_some_and(|end| end != ".json.tmp");
-        if is_generation && but != Some(&name) {
-            let path = folder.join(name);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path, error));
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-fn names_in(folder: &Path) -> Result<Vec<String>> {
-    let failed = |error| Error::io("list", folder, error);
-    let mut names = Vec::new();
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
-        entries => entries.map_err(failed)?,
-    };
-    for entry in entries {
-        names.extend(entry.map_err(failed)?.file_name().into_string());
-    }
-    Ok(names)
 }

@@ -15,7 +15,7 @@ use super::bucket::{Bucket, delete};
 use super::files::sum_of;
 use super::head::{Generation, Head, Limits, Refusal};
 use super::protocol::{
-    Answer, Ended, GivenUp, Opened, Opening, Read, Reading, Request, Skipped, TakeOver, Wanted, Why, Writer,
+    Answer, Ended, GivenUp, Opened, Opening, Read, Reading, Request, Skipped, TakeOver, Wanted, Writer,
 };
 use crate::blocking::check_may_block;
 use crate::error::{Error, Result};
@@ -297,10 +297,7 @@ impl RemoteStore {
 
     fn unsound(&self, skipped: &[Skipped]) -> String {
         let url = self.url();
-        let problem = |Skipped { generation, why }: &Skipped| match why {
-            Why::Missing => format!("`{url}/{}` is not there", generation.key),
-            Why::Damaged => format!("`{url}/{}` is not what was put there", generation.key),
-        };
+        let problem = |Skipped { generation, why }: &Skipped| format!("`{url}/{}` {why}", generation.key);
         let problems: Vec<String> = skipped.iter().map(problem).collect();
         format!("no generation can be restored: {}", problems.join("; "))
     }

@@ -1,5 +1,7 @@
 //! Reading a generation, whoever writes.
 
+use std::fmt;
+
 use super::{Answer, Machine, Next, Request};
 use crate::remote::head::{Generation, Head};
 
@@ -47,6 +49,15 @@ pub enum Why {
     Missing,
     /// The object is not what was put.
     Damaged,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Why::Missing => "is not there",
+            Why::Damaged => "is not what was put there",
+        })
+    }
 }
 
 /// Reads a generation.
