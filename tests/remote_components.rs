@@ -2,15 +2,13 @@
 //! the one from which it was taken is told.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use minisnap_host::remote::{Bucket, Limits, Remote, RemoteStore, TakeOver};
 use minisnap_host::{Error, Grant, Layout, Minisnap, SnapshotCtx, SnapshotStore, Soundness};
-use minisnap_tests::faulty_objects::Faulty;
 use minisnap_tests::host::Host;
+use minisnap_tests::nodes::{Fleet, KEEP, Node};
 use minisnap_tests::random::Random;
 use minisnap_tests::{VERBS, cached_builder, names, rounds};
 use object_store::memory::InMemory;
@@ -19,71 +17,6 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::{TempDir, tempdir};
 use wasmtime::Config;
 use wasmtime::component::Component;
-
-const KEEP: u32 = 3;
-
-/// An object store, and the nodes that use it.
-struct Fleet {
-    objects: Arc<Faulty>,
-}
-
-/// A machine with its own disk.
-struct Node {
-    name: &'static str,
-    minisnap: Minisnap,
-    root: TempDir,
-}
-
-impl Fleet {
-    fn new() -> Fleet {
-        Fleet { objects: Arc::new(Faulty::new(Arc::new(InMemory::new()), 0, 0)) }
-    }
-
-    fn node(&self, name: &'static str) -> Node {
-        let location = "s3://bucket/prefix".parse().unwrap();
-        let bucket = Bucket::new(location, self.objects.clone()).unwrap();
-        let minisnap = cached_builder().bucket(bucket).build().unwrap();
-        Node { name, minisnap, root: tempdir().unwrap() }
-    }
-
-    /// Does something to the objects.
-    fn by_hand<R>(&self, act: impl AsyncFnOnce(&dyn ObjectStore) -> R) -> R {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(act(&*self.objects))
-    }
-
-    /// The keys of all generations of a store, the oldest first.
-    fn generations(&self, store: &str) -> Vec<Key> {
-        self.by_hand(async |objects| self.generations_in(objects, store).await)
-    }
-
-    async fn generations_in(&self, objects: &dyn ObjectStore, store: &str) -> Vec<Key> {
-        let folder = Key::from(format!("prefix/{store}/g"));
-        let listed = objects.list(Some(&folder)).map_ok(|object| object.location);
-        let mut keys: Vec<Key> = listed.try_collect().await.unwrap();
-        keys.sort_by_key(|key| key.filename().unwrap().to_owned());
-        keys
-    }
-}
-
-impl Node {
-    fn dir(&self) -> PathBuf {
-        self.root.path().join("ledger")
-    }
-
-    fn grant(&self) -> Grant {
-        let remote = Remote::new("s3://bucket/prefix".parse().unwrap(), "ledger").node(self.name);
-        Grant::new(self.dir()).keep(KEEP.try_into().unwrap()).remote(remote)
-    }
-
-    fn open(&self) -> SnapshotStore {
-        self.minisnap.open(self.grant()).unwrap()
-    }
-
-    fn reader(&self) -> SnapshotStore {
-        self.minisnap.open(self.grant().read_only()).unwrap()
-    }
-}
 
 fn number(store: &mut SnapshotStore) -> u64 {
     store.restore_text().unwrap().seq

@@ -55,6 +55,8 @@ pub(crate) struct Stream {
     pub(crate) given: u64,
     /// The number of what it creates, if it is a writer.
     pub(crate) seq: Option<u64>,
+    /// Whether what is made is not to count yet, if it is elsewhere that it will.
+    pub(crate) is_insert: bool,
 }
 
 /// One of a store's streams, by its instance's own handle, which no stream of another instance has.

@@ -15,6 +15,7 @@ mod grant;
 pub mod head;
 #[doc(hidden)]
 pub mod protocol;
+mod repair;
 mod staging;
 mod store;
 
@@ -25,5 +26,6 @@ pub(crate) use grant::Buckets;
 pub use grant::Remote;
 pub use head::{Generation, Head, Limits};
 pub use protocol::{Skipped, TakeOver, Wanted, Why};
+pub use repair::Repaired;
 pub(crate) use staging::Staging;
 pub use store::{Found, RemoteStore};

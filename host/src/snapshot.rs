@@ -58,6 +58,8 @@ pub(crate) struct Fetched {
 /// A generation that is there.
 pub(crate) struct Listed {
     pub(crate) seq: u64,
+    /// What it is called where it is.
+    pub(crate) key: String,
     /// The size of its file in bytes.
     pub(crate) size: u64,
     pub(crate) modified: Option<SystemTime>,

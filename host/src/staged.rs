@@ -8,7 +8,8 @@ pub(crate) use none::{Buckets, Staging};
 /// Without the feature, nothing is granted in an object store.
 #[cfg(not(feature = "remote"))]
 mod none {
-    use std::time::Duration;
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, SystemTime};
 
     use crate::error::Result;
     use crate::grant::Grant;
@@ -35,6 +36,10 @@ mod none {
             match *self {}
         }
 
+        pub(crate) fn is_where(&self, _: &Staging) -> bool {
+            match *self {}
+        }
+
         pub(crate) fn url(&self, _: &str) -> String {
             match *self {}
         }
@@ -47,7 +52,31 @@ mod none {
             match *self {}
         }
 
+        pub(crate) fn make_room(&self, _: &str) -> Result<()> {
+            match *self {}
+        }
+
         pub(crate) fn ship(&mut self, _: &str, _: u64, _: Duration) -> Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn file_of(&mut self, _: u64, _: Duration) -> Result<Option<(PathBuf, String)>> {
+            match *self {}
+        }
+
+        pub(crate) fn begin_copy(&mut self, _: Duration) -> Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn put(&mut self, _: &Path, _: u64, _: Option<SystemTime>, _: Duration) -> Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn end_copy(&mut self, _: &[u64], _: &[u64], _: Duration) -> Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn give_up_copy(&mut self) {
             match *self {}
         }
 

@@ -111,8 +111,12 @@ impl SnapshotStore {
         })
     }
 
-    /// The names of the stores that were made, sorted, without the empty one.
-    pub(crate) fn names(&mut self) -> Result<Vec<String>> {
+    /// The names of the named stores, sorted, of which the grant allows some.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
+    pub fn names(&mut self) -> Result<Vec<String>> {
         if let Some(names) = self.names_away()? {
             return Ok(names);
         }
@@ -175,7 +179,9 @@ impl SnapshotStore {
                 Ok(created)
             });
             store.explain(result)?;
-            store.created(name, seq, state.len() as u64)
+            store.ship(name, seq)?;
+            store.count(Event::Created(state.len() as u64));
+            Ok(())
         })
     }
 

@@ -27,6 +27,8 @@ pub struct Faulty {
     counts: Mutex<BTreeMap<&'static str, u64>>,
     /// How much later each PUT is done whose condition is an ETag, if it is at all.
     late: Mutex<Option<Duration>>,
+    /// How many requests are answered before none is any more, if that comes.
+    left: Mutex<Option<u64>>,
 }
 
 /// What becomes of a request.
@@ -52,7 +54,23 @@ impl Faulty {
             one_in,
             counts: Mutex::default(),
             late: Mutex::default(),
+            left: Mutex::default(),
         }
+    }
+
+    /// Cuts the connection after this many requests; or lets all through again.
+    pub fn cut_after(&self, requests: Option<u64>) {
+        *self.left.lock().expect("it does not panic") = requests;
+    }
+
+    /// Whether the connection is cut before this request.
+    fn is_cut(&self) -> bool {
+        let mut left = self.left.lock().expect("it does not panic");
+        let is_cut = *left == Some(0);
+        if let Some(left) = &mut *left {
+            *left = left.saturating_sub(1);
+        }
+        is_cut
     }
 
     /// From here on, each PUT whose condition is an ETag is done this much later, and nobody is told; or at once again.
@@ -70,6 +88,9 @@ impl Faulty {
     }
 
     fn fate(&self) -> Fate {
+        if self.is_cut() {
+            return Fate::Lost;
+        }
         let mut random = self.random.lock().expect("it does not panic");
         if self.one_in == 0 || random.below(self.one_in) != 0 {
             return Fate::Done;

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod logged;
 pub mod logged_faults;
 pub mod logged_folder;
+pub mod nodes;
 pub mod place;
 pub mod random;
 pub mod records;

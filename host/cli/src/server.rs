@@ -24,10 +24,10 @@ pub struct Endpoint {
 #[derive(Args)]
 pub struct Server {
     #[command(flatten)]
-    endpoint: Endpoint,
+    pub endpoint: Endpoint,
     /// Deadline of each call of an object store
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "30s")]
-    timeout: Duration,
+    pub timeout: Duration,
 }
 
 /// Options of the verbs that write.
@@ -51,6 +51,11 @@ impl Endpoint {
         if !is_remote(dir) {
             return Ok(Grant::new(dir));
         }
+        Ok(Grant::new("").remote(self.remote(dir)?))
+    }
+
+    /// A place in an object store.
+    pub fn remote(&self, dir: &Path) -> Result<Remote, Failure> {
         let url = dir.to_string_lossy();
         let wrong = || {
             let what = format!("`{url}` names no store in an object store");
@@ -61,7 +66,7 @@ impl Endpoint {
         url.parse::<Location>().map_err(|_| wrong())?;
         let location: Location = place.parse().map_err(|_| wrong())?;
         let location = self.endpoint.iter().fold(location, Location::endpoint);
-        Ok(Grant::new("").remote(Remote::new(location, name)))
+        Ok(Remote::new(location, name))
     }
 }
 

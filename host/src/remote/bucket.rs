@@ -29,7 +29,7 @@ const HEAD: &str = "head.json";
 const GENERATIONS: &str = "g";
 
 /// The largest head, in bytes: some 40,000 generations.
-const MAX_HEAD: u64 = 8 << 20;
+pub(super) const MAX_HEAD: u64 = 8 << 20;
 
 /// A bucket of an object store, of which every call blocks. Its requests run in a thread of its own.
 pub struct Bucket {
@@ -210,7 +210,7 @@ impl Bucket {
         put.e_tag.ok_or_else(|| self.without_etag())
     }
 
-    fn without_etag(&self) -> Failure {
+    pub(super) fn without_etag(&self) -> Failure {
         let location = &self.location;
         Failure::Final(Error::other(format!(
             "cannot use `{location}`: the server gives no ETag of an object"
@@ -232,7 +232,9 @@ impl Bucket {
         };
         if got.meta.size > MAX_HEAD {
             let url = self.url(path);
-            return Err(Failure::Final(Error::Corrupt(format!("{url} has more than {MAX_HEAD} bytes"))));
+            return Err(Failure::Final(Error::Corrupt(format!(
+                "{url} has more than {MAX_HEAD} bytes; rebuild it by minisnap remote repair"
+            ))));
         }
         let etag = got.meta.e_tag.clone().ok_or_else(|| self.without_etag())?;
         let text = got.bytes().await.map_err(|told| failed(&told))?;
@@ -246,7 +248,10 @@ impl Bucket {
         }
         let Some((text, etag)) = self.get(path).await? else { return Ok(Answer::Head(None)) };
         let damaged = |error: serde_json::Error| {
-            Failure::Final(Error::Corrupt(format!("{} is no head of a store: {error}", self.url(path))))
+            Failure::Final(Error::Corrupt(format!(
+                "{} is no head of a store: {error}; rebuild it by minisnap remote repair",
+                self.url(path)
+            )))
         };
         let Any { format } = serde_json::from_slice(&text).map_err(damaged)?;
         if format != FORMAT {

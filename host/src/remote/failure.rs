@@ -59,6 +59,14 @@ impl Failure {
         }
     }
 
+    /// The same, where it is of no weight which condition is not met.
+    pub(super) fn passing(self) -> Failure {
+        match self {
+            Failure::Refused(line) => Failure::Passing(line),
+            failure => failure,
+        }
+    }
+
     /// The same as an error of a call that goes no further.
     pub(super) fn into_error(self) -> Error {
         match self {

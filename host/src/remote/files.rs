@@ -169,19 +169,24 @@ pub(super) fn sum_of(file: &FilePath) -> io::Result<(u64, String)> {
     Ok((sum.size, sum.text()))
 }
 
+/// The sum of what was added.
 #[derive(Default)]
-struct Sum {
+pub(super) struct Sum {
     sum: Xxh3,
     size: u64,
 }
 
 impl Sum {
-    fn add(&mut self, bytes: &[u8]) {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
         self.sum.update(bytes);
         self.size += bytes.len() as u64;
     }
 
-    fn text(&self) -> String {
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn text(&self) -> String {
         format!("{:032x}", self.sum.digest128())
     }
 }

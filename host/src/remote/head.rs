@@ -1,5 +1,7 @@
 //! The head: the one object of a store that is ever replaced, and what may be done to it.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +18,7 @@ const DROPPED: usize = 1000;
 
 /// How many generations a head lists, those that were undone or set aside included: with more, no snapshot is created. It is read
 /// and written whole, and one that is larger than 8 MiB is not read at all.
-const LISTED: usize = 20_000;
+pub(super) const LISTED: usize = 20_000;
 
 /// What `head.json` holds: who owns the store, and which objects are its generations.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,12 +78,25 @@ pub enum Edit {
     Insert(Generation, Limits),
     /// Makes the generation with this number the newest: undoes those above it.
     Rollback(u64),
+    /// Adds generations of any numbers, which are in their objects already.
+    Copy(Copying),
     /// Drops everything.
     Clear,
     /// Leaves the store to whoever wants it.
     Release,
     /// Changes nothing. Once it is in place, nothing that was given up before can come to be.
     Confirm,
+}
+
+/// Which generations a copy adds, and which give way to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Copying {
+    /// The generations.
+    pub added: Vec<Generation>,
+    /// The numbers of those that are undone.
+    pub undone: BTreeSet<u64>,
+    /// The numbers of those that are damaged, and set aside.
+    pub damaged: BTreeSet<u64>,
 }
 
 /// What is kept of a store.
@@ -128,6 +143,17 @@ impl Generation {
     /// When it was written.
     pub(super) fn time(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.written)
+    }
+}
+
+impl Edit {
+    /// The generations whose objects it needs.
+    pub(super) fn added(&self) -> &[Generation] {
+        match self {
+            Edit::Insert(generation, _) => std::slice::from_ref(generation),
+            Edit::Copy(Copying { added, .. }) => added,
+            Edit::Rollback(_) | Edit::Clear | Edit::Release | Edit::Confirm => &[],
+        }
     }
 }
 
@@ -193,6 +219,7 @@ impl Head {
                 undone.append(&mut self.undone);
                 self.undone = undone;
             }
+            Edit::Copy(copying) => self.copy(copying)?,
             Edit::Clear => {
                 let kept = [&mut self.generations, &mut self.damaged, &mut self.undone];
                 let cleared: Vec<_> = kept.into_iter().flat_map(std::mem::take).collect();
@@ -204,19 +231,42 @@ impl Head {
         Ok(())
     }
 
-    fn insert(&mut self, new: &Generation, limits: &Limits) -> Result<(), Refusal> {
+    /// Refuses generations that are more than a head lists.
+    fn check_room(&self, more: usize) -> Result<(), Refusal> {
         let objects = self.dropped.len();
         if objects > DROPPED {
             return Err(Refusal::Undeleted { objects });
         }
         let generations = self.generations.len() + self.damaged.len() + self.undone.len();
-        if generations >= LISTED {
+        if generations + more > LISTED {
             return Err(Refusal::Full { generations });
         }
-        let is_damaged = |generation: &mut Generation| limits.damaged.contains(&generation.key);
-        let mut damaged: Vec<_> = self.generations.extract_if(.., is_damaged).collect();
-        damaged.append(&mut self.damaged);
-        self.damaged = damaged;
+        Ok(())
+    }
+
+    /// Sets damaged generations aside.
+    fn set_aside(&mut self, is_damaged: impl FnMut(&mut Generation) -> bool) {
+        let damaged: Vec<_> = self.generations.extract_if(.., is_damaged).collect();
+        self.damaged.splice(0..0, damaged);
+    }
+
+    fn copy(&mut self, Copying { added, undone, damaged }: &Copying) -> Result<(), Refusal> {
+        self.check_room(added.len())?;
+        self.set_aside(|generation| damaged.contains(&generation.seq));
+        let numbers: BTreeSet<u64> = added.iter().map(|generation| generation.seq).collect();
+        let gives_way = |generation: &mut Generation| {
+            undone.contains(&generation.seq) || numbers.contains(&generation.seq)
+        };
+        let undone: Vec<_> = self.generations.extract_if(.., gives_way).collect();
+        self.undone.splice(0..0, undone);
+        self.generations.extend_from_slice(added);
+        self.generations.sort_by_key(|generation| Reverse(generation.seq));
+        Ok(())
+    }
+
+    fn insert(&mut self, new: &Generation, limits: &Limits) -> Result<(), Refusal> {
+        self.check_room(1)?;
+        self.set_aside(|generation| limits.damaged.contains(&generation.key));
         if let Some(newest) = self.newest().filter(|newest| *newest > new.seq) {
             return Err(Refusal::Stale { newest });
         }

@@ -2,6 +2,8 @@
 //! at most one generation of each store. It is where new ones are made, and where those that are read are got to. What counts
 //! is the object store alone.
 
+mod writing;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use super::bucket::Bucket;
 use super::files::make_private;
 use super::folder::{empty, has_snapshots};
 use super::grant::{Buckets, Remote};
-use super::head::{Generation, Head, Limits};
+use super::head::{Generation, Head};
 use super::protocol::{Skipped as Unsound, TakeOver, Wanted};
 use super::store::{Found, RemoteStore};
 use crate::directory::Held;
@@ -42,6 +44,8 @@ pub(crate) struct Staging {
     damaged: HashMap<String, HashSet<String>>,
     /// The names of the named stores, once they were listed: only their owner makes another.
     names: Option<BTreeSet<String>>,
+    /// What was put for a copy so far, while there is one.
+    copied: Option<Vec<Generation>>,
     _held: Option<Held>,
     _temporary: Option<TempDir>,
 }
@@ -73,6 +77,7 @@ impl Staging {
             open: HashMap::new(),
             damaged: HashMap::new(),
             names: None,
+            copied: None,
             _held: held,
             _temporary: temporary,
         };
@@ -125,6 +130,12 @@ impl Staging {
             remote: None,
             ..self.granted.clone()
         }
+    }
+
+    /// Whether the snapshots are in the same place.
+    pub(crate) fn is_where(&self, other: &Staging) -> bool {
+        let place = |staging: &Staging| (staging.remote.location.endpoint.clone(), staging.url(""));
+        place(self) == place(other)
     }
 
     /// Where a store is.
@@ -219,59 +230,6 @@ impl Staging {
         Ok(names)
     }
 
-    /// Makes room for a new generation: the store is open for writing, its newest number is not higher, and no generation is in
-    /// the folder.
-    pub(crate) fn prepare(&mut self, name: &str, seq: u64, time: Duration) -> Result<()> {
-        let started = Instant::now();
-        self.writer(name, time)?;
-        if self.newest(name).is_some_and(|newest| newest > seq) {
-            // It may be damaged, which nobody has found yet.
-            match self.fetch(name, None, time.saturating_sub(started.elapsed())) {
-                Ok(_) | Err(Error::Corrupt(_)) => {}
-                Err(error) => return Err(error),
-            }
-            if let Some(newest) = self.newest(name).filter(|newest| *newest > seq) {
-                return Err(Error::Stale(newest));
-            }
-        }
-        let folder = self.make_folder(name)?;
-        empty(&folder, None)
-    }
-
-    /// The newest number of a store that is open for writing, but for those that are known to be damaged.
-    fn newest(&self, name: &str) -> Option<u64> {
-        let damaged = self.damaged.get(name);
-        let is_sound = |generation: &&Generation| damaged.is_none_or(|keys| !keys.contains(&generation.key));
-        self.open.get(name)?.head()?.generations.iter().find(is_sound).map(|newest| newest.seq)
-    }
-
-    /// Puts the generation that is in the folder now.
-    pub(crate) fn ship(&mut self, name: &str, seq: u64, time: Duration) -> Result<()> {
-        let generations = self.granted.keep.unwrap_or(Grant::KEEP);
-        let limits = Limits {
-            keep: generations.try_into().unwrap_or(std::num::NonZeroUsize::MAX),
-            max_total: self.granted.max_total,
-            damaged: self.damaged.get(name).into_iter().flatten().cloned().collect(),
-        };
-        let folder = self.folder_of(name);
-        let file = folder.join(format!("snapshot_{seq:020}.json"));
-        let Some(store) = self.open.get_mut(name) else {
-            return Err(Error::other(format!("`{}` is not open for writing", self.url(name))));
-        };
-        let shipped = store.create(&file, seq, limits, time);
-        if shipped.is_ok() {
-            self.damaged.remove(name);
-        } else {
-            // If it is there, it is got from there.
-            let _ = fs::remove_file(file);
-        }
-        if let (Err(Error::Busy(_)), false) = (&shipped, name.is_empty()) {
-            // Whose the component is decides whose this is: the next call finds out.
-            self.open.remove(name);
-        }
-        shipped
-    }
-
     /// Gets the newest generation that is sound, or that with the number `seq`, into the folder, which has no other then.
     pub(crate) fn fetch(&mut self, name: &str, seq: Option<u64>, time: Duration) -> Result<Option<Fetched>> {
         let started = Instant::now();
@@ -326,6 +284,7 @@ impl Staging {
         let head = self.found(name, Wanted::Head, time.saturating_sub(started.elapsed()))?.head;
         let listed = |generation: &Generation| Listed {
             seq: generation.seq,
+            key: generation.key.clone(),
             size: generation.size,
             modified: Some(generation.time()),
         };

@@ -1,5 +1,7 @@
 //! The snapshots of one component in an object store: files that are put there and got from there, whole.
 
+mod copying;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -28,9 +30,9 @@ const DELETE: Duration = Duration::from_secs(60);
 
 /// The snapshots of one component in a bucket, each a file.
 pub struct RemoteStore {
-    bucket: Arc<Bucket>,
+    pub(super) bucket: Arc<Bucket>,
     /// The component's name, below the bucket's prefix.
-    name: String,
+    pub(super) name: String,
     writer: Option<Box<Writer>>,
     /// Whether a change was given up that may come to be in place.
     in_doubt: bool,
@@ -136,8 +138,7 @@ impl RemoteStore {
     pub fn create(&mut self, file: &Path, seq: u64, limits: Limits, deadline: Duration) -> Result<()> {
         let patience = Patience::new(deadline);
         let (size, sum) = sum_of(file).map_err(|error| Error::io("read", file, error))?;
-        let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let written = u64::try_from(written.as_millis()).unwrap_or(u64::MAX);
+        let written = milliseconds(SystemTime::now());
         self.change("create", patience, Some(file), |writer| writer.insert(seq, size, sum, written, limits))
     }
 
@@ -290,7 +291,7 @@ impl RemoteStore {
     fn head_lost(&self) -> Error {
         Error::other(format!(
             "`{0}/head.json` is not there, which names the snapshots in `{0}/g`: somebody has deleted it. Nothing is changed \
-             before it is put back",
+             before it is put back, or rebuilt by minisnap remote repair",
             self.url()
         ))
     }
@@ -373,4 +374,10 @@ impl RemoteStore {
             writer.deleted(&key);
         }
     }
+}
+
+/// Since 1970-01-01T00:00:00Z.
+pub(super) fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

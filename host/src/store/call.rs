@@ -107,11 +107,7 @@ impl SnapshotStore {
         match self.grant.access {
             Access::ReadWrite => Ok(()),
             Access::ReadOnly => {
-                let place = match &self.staging {
-                    Some(staging) => staging.url(""),
-                    None => self.grant.dir.display().to_string(),
-                };
-                Err(Error::denied(format!("the grant of `{place}` is for reading only")))
+                Err(Error::denied(format!("the grant of `{}` is for reading only", self.whereabouts())))
             }
             Access::None => Err(self.grant.denial()),
         }

@@ -1,5 +1,6 @@
 //! Copying snapshots from one store to another: what is compared, what is refused, and in which order they come.
 
+mod away;
 mod compare;
 mod files;
 mod plan;
@@ -129,7 +130,6 @@ impl SnapshotStore {
         mut progress: impl FnMut(u64),
     ) -> Result<Copied> {
         self.check_granted().map_err(Target)?;
-        self.check_here(from)?;
         let _span = span!("copy", self.grant, self.grant.dir, from = %from.grant.dir.display()).entered();
         if self.has_streams() {
             return Err(Target(Error::Busy("a reader or writer is open: drop it first".to_owned())));
@@ -161,7 +161,6 @@ impl SnapshotStore {
         selection: Selection,
         replace: bool,
     ) -> Result<Copied> {
-        self.check_here(from)?;
         self.uncounted(from, |to, from| {
             for _ in 0..ATTEMPTS {
                 if let Some(plan) = to.plan(from, selection, replace)? {
@@ -170,19 +169,6 @@ impl SnapshotStore {
             }
             Err(overtaken())
         })
-    }
-
-    /// Refuses what is not in directories.
-    fn check_here(&self, from: &SnapshotStore) -> Result<()> {
-        let check = |store: &SnapshotStore| match &store.staging {
-            Some(staging) => {
-                let what = format!("`{}` is in an object store, which is not copied", staging.url(""));
-                Err(Error::other(what))
-            }
-            None => Ok(()),
-        };
-        check(from).map_err(Source)?;
-        check(self).map_err(Target)
     }
 
     /// Does something of which the calls of the two stores are no restores and creates of their users.
@@ -197,8 +183,27 @@ impl SnapshotStore {
         done
     }
 
-    /// Copies the newest first: whoever restores meanwhile finds what was newest, or this. `None` if it is not there any more.
+    /// Copies what is planned, and reads it there. `None` if it is not there any more.
     fn carry_out(
+        &mut self,
+        from: &mut SnapshotStore,
+        plan: Plan,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Option<Copied>> {
+        let copied = match self.staging.is_some() {
+            true => self.carry_out_away(from, plan, progress)?,
+            false => self.carry_out_here(from, plan, progress)?,
+        };
+        let Some(copied) = copied else { return Ok(None) };
+        match self.check_copied(&copied.copied) {
+            Ok(()) => Ok(Some(copied)),
+            Err(damaged @ Error::Corrupt(_)) => Err(Target(damaged)),
+            Err(error) => Err(in_doubt(Target(error))),
+        }
+    }
+
+    /// Copies the newest first: whoever restores meanwhile finds what was newest, or this. `None` if it is not there any more.
+    fn carry_out_here(
         &mut self,
         from: &mut SnapshotStore,
         plan: Plan,
@@ -258,11 +263,7 @@ impl SnapshotStore {
         copied.copied.retain(|seq| !gone.contains(seq));
         let undone = older.iter().try_for_each(|&seq| self.remove(&generation(seq)));
         undone.and_then(|()| self.sync()).map_err(|error| in_doubt(Target(error)))?;
-        match self.check_copied(&copied.copied) {
-            Ok(()) => Ok(Some(copied)),
-            Err(damaged @ Error::Corrupt(_)) => Err(Target(damaged)),
-            Err(error) => Err(in_doubt(Target(error))),
-        }
+        Ok(Some(copied))
     }
 
     /// Reads what was copied.
@@ -279,7 +280,7 @@ impl SnapshotStore {
                 let mut all = None;
                 for &seq in copied {
                     match sound(&mut all, self, seq)? {
-                        Some(Soundness::Damaged(problem)) => return Err(Error::Corrupt(problem.clone())),
+                        Some(Soundness::Damaged(problem)) => return Err(Error::Corrupt(problem)),
                         None => return Err(Error::NotFound),
                         Some(_) => {}
                     }

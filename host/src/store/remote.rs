@@ -1,18 +1,41 @@
 //! A store whose snapshots are in an object store: what is done before and after the component's calls. Where they are in the
 //! directory, nothing is.
 
+use std::path::PathBuf;
+
 use super::SnapshotStore;
 use crate::error::{Error, Result};
 use crate::instance::Instance;
-use crate::metrics::Event;
 use crate::snapshot::{Fetched, Info, Listed, Skipped, Soundness};
 use crate::staged::Staging;
 
 impl SnapshotStore {
+    /// Where the snapshots are.
+    pub(super) fn whereabouts(&self) -> String {
+        match &self.staging {
+            Some(staging) => staging.url(""),
+            None => self.grant.dir.display().to_string(),
+        }
+    }
+
+    /// Whether those of another store are in the same place.
+    pub(super) fn is_where(&self, other: &SnapshotStore) -> bool {
+        match (&self.staging, &other.staging) {
+            (Some(one), Some(other)) => one.is_where(other),
+            (None, None) => matches!((self.dir(), other.dir()), (Ok(one), Ok(other)) if one == other),
+            _ => false,
+        }
+    }
+
     /// Lets the component create this number: there is no newer one.
     pub(super) fn prepare(&mut self, name: &str, seq: u64) -> Result<()> {
         let time = self.time_left();
         self.staging.as_mut().map_or(Ok(()), |staging| staging.prepare(name, seq, time))
+    }
+
+    /// Lets the component make a generation of any number, which is not to count yet.
+    pub(super) fn make_room(&mut self) -> Result<()> {
+        self.staging.as_ref().map_or(Ok(()), |staging| staging.make_room(""))
     }
 
     /// Puts what the component has created where it counts.
@@ -104,7 +127,7 @@ impl SnapshotStore {
         self.away(|staging, time| staging.names(time))
     }
 
-    fn away<R>(
+    pub(super) fn away<R>(
         &mut self,
         ask: impl FnOnce(&mut Staging, std::time::Duration) -> Result<R>,
     ) -> Result<Option<R>> {
@@ -122,7 +145,7 @@ impl SnapshotStore {
         self.in_one_turn(|store| {
             let mut infos = Vec::new();
             // The newest one last, since that is kept.
-            for &Listed { seq, size, modified } in listed.iter().rev() {
+            for &Listed { seq, size, modified, .. } in listed.iter().rev() {
                 let damaged = |problem| Info { seq, size, modified, soundness: Soundness::Damaged(problem) };
                 if let Some(staging) = &mut store.staging {
                     staging.forget(name)?;
@@ -156,6 +179,11 @@ impl SnapshotStore {
         self.away(|staging, time| staging.rollback(seq, time))
     }
 
+    /// The file of a generation that is elsewhere, once it was got, and what it is called there.
+    pub(super) fn file_away(&mut self, seq: u64) -> Result<Option<Option<(PathBuf, String)>>> {
+        self.away(|staging, time| staging.file_of(seq, time))
+    }
+
     /// The names of the files that are elsewhere.
     pub(super) fn files_away(&mut self) -> Result<Option<Vec<String>>> {
         self.away(|staging, time| staging.files(time))
@@ -169,12 +197,5 @@ impl SnapshotStore {
     /// Whether dropping it waits for something.
     pub(crate) fn blocks_at_its_end(&self) -> bool {
         self.has_streams() || self.staging.is_some()
-    }
-
-    /// Counts what was made, once it is where it counts.
-    pub(super) fn created(&mut self, name: &str, seq: u64, bytes: u64) -> Result<()> {
-        self.ship(name, seq)?;
-        self.count(Event::Created(bytes));
-        Ok(())
     }
 }

@@ -9,21 +9,23 @@ use crate::blocking::may_block;
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::instance::{Answer, Handle, Instance, Stream};
+use crate::metrics::Event;
 use crate::snapshot::{Info, Skipped};
 
 impl SnapshotStore {
     /// Opens a stream to a new snapshot.
     pub(crate) fn stream_to(&mut self, name: &str, seq: u64) -> Result<Handle> {
-        self.stream_by(name, seq, |instance| {
+        self.stream_by(name, seq, false, |instance| {
             let open =
                 |guest: &wit::GuestStore<'_>, store: &mut _, this| guest.call_open_writer(store, this, seq);
             instance.call(name, open)
         })
     }
 
-    /// The same to a snapshot with any number, in the component's own store.
+    /// The same to a snapshot with any number, in the component's own store. It is only made in the directory, wherever snapshots
+    /// are.
     pub(super) fn stream_of_any_seq(&mut self, seq: u64) -> Result<Handle> {
-        self.stream_by("", seq, |instance| {
+        self.stream_by("", seq, true, |instance| {
             let maintenance = instance.bindings.arcella_minisnap_snapshot_maintenance();
             maintenance.call_insert(&mut instance.store, instance.this, seq)
         })
@@ -33,6 +35,7 @@ impl SnapshotStore {
         &mut self,
         name: &str,
         seq: u64,
+        is_insert: bool,
         open: impl FnOnce(&mut Instance) -> Answer<ResourceAny>,
     ) -> Result<Handle> {
         self.check_granted()?;
@@ -40,7 +43,10 @@ impl SnapshotStore {
         let _within = span.enter();
         self.in_one_turn(|store| {
             let locked = store.lock(name)?;
-            store.prepare(name, seq)?;
+            match is_insert {
+                true => store.make_room()?,
+                false => store.prepare(name, seq)?,
+            }
             store.settle_first(name)?;
             let open = |instance: &mut Instance| Ok(open(instance)?.map(Some));
             let result = store.open_stream(name, "open-writer", &span, open);
@@ -50,7 +56,9 @@ impl SnapshotStore {
                 None => store.lock(name).inspect_err(|_| store.end(handle))?,
                 locked => locked,
             };
-            store.with_stream(handle, |stream| (stream.locked, stream.seq) = (locked, Some(seq)));
+            store.with_stream(handle, |stream| {
+                (stream.locked, stream.seq, stream.is_insert) = (locked, Some(seq), is_insert);
+            });
             Ok(handle)
         })
     }
@@ -106,6 +114,7 @@ impl SnapshotStore {
                     span,
                     given: 0,
                     seq: None,
+                    is_insert: false,
                 });
             }
             opened
@@ -150,11 +159,12 @@ impl SnapshotStore {
                     return Err(error);
                 }
             };
-            let (mut given, mut of, mut seq) = (0, String::new(), 0);
+            let (mut given, mut of, mut seq, mut is_insert) = (0, String::new(), 0, false);
             let result = store.call_stream(handle, "commit", |instance| {
                 if let Some(stream) = instance.stream(handle) {
                     stream.span.record("bytes", stream.given);
                     (given, of, seq) = (stream.given, stream.name.clone(), stream.seq.unwrap_or(0));
+                    is_insert = stream.is_insert;
                 }
                 instance.streams.retain(|stream| stream.resource != handle);
                 let guest = instance.bindings.arcella_minisnap_snapshot_store();
@@ -163,7 +173,11 @@ impl SnapshotStore {
                 Ok(committed)
             });
             store.explain(result)?;
-            store.created(&of, seq, given)
+            if !is_insert {
+                store.ship(&of, seq)?;
+            }
+            store.count(Event::Created(given));
+            Ok(())
         })
     }
 

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use minisnap_host::{
@@ -16,19 +15,20 @@ use crate::archive::{self, STDIN, Scratch};
 use crate::failure::{Failure, Subject, plain, shell_word};
 use crate::output::{note, print};
 use crate::progress::Progress;
-use crate::server::is_remote;
+use crate::server::{Writing, is_remote};
 use crate::settings::layout;
 use crate::stores::{Wait, minisnap};
 
 const EXAMPLE: &str = "Examples:
   minisnap copy ./snapshots /backup/snapshots --all
   minisnap copy /backup/snapshots ./snapshots --replace --dry-run
-  minisnap copy ./snapshots - | ssh other minisnap copy - /srv/snapshots";
+  minisnap copy ./snapshots - | ssh other minisnap copy - /srv/snapshots
+  minisnap copy ./snapshots s3://bucket/backup/counter --endpoint http://127.0.0.1:7480";
 
 /// How many names of folders are told.
 const MAX_NAMES: usize = 5;
 
-/// Copy snapshots to another directory: back up, restore, move
+/// Copy snapshots to another directory or object store: back up, restore, move
 ///
 /// The newest sound one, unless --all or --seq says otherwise. Each is checked before it is copied, and again once it is written;
 /// what is there with the same state is not written again, and what is damaged there is replaced. Whoever restores from TO
@@ -36,7 +36,8 @@ const MAX_NAMES: usize = 5;
 /// for byte; nothing is pruned.
 ///
 /// FROM may be in use: it is not locked. If TO holds a newer snapshot, or if the two have different states under one number,
-/// nothing is copied without --replace. Named stores have directories of their own: copy each.
+/// nothing is copied without --replace. Named stores have directories of their own: copy each. Either may be
+/// s3://BUCKET/PREFIX/NAME; there, all that is copied counts at once.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Copy {
@@ -68,19 +69,18 @@ pub struct Copy {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
     wait: Wait,
 }
 
 impl Copy {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        if let Some(there) = [&self.from, &self.to].into_iter().find(|path| is_remote(path)) {
+        if is_remote(&self.to) && self.layout == Some(Layout::Pair) {
             return Err(Failure::refused(
                 2,
-                format!(
-                    "`{}` is in an object store, to which and from which nothing is copied yet",
-                    there.display()
-                ),
-                "restore each snapshot, and create it again: minisnap restore --help",
+                "an object store holds the layout `numbered`",
+                "leave out --layout, or copy to a directory",
             ));
         }
         if is_archive(&self.to) && io::stdout().is_terminal() {
@@ -121,14 +121,16 @@ impl Copy {
         let about_from = |error| self.about_from(error);
         let about_to = Failure::about(self.to());
         let minisnap = minisnap().map_err(&about_from)?;
-        let mut source = minisnap.open(of_any_size(from).read_only()).map_err(&about_from)?;
+        let grant = self.writing.server.grant(from)?.max_state(u64::MAX).stores(u32::MAX);
+        let mut source = minisnap.open(grant.read_only()).map_err(&about_from)?;
         // What is not there shows before a directory is made.
         let layout = self.layout.map_or_else(|| source.layout().map_err(&about_from), Ok)?;
         if !is_archive(&self.from) {
             warn_of_folders(self.from(), &folders(from, &mut source))?;
         }
-        let is_new = !to.exists();
-        let mut target = self.open(&minisnap, to, layout).map_err(&about_to)?;
+        let is_new = !is_remote(to) && !to.exists();
+        let grant = self.writing.grant(to)?.max_state(u64::MAX).layout(layout);
+        let mut target = self.open(&minisnap, grant).map_err(&about_to)?;
         match (self.layout, target.layout()) {
             (Some(asked), Ok(found)) if asked != found => {
                 let what = format!("{} holds the layout `{found}`", self.to());
@@ -167,8 +169,7 @@ impl Copy {
         })
     }
 
-    fn open(&self, minisnap: &Minisnap, to: &Path, layout: Layout) -> Result<SnapshotStore, Error> {
-        let grant = of_any_size(to).layout(layout);
+    fn open(&self, minisnap: &Minisnap, grant: Grant) -> Result<SnapshotStore, Error> {
         let grant = if self.must_exist && !is_archive(&self.to) { grant.must_exist() } else { grant };
         if self.dry_run { minisnap.open(grant.read_only()) } else { self.wait.open(minisnap, &grant) }
     }
@@ -259,16 +260,16 @@ impl Copy {
     }
 }
 
-fn of_any_size(dir: &Path) -> Grant {
-    Grant::new(dir).max_state(u64::MAX).deadline(Duration::MAX)
-}
-
 fn is_archive(path: &Path) -> bool {
     path == Path::new("-")
 }
 
 /// The folders in a directory, which may be of named stores.
 fn folders(dir: &Path, store: &mut SnapshotStore) -> Vec<String> {
+    if is_remote(dir) {
+        let names = store.names().unwrap_or_default();
+        return names.into_iter().map(|name| format!("stores/{name}")).collect();
+    }
     let others = store.files().map(|files| files.others).unwrap_or_default();
     others.into_iter().filter(|name| dir.join(name).is_dir()).collect()
 }

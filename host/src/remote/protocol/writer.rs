@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Answer, ETag, Machine, Next, Request};
-use crate::remote::head::{Edit, Generation, Head, Limits, Refusal, Version};
+use crate::remote::head::{Copying, Edit, Generation, Head, Limits, Refusal, Version};
 
 /// A store that this node has for writing, until it is released, or taken over. A clone is for a test: two must not be used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -150,9 +150,26 @@ impl Writer {
     ///
     /// A call that has not ended must be [given up](Self::give_up) first.
     pub fn insert(&mut self, seq: u64, size: u64, sum: String, written: u64, limits: Limits) {
+        let generation = self.generation(seq, size, sum, written);
+        self.begin(Edit::Insert(generation, limits));
+    }
+
+    /// A generation with a key of its own. Once its object was put, a [copy](Self::copy) may add it, or it is
+    /// [abandoned](Self::abandon).
+    pub fn generation(&mut self, seq: u64, size: u64, sum: String, written: u64) -> Generation {
         self.uploads += 1;
         let key = format!("g/{:010}-{}-{}/snapshot_{seq:020}.json", self.epoch, self.claim, self.uploads);
-        self.begin(Edit::Insert(Generation { seq, key, size, sum, written }, limits));
+        Generation { seq, key, size, sum, written }
+    }
+
+    /// Begins to add generations of any numbers, whose objects were put, and which no call has added.
+    pub fn copy(&mut self, copying: Copying) {
+        self.begin(Edit::Copy(copying));
+    }
+
+    /// Has the objects of generations deleted that no call has added, nor will.
+    pub fn abandon(&mut self, generations: Vec<Generation>) {
+        self.leftovers.extend(generations.into_iter().map(|generation| generation.key));
     }
 
     /// Begins to make the generation with this number the newest, by undoing those above it.
@@ -185,6 +202,9 @@ impl Writer {
             (Standing::Owner, Edit::Insert(generation, _)) => Step::Upload(generation.clone()),
             (Standing::Owner, _) => self.swap(&edit),
         };
+        if let (Step::End(_), Edit::Copy(_)) = (&step, &edit) {
+            self.discard(&edit);
+        }
         if edit == Edit::Release && self.is_owner() {
             self.standing = Standing::Released;
         }
@@ -199,9 +219,7 @@ impl Writer {
             Step::Upload(_) => GivenUp::NotPlaced,
             Step::Swap(_) | Step::Look(_) => GivenUp::InDoubt,
         };
-        if let Edit::Insert(Generation { key, .. }, _) = edit {
-            self.unsettled.insert(key);
-        }
+        self.unsettled.extend(edit.added().iter().map(|generation| generation.key.clone()));
         given_up
     }
 
@@ -270,11 +288,9 @@ impl Writer {
         Ended::Fenced { owner: self.head.owner.clone(), in_doubt }
     }
 
-    /// Deletes the file that was put for an edit which no head has made, nor ever will.
+    /// Deletes the files that were put for an edit which no head has made, nor ever will.
     fn discard(&mut self, edit: &Edit) {
-        if let Edit::Insert(Generation { key, .. }, _) = edit {
-            self.leftovers.insert(key.clone());
-        }
+        self.leftovers.extend(edit.added().iter().map(|generation| generation.key.clone()));
     }
 
     /// Takes a list of the keys of all generations' files, which may be old: what is left of earlier owners is to be deleted.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
-use super::files::{generation, open};
+use super::files::open;
 use super::plan::Found;
 use super::{CHUNK, Result, Source, Target};
 use crate::error::{self, Error};
@@ -33,7 +34,7 @@ impl Comparison {
         seq: u64,
     ) -> Result<Option<Found>> {
         if self.as_files {
-            match has_same_file(to, from, seq) {
+            match has_same_file(to, from, seq)? {
                 Some(true) => return Ok(Some(Found::SameState)),
                 Some(false) => {}
                 None => return Ok(None),
@@ -42,9 +43,7 @@ impl Comparison {
             let theirs = sound(&mut self.from, from, seq).map_err(Source)?;
             match (ours, theirs) {
                 (Some(Soundness::Damaged(_)), _) => return Ok(Some(Found::Damaged)),
-                (_, Some(Soundness::Damaged(problem))) => {
-                    return Err(Source(Error::Corrupt(problem.clone())));
-                }
+                (_, Some(Soundness::Damaged(problem))) => return Err(Source(Error::Corrupt(problem))),
                 // Of one state, this store makes one file.
                 (Some(Soundness::Verified), Some(Soundness::Verified)) => return Ok(Some(Found::OtherState)),
                 _ => {}
@@ -74,32 +73,47 @@ impl Comparison {
 }
 
 /// How sound a generation of a store is.
-pub(super) fn sound<'a>(
-    known: &'a mut Option<BTreeMap<u64, Soundness>>,
+pub(super) fn sound(
+    known: &mut Option<BTreeMap<u64, Soundness>>,
     store: &mut SnapshotStore,
     seq: u64,
-) -> error::Result<Option<&'a Soundness>> {
+) -> error::Result<Option<Soundness>> {
+    if store.staging.is_some() {
+        // Each is got from elsewhere: only this one.
+        return match store.open_reader_at(seq) {
+            Ok(reader) => Ok(Some(reader.info().soundness.clone())),
+            Err(Error::NotFound) => Ok(None),
+            Err(Error::Corrupt(problem)) => Ok(Some(Soundness::Damaged(problem))),
+            Err(error) => Err(error),
+        };
+    }
     let all = match known.take() {
         Some(all) => all,
         None => store.generations()?.into_iter().map(|info| (info.seq, info.soundness)).collect(),
     };
     match known.insert(all).get(&seq) {
         Some(Soundness::Unreadable(problem)) => Err(Error::other(problem.clone())),
-        sound => Ok(sound),
+        sound => Ok(sound.cloned()),
     }
 }
 
-/// Whether the files of a generation are the same, byte for byte; `None` if that of the other store is not there any more.
-fn has_same_file(one: &SnapshotStore, other: &SnapshotStore, seq: u64) -> Option<bool> {
-    let open = |store: &SnapshotStore| open(&store.grant.dir.join(generation(seq)));
-    let other = match open(other) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        other => other,
+/// Whether the files of a generation are the same, byte for byte; `None` if that of `from` is not there any more.
+fn has_same_file(to: &mut SnapshotStore, from: &mut SnapshotStore, seq: u64) -> Result<Option<bool>> {
+    let open = |found: error::Result<Option<(PathBuf, _)>>| match found {
+        Ok(Some((path, _))) => Ok(open(&path)),
+        Ok(None) => Ok(Err(io::ErrorKind::NotFound.into())),
+        Err(Error::Corrupt(problem)) => Ok(Err(io::Error::other(problem))),
+        Err(error) => Err(error),
     };
+    let from = match open(from.file_of(seq)).map_err(Source)? {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        from => from,
+    };
+    let to = open(to.file_of(seq)).map_err(Target)?;
     // What cannot be read is not the same; why, the components say.
-    let (Ok(one), Ok(other)) = (open(one), other) else { return Some(false) };
-    let (mut one, mut other) = (Chunks::of(&one), Chunks::of(&other));
-    Some(is_same(|| one.next(), || other.next()).unwrap_or_default())
+    let (Ok(to), Ok(from)) = (to, from) else { return Ok(Some(false)) };
+    let (mut to, mut from) = (Chunks::of(&to), Chunks::of(&from));
+    Ok(Some(is_same(|| to.next(), || from.next()).unwrap_or_default()))
 }
 
 /// A file from its start on, in chunks.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, FileTimes, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, linkat, openat, renameat, statat, unlinkat};
@@ -19,39 +19,77 @@ use crate::names::{DAMAGED, UNDONE, end_of_generation};
 use crate::snapshot::Layout;
 use crate::store::SnapshotStore;
 
-/// Which file it is. No file of a generation is changed: it is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    size: u64,
-    modified: Option<SystemTime>,
+/// Which file or object it is. None of a generation is changed: it is replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Identity {
+    File {
+        device: u64,
+        inode: u64,
+        size: u64,
+        modified: Option<SystemTime>,
+    },
+    /// Its key.
+    Object(String),
+}
+
+/// The file of a generation that is copied.
+pub(super) struct Original {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) modified: Option<SystemTime>,
 }
 
 impl SnapshotStore {
+    /// The generations of this store, by their numbers.
+    pub(super) fn identities(&mut self) -> error::Result<BTreeMap<u64, Identity>> {
+        match self.listed("")? {
+            Some(listed) => Ok(listed.into_iter().map(|it| (it.seq, Identity::Object(it.key))).collect()),
+            None => generations(&self.grant.dir),
+        }
+    }
+
+    /// The file of a generation, and which it is. Of one that is in an object store, it is got into a directory of this machine;
+    /// `None` if it is not there any more.
+    pub(super) fn file_of(&mut self, seq: u64) -> error::Result<Option<(PathBuf, Option<Identity>)>> {
+        match self.file_away(seq)? {
+            None => Ok(Some((self.grant.dir.join(generation(seq)), None))),
+            Some(fetched) => Ok(fetched.map(|(path, key)| (path, Some(Identity::Object(key))))),
+        }
+    }
+
+    /// Opens the file of a generation, if it is there still as it was when it was checked.
+    pub(super) fn original(
+        &mut self,
+        seq: u64,
+        checked: Option<&Identity>,
+    ) -> error::Result<Option<Original>> {
+        let Some((path, object)) = self.file_of(seq)? else { return Ok(None) };
+        let file = match open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|error| Error::io("open", &path, error))?,
+        };
+        let metadata = file.metadata().map_err(|error| Error::io("look at", &path, error))?;
+        let is_as_checked = Some(&object.unwrap_or_else(|| Identity::of(&metadata))) == checked;
+        Ok(is_as_checked.then(|| Original { file, path, modified: metadata.modified().ok() }))
+    }
+
     /// Copies the file of a generation. Returns whether it is there still, as it was.
     pub(super) fn copy_file(
         &mut self,
-        from: &SnapshotStore,
+        from: &mut SnapshotStore,
         seq: u64,
         found: Found,
         checked: Option<&Identity>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<bool> {
-        let name = generation(seq);
-        let path = from.grant.dir.join(&name);
-        let source = match open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            source => source.map_err(|e| Source(Error::io("open", &path, e)))?,
-        };
-        let metadata = source.metadata().map_err(|e| Source(Error::io("look at", &path, e)))?;
-        if Some(&Identity::of(&metadata)) != checked {
+        let Some(Original { file: source, path, modified }) = from.original(seq, checked).map_err(Source)?
+        else {
             return Ok(false);
-        }
+        };
         self.check_replaceable("").map_err(Target)?;
         self.dir().map_err(Target)?;
-        let temporary = format!("{name}.tmp");
-        let written = self.write_file(&source, &path, &temporary, metadata.modified().ok(), progress);
+        let temporary = format!("{}.tmp", generation(seq));
+        let written = self.write_file(&source, &path, &temporary, modified, progress);
         let placed = written.and_then(|()| self.place(&temporary, seq, found).map_err(Target));
         placed.inspect_err(|_| drop(self.remove(&temporary)))?;
         Ok(true)
@@ -198,8 +236,8 @@ impl SnapshotStore {
             let is_undone = end_of_generation(&name).is_some_and(|end| end.starts_with(UNDONE));
             if let Some(Ok(seq)) = name.get(9..29).map(str::parse::<u64>)
                 && is_undone
-                && let Some(generation) = generations.get(&seq)
-                && self.inode(&name) == Some((generation.device, generation.inode))
+                && let Some(&Identity::File { device, inode, .. }) = generations.get(&seq)
+                && self.inode(&name) == Some((device, inode))
             {
                 half_undone.insert(seq);
             }
@@ -240,12 +278,12 @@ fn names_beside(seq: u64, end: &str) -> impl Iterator<Item = String> {
 impl Identity {
     fn of(metadata: &Metadata) -> Self {
         let modified = metadata.modified().ok();
-        Identity { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), modified }
+        Identity::File { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), modified }
     }
 }
 
 /// The generations in a directory, by their numbers; none where it is not there.
-pub(super) fn generations(dir: &Path) -> error::Result<BTreeMap<u64, Identity>> {
+fn generations(dir: &Path) -> error::Result<BTreeMap<u64, Identity>> {
     let failed = |error| Error::io("list", dir, error);
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compare::Comparison;
-use super::files::{Identity, generations};
+use super::files::Identity;
 use super::{Copied, CopyError, Refusal, Result, Selection, Source, Target};
 use crate::error::{self, Error};
 use crate::snapshot::{Info, Layout, Skipped, Soundness};
@@ -62,9 +62,9 @@ impl SnapshotStore {
         replace: bool,
     ) -> Step<Plan> {
         let source = from.layout().map_err(Source)?;
-        if matches!((from.dir(), self.dir()), (Ok(one), Ok(other)) if one == other) {
-            let dir = self.grant.dir.display();
-            return Err(Target(Error::other(format!("`{dir}` is the directory that is copied from"))));
+        if self.is_where(from) {
+            let place = self.whereabouts();
+            return Err(Target(Error::other(format!("`{place}` is where it is copied from"))));
         }
         let layout = match self.layout() {
             Err(Error::NotFound) => self.grant.layout,
@@ -72,7 +72,7 @@ impl SnapshotStore {
         };
         let as_files = (source, layout) == (Layout::Numbered, Layout::Numbered);
         let files = match source {
-            Layout::Numbered => generations(&from.grant.dir).map_err(Source)?,
+            Layout::Numbered => from.identities().map_err(Source)?,
             Layout::Pair => BTreeMap::new(),
         };
         let (mut selected, skipped) = from.select(selection).map_err(Source)?;
@@ -90,7 +90,7 @@ impl SnapshotStore {
     /// The numbers that are there, newest first, and those of a copy that was interrupted.
     fn what_is_there(&mut self, layout: Layout, replace: bool) -> Result<(Vec<u64>, BTreeSet<u64>)> {
         if layout == Layout::Numbered {
-            let ours = generations(&self.grant.dir).map_err(Target)?;
+            let ours = self.identities().map_err(Target)?;
             let half_undone = self.half_undone(&ours);
             return Ok((ours.into_keys().rev().collect(), half_undone));
         }

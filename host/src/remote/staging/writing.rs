@@ -1,0 +1,116 @@
+//! How a generation that lies in the folder, or elsewhere on this machine, gets to where it counts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Staging;
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::remote::folder::empty;
+use crate::remote::head::{Copying, Generation, Limits};
+
+impl Staging {
+    /// Makes room for a new generation: the store is open for writing, its newest number is not higher, and no generation is in
+    /// the folder.
+    pub(crate) fn prepare(&mut self, name: &str, seq: u64, time: Duration) -> Result<()> {
+        let started = Instant::now();
+        self.writer(name, time)?;
+        if self.newest(name).is_some_and(|newest| newest > seq) {
+            // It may be damaged, which nobody has found yet.
+            match self.fetch(name, None, time.saturating_sub(started.elapsed())) {
+                Ok(_) | Err(Error::Corrupt(_)) => {}
+                Err(error) => return Err(error),
+            }
+            if let Some(newest) = self.newest(name).filter(|newest| *newest > seq) {
+                return Err(Error::Stale(newest));
+            }
+        }
+        self.make_room(name)
+    }
+
+    /// Has no generation in the folder.
+    pub(crate) fn make_room(&self, name: &str) -> Result<()> {
+        empty(&self.make_folder(name)?, None)
+    }
+
+    /// The newest number of a store that is open for writing, but for those that are known to be damaged.
+    fn newest(&self, name: &str) -> Option<u64> {
+        let damaged = self.damaged.get(name);
+        let is_sound = |generation: &&Generation| damaged.is_none_or(|keys| !keys.contains(&generation.key));
+        self.open.get(name)?.head()?.generations.iter().find(is_sound).map(|newest| newest.seq)
+    }
+
+    /// Puts the generation that is in the folder now.
+    pub(crate) fn ship(&mut self, name: &str, seq: u64, time: Duration) -> Result<()> {
+        let generations = self.granted.keep.unwrap_or(Grant::KEEP);
+        let limits = Limits {
+            keep: generations.try_into().unwrap_or(std::num::NonZeroUsize::MAX),
+            max_total: self.granted.max_total,
+            damaged: self.damaged.get(name).into_iter().flatten().cloned().collect(),
+        };
+        let folder = self.folder_of(name);
+        let file = folder.join(format!("snapshot_{seq:020}.json"));
+        let Some(store) = self.open.get_mut(name) else {
+            return Err(Error::other(format!("`{}` is not open for writing", self.url(name))));
+        };
+        let shipped = store.create(&file, seq, limits, time);
+        if shipped.is_ok() {
+            self.damaged.remove(name);
+        } else {
+            // If it is there, it is got from there.
+            let _ = fs::remove_file(file);
+        }
+        if let (Err(Error::Busy(_)), false) = (&shipped, name.is_empty()) {
+            // Whose the component is decides whose this is: the next call finds out.
+            self.open.remove(name);
+        }
+        shipped
+    }
+
+    /// The file of a generation, which is got into the folder, and what it is called where it counts.
+    pub(crate) fn file_of(&mut self, seq: u64, time: Duration) -> Result<Option<(PathBuf, String)>> {
+        let fetched = self.fetch("", Some(seq), time)?;
+        let path = self.folder.join(format!("snapshot_{seq:020}.json"));
+        Ok(fetched.map(|fetched| (path, fetched.key)))
+    }
+
+    /// Begins a copy, of which nothing counts before its [end](Self::end_copy).
+    pub(crate) fn begin_copy(&mut self, time: Duration) -> Result<()> {
+        self.writer("", time)?;
+        self.give_up_copy();
+        self.copied = Some(Vec::new());
+        Ok(())
+    }
+
+    /// Puts a file for the copy.
+    pub(crate) fn put(
+        &mut self,
+        file: &Path,
+        seq: u64,
+        at: Option<SystemTime>,
+        time: Duration,
+    ) -> Result<()> {
+        let (Some(store), Some(copied)) = (self.open.get_mut(""), &mut self.copied) else {
+            return Err(Error::other("no copy was begun".to_owned()));
+        };
+        copied.push(store.put(file, seq, at, time)?);
+        Ok(())
+    }
+
+    /// Makes what was put count, in one commit, with the generations that are undone for it, or found damaged.
+    pub(crate) fn end_copy(&mut self, undone: &[u64], damaged: &[u64], time: Duration) -> Result<()> {
+        let (Some(store), Some(added)) = (self.open.get_mut(""), self.copied.take()) else {
+            return Err(Error::other("no copy was begun".to_owned()));
+        };
+        let (undone, damaged) = (undone.iter().copied().collect(), damaged.iter().copied().collect());
+        store.copy(Copying { added, undone, damaged }, time)
+    }
+
+    /// Removes what was put for a copy that does not end, if there is one.
+    pub(crate) fn give_up_copy(&mut self) {
+        if let (Some(store), Some(copied)) = (self.open.get_mut(""), self.copied.take()) {
+            store.abandon(copied);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Adding generations of any numbers, in one commit.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::{RemoteStore, milliseconds};
+use crate::error::{Error, Result};
+use crate::remote::ask::{Patience, again};
+use crate::remote::files::sum_of;
+use crate::remote::head::{Copying, Generation};
+use crate::remote::protocol::Request;
+
+impl RemoteStore {
+    /// Puts a file, which the store component has laid out, for a [copy](Self::copy) that adds it, or has it
+    /// [abandoned](Self::abandon).
+    pub(in crate::remote) fn put(
+        &mut self,
+        file: &Path,
+        seq: u64,
+        written: Option<SystemTime>,
+        deadline: Duration,
+    ) -> Result<Generation> {
+        let patience = Patience::new(deadline);
+        let (size, sum) = sum_of(file).map_err(|error| Error::io("read", file, error))?;
+        let written = milliseconds(written.unwrap_or_else(SystemTime::now));
+        let Some(writer) = &mut self.writer else {
+            return Err(Error::denied(format!("`{}` is not open for writing", self.url())));
+        };
+        let generation = writer.generation(seq, size, sum, written);
+        let request = Request::PutGeneration(generation.clone());
+        let put = async || self.bucket.carry(&self.name, &request, Some(file)).await;
+        let put = self.bucket.block_on(again(&self.url(), "copy", patience, put));
+        match put.flatten() {
+            Ok(_) => Ok(generation),
+            Err(error) => {
+                self.abandon(vec![generation]);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the generations that were put ones of this store.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub(in crate::remote) fn copy(&mut self, copying: Copying, deadline: Duration) -> Result<()> {
+        self.change("copy", Patience::new(deadline), None, |writer| writer.copy(copying))
+    }
+
+    /// Deletes what was put, and is not added.
+    pub(in crate::remote) fn abandon(&mut self, generations: Vec<Generation>) {
+        if let Some(writer) = &mut self.writer {
+            writer.abandon(generations);
+        }
+        self.tidy();
+    }
+}

@@ -1,0 +1,119 @@
+//! Copying to an object store: everything is put first, and one commit makes it count.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::files::{Identity, Original, generation};
+use super::plan::{Found, Plan};
+use super::{Copied, Result, Source, Target};
+use crate::error::{self, Error};
+use crate::snapshot::Layout;
+use crate::staged::Staging;
+use crate::store::SnapshotStore;
+
+/// What became of a generation that is to be put.
+enum Put {
+    Done,
+    /// It is not there any more, or another is; nothing was put.
+    Gone,
+    /// What was put may be another.
+    Changed,
+}
+
+impl SnapshotStore {
+    /// Carries a plan out. `None` if what is to be copied is not there any more, and nothing was.
+    pub(super) fn carry_out_away(
+        &mut self,
+        from: &mut SnapshotStore,
+        plan: Plan,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Option<Copied>> {
+        self.ask(Staging::begin_copy).map_err(Target)?;
+        let put = self.put_all(from, plan, progress);
+        if !matches!(put, Ok(Some(_)))
+            && let Some(staging) = &mut self.staging
+        {
+            staging.give_up_copy();
+        }
+        let Some((copied, damaged)) = put? else { return Ok(None) };
+        self.ask(|staging, time| staging.end_copy(&copied.replaced, &damaged, time)).map_err(Target)?;
+        Ok(Some(copied))
+    }
+
+    /// Puts what is to be copied; returns what that was, and the numbers of what is damaged there.
+    fn put_all(
+        &mut self,
+        from: &mut SnapshotStore,
+        plan: Plan,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Option<(Copied, Vec<u64>)>> {
+        let Plan { mut copied, as_files, seqs, files, .. } = plan;
+        let newest = seqs.first().map(|(seq, _)| *seq);
+        let mut damaged = Vec::new();
+        for (seq, found) in seqs.into_iter().filter(|(_, found)| *found != Found::SameState) {
+            let put = match as_files {
+                true => self.put_file(from, seq, &files, progress)?,
+                false => self.put_state(from, seq, copied.layout, progress)?,
+            };
+            match put {
+                Put::Done => damaged.extend((found == Found::Damaged).then_some(seq)),
+                // As if it had been pruned before.
+                Put::Gone if Some(seq) != newest => copied.copied.retain(|other| *other != seq),
+                Put::Gone | Put::Changed => return Ok(None),
+            }
+        }
+        Ok(Some((copied, damaged)))
+    }
+
+    /// Puts the file of a generation, as it was when it was checked.
+    fn put_file(
+        &mut self,
+        from: &mut SnapshotStore,
+        seq: u64,
+        checked: &BTreeMap<u64, Identity>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Put> {
+        let original = from.original(seq, checked.get(&seq)).map_err(Source)?;
+        let Some(Original { path, modified, .. }) = original else { return Ok(Put::Gone) };
+        self.put(&path, seq, modified, progress).map_err(Target)?;
+        // Another may have taken its name before it was read.
+        let original = from.original(seq, checked.get(&seq)).map_err(Source)?;
+        Ok(if original.is_some() { Put::Done } else { Put::Changed })
+    }
+
+    /// Puts a state, which the component lays out first.
+    fn put_state(
+        &mut self,
+        from: &mut SnapshotStore,
+        seq: u64,
+        layout: Layout,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Put> {
+        if !self.copy_state(from, seq, layout, &mut |_| ())? {
+            return Ok(Put::Gone);
+        }
+        let path = self.grant.dir.join(generation(seq));
+        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
+        self.put(&path, seq, modified, progress).map_err(Target)?;
+        Ok(Put::Done)
+    }
+
+    fn put(
+        &mut self,
+        path: &Path,
+        seq: u64,
+        modified: Option<SystemTime>,
+        progress: &mut dyn FnMut(u64),
+    ) -> error::Result<()> {
+        self.ask(|staging, time| staging.put(path, seq, modified, time))?;
+        progress(fs::metadata(path).map_or(0, |metadata| metadata.len()));
+        Ok(())
+    }
+
+    /// Asks the object store.
+    fn ask(&mut self, ask: impl FnOnce(&mut Staging, Duration) -> error::Result<()>) -> error::Result<()> {
+        self.away(ask)?.ok_or_else(|| Error::other("it is in no object store".to_owned()))
+    }
+}

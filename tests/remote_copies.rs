@@ -1,0 +1,360 @@
+//! Copying from and to an object store, which is in memory here: as between directories, and all at once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use minisnap_host::remote::TakeOver;
+use minisnap_host::{Copied, CopyError, Error, Grant, Layout, Refusal, Selection, SnapshotStore, Soundness};
+use minisnap_tests::copies::{assert_same, create, file};
+use minisnap_tests::nodes::{Fleet, Node};
+use minisnap_tests::random::Random;
+use minisnap_tests::{minisnap, names, rounds};
+use object_store::ObjectStoreExt;
+use tempfile::{TempDir, tempdir};
+
+/// A store in a directory, or in an object store.
+struct Side {
+    fleet: Fleet,
+    node: Node,
+    is_remote: bool,
+}
+
+/// What is done to a store.
+#[derive(Debug, Clone)]
+enum Act {
+    Create(u64, String),
+    Rollback(u64),
+    Damage(u64),
+}
+
+impl Side {
+    fn new(is_remote: bool, name: &'static str) -> Side {
+        let fleet = Fleet::new();
+        let node = fleet.node(name);
+        Side { fleet, node, is_remote }
+    }
+
+    fn grant(&self) -> Grant {
+        let mut grant = self.node.grant().keep(99.try_into().unwrap()).layout(Layout::Numbered);
+        grant.remote = grant.remote.filter(|_| self.is_remote);
+        if let Some(remote) = &mut grant.remote {
+            self.node.name.clone_into(&mut remote.name);
+        }
+        grant
+    }
+
+    fn open(&self) -> SnapshotStore {
+        self.node.minisnap.open(self.grant()).unwrap()
+    }
+
+    fn reader(&self) -> SnapshotStore {
+        self.node.minisnap.open(self.grant().read_only()).unwrap()
+    }
+
+    fn act(&self, acts: &[Act]) {
+        for act in acts {
+            match act {
+                Act::Create(seq, state) => self.open().create_text(state, *seq).unwrap(),
+                Act::Rollback(seq) => drop(self.open().rollback(*seq).unwrap()),
+                Act::Damage(seq) => self.damage(*seq),
+            }
+        }
+    }
+
+    /// Changes a byte of a generation that counts.
+    fn damage(&self, seq: u64) {
+        let flip = |bytes: &mut [u8]| bytes[2] ^= 1;
+        if !self.is_remote {
+            let path = self.node.dir().join(file(seq));
+            let mut bytes = fs::read(&path).unwrap();
+            flip(&mut bytes);
+            return fs::write(path, bytes).unwrap();
+        }
+        // The last one that was put under that number.
+        let key = self
+            .fleet
+            .generations(self.node.name)
+            .into_iter()
+            .rfind(|key| key.as_ref().ends_with(&file(seq)));
+        self.fleet.by_hand(async |objects| {
+            let key = key.unwrap();
+            let mut bytes = objects.get(&key).await.unwrap().bytes().await.unwrap().to_vec();
+            flip(&mut bytes);
+            objects.put(&key, bytes.into()).await.unwrap();
+        });
+    }
+
+    /// The numbers that there are with their states, where they are sound, and how many are undone and set aside.
+    fn holds(&self) -> (Vec<(u64, Option<String>)>, BTreeMap<String, usize>) {
+        let mut store = self.reader();
+        let infos = match store.generations() {
+            Err(Error::NotFound) => Vec::new(),
+            infos => infos.unwrap(),
+        };
+        let state = |seq, soundness: &Soundness| match soundness {
+            Soundness::Damaged(_) => None,
+            _ => Some(self.reader().restore_text_at(seq).unwrap().state),
+        };
+        let held = infos.iter().map(|info| (info.seq, state(info.seq, &info.soundness))).collect();
+        let mut kinds = BTreeMap::new();
+        for name in store.files().map(|files| files.own).unwrap_or_default() {
+            // Without what tells those of one number apart.
+            let kind = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned();
+            *kinds.entry(kind).or_default() += 1;
+        }
+        (held, kinds)
+    }
+}
+
+/// What a copy has said, as far as it must be the same wherever the stores are.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Copied { copied: Vec<u64>, present: Vec<u64>, replaced: Vec<u64>, skipped: Vec<u64> },
+    Refused { seq: u64, refusal: Refusal, skipped: Vec<u64> },
+    From(&'static str),
+    To(&'static str),
+}
+
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::NotFound => "not found",
+        Error::Corrupt(_) => "corrupt",
+        _ => panic!("{error:?}"),
+    }
+}
+
+fn said(copied: Result<Copied, CopyError>) -> Said {
+    let numbers = |skipped: Vec<minisnap_host::Skipped>| skipped.into_iter().map(|it| it.seq).collect();
+    match copied {
+        Ok(Copied { layout, copied, present, replaced, skipped, .. }) => {
+            assert_eq!(layout, Layout::Numbered);
+            Said::Copied { copied, present, replaced, skipped: numbers(skipped) }
+        }
+        Err(CopyError::Refused { seq, refusal, skipped }) => {
+            Said::Refused { seq, refusal, skipped: numbers(skipped) }
+        }
+        Err(CopyError::From(error)) => Said::From(kind(&error)),
+        Err(CopyError::To(error)) => Said::To(kind(&error)),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// Creates with rising numbers above `seq`, of which the states are their own or `text`, and what else may happen.
+fn history(random: &mut Random, mut seq: u64, text: &str) -> Vec<Act> {
+    let mut acts = Vec::new();
+    let mut kept: Vec<u64> = Vec::new();
+    for _ in 0..random.below(5) {
+        if random.below(6) == 0
+            && let Some(back) = kept.get(random.below(kept.len().max(1) as u64) as usize)
+        {
+            let back = *back;
+            acts.push(Act::Rollback(back));
+            kept.retain(|other| *other <= back);
+            seq = back;
+        }
+        seq += 1 + random.below(3);
+        let state = format!("{{\"seq\": {seq}, \"text\": \"{text}\"}}");
+        acts.push(Act::Create(seq, state));
+        kept.push(seq);
+    }
+    if random.below(3) == 0
+        && let Some(seq) = kept.get(random.below(kept.len().max(1) as u64) as usize)
+    {
+        acts.push(Act::Damage(*seq));
+    }
+    acts
+}
+
+#[test]
+fn a_copy_does_the_same_whether_its_stores_are_in_directories_or_in_object_stores() {
+    for seed in 0..rounds(40, 400) {
+        let mut random = Random::of(seed);
+        let base: Vec<Act> = match random.below(3) {
+            0 => Vec::new(),
+            _ => (1..=random.below(4)).map(|seq| Act::Create(seq, format!("[{seq}]"))).collect(),
+        };
+        let texts = if random.below(2) == 0 { ["same", "same"] } else { ["from", "to"] };
+        let [of_from, of_to] = texts.map(|text| history(&mut random, 4, text));
+        let selection = match random.below(3) {
+            0 => Selection::Newest,
+            1 => Selection::Seq(1 + random.below(9)),
+            _ => Selection::All,
+        };
+        let replace = random.below(2) == 0;
+        let case =
+            format!("seed {seed}: {base:?}, {of_from:?} to {of_to:?}, {selection:?}, replace {replace}");
+
+        let mut expected = None;
+        for (from_remote, to_remote) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (from, to) = (Side::new(from_remote, "from"), Side::new(to_remote, "to"));
+            for (side, acts) in [(&from, &of_from), (&to, &of_to)] {
+                side.act(&base);
+                side.act(acts);
+            }
+            let before = to.holds();
+            let planned = said(to.reader().plan_copy(&mut from.reader(), selection, replace));
+            assert_eq!(to.holds(), before, "{case}");
+            let copied = said(to.open().copy_from(&mut from.reader(), selection, replace, |_| ()));
+            assert_eq!(copied, planned, "{case}, from {from_remote} to {to_remote}");
+            let again = said(to.open().copy_from(&mut from.reader(), selection, replace, |_| ()));
+            let mut store = to.open();
+            store.create_text("[]", 99).unwrap();
+            assert_eq!(store.restore_text().unwrap().seq, 99, "{case}");
+            drop(store);
+            let all = (copied, again, to.holds());
+            match &expected {
+                None => expected = Some(all),
+                Some(expected) => assert_eq!(&all, expected, "{case}, from {from_remote} to {to_remote}"),
+            }
+        }
+    }
+}
+
+/// A directory with the generations 1 to 3, of some size.
+fn three() -> TempDir {
+    let dir = tempdir().unwrap();
+    create(dir.path(), Layout::Numbered, &[1, 2, 3], "new");
+    dir
+}
+
+#[test]
+fn a_copy_to_an_object_store_and_back_has_the_same_bytes_and_times() {
+    let (from, there, back) = (three(), Side::new(true, "there"), tempdir().unwrap());
+    let mut here = minisnap().open(Grant::new(from.path()).read_only()).unwrap();
+    there.open().copy_from(&mut here, Selection::All, false, |_| ()).unwrap();
+    let mut to = minisnap().open(Grant::new(back.path()).layout(Layout::Numbered)).unwrap();
+    let mut bytes = 0;
+    to.copy_from(&mut there.reader(), Selection::All, false, |more| bytes += more).unwrap();
+    assert_same(from.path(), back.path());
+    let sizes: u64 =
+        names(from.path()).iter().map(|name| fs::metadata(from.path().join(name)).unwrap().len()).sum();
+    assert_eq!(bytes, sizes);
+    // And from one object store to another.
+    let other = Side::new(true, "other");
+    other.open().copy_from(&mut there.reader(), Selection::Newest, false, |_| ()).unwrap();
+    assert_eq!(other.holds().0, there.holds().0[..1]);
+}
+
+#[test]
+fn a_pair_is_copied_to_an_object_store_as_the_store_lays_it_out() {
+    let (pair, there) = (tempdir().unwrap(), Side::new(true, "there"));
+    create(pair.path(), Layout::Pair, &[7], "text");
+    let mut from = minisnap().open(Grant::new(pair.path()).read_only()).unwrap();
+    let written = from.info().unwrap().modified;
+    let copied = there.open().copy_from(&mut from, Selection::Newest, false, |_| ()).unwrap();
+    assert_eq!((copied.layout, copied.copied), (Layout::Numbered, vec![7]));
+    let info = there.reader().info().unwrap();
+    assert_eq!((info.seq, info.modified, info.soundness), (7, written, Soundness::Verified));
+    assert_eq!(there.reader().restore_text().unwrap().state, from.restore_text().unwrap().state);
+    // A lower number under a higher one counts only with what gives way to it.
+    let older = tempdir().unwrap();
+    create(older.path(), Layout::Pair, &[3], "other");
+    let mut from = minisnap().open(Grant::new(older.path()).read_only()).unwrap();
+    let refused = there.open().copy_from(&mut from, Selection::Newest, false, |_| ());
+    assert!(
+        matches!(refused, Err(CopyError::Refused { seq: 7, refusal: Refusal::Newer, .. })),
+        "{refused:?}"
+    );
+    let copied = there.open().copy_from(&mut from, Selection::Newest, true, |_| ()).unwrap();
+    assert_eq!((copied.copied, copied.replaced), (vec![3], vec![7]));
+    assert_eq!(there.holds().0.len(), 1);
+    assert_eq!(there.reader().restore_text().unwrap().seq, 3);
+}
+
+#[test]
+fn a_copy_to_an_object_store_counts_as_a_whole_or_not_at_all_wherever_it_is_cut() {
+    let from = three();
+    let mut outcomes = BTreeMap::new();
+    for requests in 0.. {
+        let there = Side::new(true, "there");
+        there.act(&[Act::Create(2, "\"old\"".to_owned()), Act::Create(9, "\"older\"".to_owned())]);
+        let before = there.holds();
+        let mut to = there.node.minisnap.open(there.grant().deadline(Duration::from_millis(300))).unwrap();
+        let mut here = minisnap().open(Grant::new(from.path()).read_only()).unwrap();
+        there.fleet.objects.cut_after(Some(requests));
+        let copied = to.copy_from(&mut here, Selection::All, true, |_| ());
+        there.fleet.objects.cut_after(None);
+        let (held, kinds) = there.holds();
+        let is_whole = held.iter().map(|(seq, _)| *seq).eq([3, 2, 1]);
+        assert!(is_whole && kinds.values().sum::<usize>() == 5 || (&held, &kinds) == (&before.0, &before.1));
+        match &copied {
+            Ok(_) => assert!(is_whole),
+            // Unless it is in doubt, it was not.
+            Err(CopyError::To(Error::InDoubt(_))) => {}
+            Err(_) => assert!(!is_whole, "{copied:?}"),
+        }
+        *outcomes.entry((copied.is_ok(), is_whole)).or_insert(0) += 1;
+        // Nothing is left half done: the next snapshot counts, and the copy goes on.
+        to.create_text("[]", 99).unwrap();
+        assert_eq!(there.reader().restore_text().unwrap().seq, 99);
+        to.copy_from(&mut here, Selection::All, true, |_| ()).unwrap();
+        assert_eq!(there.reader().restore_text().unwrap().seq, 3);
+        drop(to);
+        if copied.is_ok() {
+            break;
+        }
+        // What was put for nothing is deleted by the next owner at the latest.
+        drop(there.open());
+        let named = there.holds().1.values().sum::<usize>();
+        let is_tidy = || there.fleet.generations("there").len() == named;
+        assert!((0..100).any(|_| is_tidy() || {
+            std::thread::sleep(Duration::from_millis(20));
+            false
+        }));
+    }
+    // Cut before and after it counted.
+    let seen = |done, whole| outcomes.get(&(done, whole)).is_some_and(|times| *times > 0);
+    assert!(seen(false, false) && seen(false, true) && seen(true, true), "{outcomes:?}");
+}
+
+#[test]
+fn a_copy_whose_store_is_taken_over_meanwhile_changes_nothing() {
+    let from = three();
+    let there = Side::new(true, "there");
+    there.act(&[Act::Create(1, "1".to_owned())]);
+    let before = there.holds();
+    let other = there.fleet.node("other");
+    let mut to = there.open();
+    let mut here = minisnap().open(Grant::new(from.path()).read_only()).unwrap();
+    let mut taken = false;
+    let copied = to.copy_from(&mut here, Selection::All, true, |_| {
+        if !std::mem::replace(&mut taken, true) {
+            let remote = there.grant().remote.unwrap().node("other").take_over(TakeOver::Anyone);
+            drop(other.minisnap.open(other.grant().remote(remote)).unwrap());
+        }
+    });
+    assert!(taken && matches!(copied, Err(CopyError::To(Error::Busy(_)))), "{copied:?}");
+    assert_eq!(there.holds(), before);
+}
+
+#[test]
+fn nothing_is_copied_to_where_it_is() {
+    let there = Side::new(true, "there");
+    there.act(&[Act::Create(1, "1".to_owned())]);
+    let refused = there.open().copy_from(&mut there.reader(), Selection::Newest, true, |_| ());
+    assert!(
+        matches!(&refused, Err(CopyError::To(error)) if error.to_string().contains("s3://bucket/prefix/there` is where")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_copy_from_an_object_store_gets_no_more_than_it_copies_and_compares() {
+    let there = Side::new(true, "there");
+    there.act(&[1, 2, 3, 4, 5].map(|seq| Act::Create(seq, format!("[{seq}]"))));
+    let here = tempdir().unwrap();
+    let mut to = minisnap().open(Grant::new(here.path()).layout(Layout::Numbered)).unwrap();
+    let mut from = there.reader();
+    let gets = |to: &mut SnapshotStore, from: &mut SnapshotStore| {
+        let _ = there.fleet.objects.counts();
+        to.copy_from(from, Selection::Newest, false, |_| ()).unwrap();
+        // Besides those of the head, of which each step looks at one.
+        there.fleet.objects.counts().get("GET").copied().unwrap_or(0)
+    };
+    let first = gets(&mut to, &mut from);
+    let again = gets(&mut to, &mut from);
+    assert!(first <= 8 && again <= 8, "{first} {again}");
+    assert!(Path::new(here.path()).join(file(5)).exists());
+}
