@@ -12,6 +12,7 @@ use minisnap_tests::nodes::{Fleet, Node};
 use minisnap_tests::random::Random;
 use minisnap_tests::{minisnap, names, rounds};
 use object_store::ObjectStoreExt;
+use object_store::path::Path as Key;
 use tempfile::{TempDir, tempdir};
 
 /// A store in a directory, or in an object store.
@@ -327,6 +328,27 @@ fn a_copy_whose_store_is_taken_over_meanwhile_changes_nothing() {
     });
     assert!(taken && matches!(copied, Err(CopyError::To(Error::Busy(_)))), "{copied:?}");
     assert_eq!(there.holds(), before);
+}
+
+#[test]
+fn a_repair_finds_what_a_copy_has_added_and_what_gave_way_to_it() {
+    let from = three();
+    for (acts, replace) in [(vec![(9, "9")], true), (vec![(2, "2"), (5, "5")], true), (vec![], false)] {
+        let there = Side::new(true, "there");
+        let create = |(seq, state): (u64, &str)| Act::Create(seq, state.to_owned());
+        there.act(&acts.into_iter().map(create).collect::<Vec<_>>());
+        let mut here = minisnap().open(Grant::new(from.path()).read_only()).unwrap();
+        // The newest one first: what comes then is older than what is there.
+        for selection in [Selection::Newest, Selection::All] {
+            there.open().copy_from(&mut here, selection, replace, |_| ()).unwrap();
+            let before = there.holds();
+            let head = Key::from("prefix/there/head.json");
+            there.fleet.by_hand(async |objects| objects.delete(&head).await.unwrap());
+            there.fleet.store("there").repair(false, Duration::from_secs(10)).unwrap().unwrap();
+            assert_eq!(there.holds(), before);
+        }
+        assert_eq!(there.holds().0.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [3, 2, 1]);
+    }
 }
 
 #[test]

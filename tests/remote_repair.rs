@@ -28,8 +28,7 @@ impl World {
     }
 
     fn store(&self) -> RemoteStore {
-        let bucket = Bucket::new("s3://bucket/prefix".parse().unwrap(), self.fleet.objects.clone()).unwrap();
-        RemoteStore::new(Arc::new(bucket), "ledger")
+        self.fleet.store("ledger")
     }
 
     fn owner(&self, node: &str) -> RemoteStore {
@@ -110,7 +109,6 @@ fn a_rebuilt_head_has_the_newest_snapshot_that_was_acknowledged_and_all_older_on
         seq += random.below(2);
         world.create(&mut store, seq, "newest", DEADLINE).unwrap();
         let before = world.head();
-        let there = world.fleet.generations("ledger");
 
         assert_eq!(
             world.store().repair(false, DEADLINE).unwrap(),

@@ -64,7 +64,7 @@ mod none {
             match *self {}
         }
 
-        pub(crate) fn begin_copy(&mut self, _: Duration) -> Result<()> {
+        pub(crate) fn begin_copy(&mut self, _: u64, _: Duration) -> Result<()> {
             match *self {}
         }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use minisnap_host::remote::{Bucket, Remote};
+use minisnap_host::remote::{Bucket, Remote, RemoteStore};
 use minisnap_host::{Grant, Minisnap, SnapshotStore};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -51,6 +51,12 @@ impl Fleet {
         let bucket = Bucket::new(location, self.objects.clone()).expect("it works");
         let minisnap = cached_builder().bucket(bucket).build().expect("it works");
         Node { name, minisnap, root: tempdir().expect("it works") }
+    }
+
+    /// The store of this name, of whole files.
+    pub fn store(&self, name: &str) -> RemoteStore {
+        let bucket = Bucket::new("s3://bucket/prefix".parse().expect("it works"), self.objects.clone());
+        RemoteStore::new(Arc::new(bucket.expect("it works")), name)
     }
 
     /// Does something to the objects.

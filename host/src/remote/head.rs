@@ -135,6 +135,13 @@ pub enum Refusal {
 }
 
 impl Generation {
+    /// One whose object is in this folder.
+    pub(super) fn new(folder: &str, seq: u64, size: u64, sum: String, written: u64) -> Generation {
+        let mut generation = Generation { seq, key: String::new(), size, sum, written };
+        generation.key = format!("{folder}/{}", generation.file_name());
+        generation
+    }
+
     /// The name of its file, in a folder of one store.
     pub fn file_name(&self) -> String {
         format!("snapshot_{:020}.json", self.seq)

@@ -1,6 +1,7 @@
 //! Rebuilding a head that is damaged, or was deleted, from the generations that there are.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -20,6 +21,9 @@ use crate::error::{Error, Result};
 /// ones, and what they put late must not be taken for newer than what is put from here on.
 const LEAP: u64 = 1000;
 
+/// Higher epochs are none: what has them was written by something else.
+const HIGHEST: u64 = 1 << 40;
+
 /// What was rebuilt of a store, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,30 +32,37 @@ pub struct Repaired {
     pub problem: String,
     /// The generations that are restored from here on, newest first.
     pub generations: Vec<Generation>,
-    /// Those that are kept, and not restored: a later one has a number that is not higher, so they were replaced, undone, or
-    /// put by a host from which the store had been taken over. Newest first.
+    /// Those that are kept, and not restored: a later call has replaced or undone them, or they were put by a host from which the store had
+    /// been taken over. Newest first.
     pub undone: Vec<Generation>,
 }
 
-/// An object of a generation, by what its key says: of which owner it is, and the how many of its.
+/// An object of a generation, by what its key says: which call of which owner has put it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Put {
     epoch: u64,
     count: u64,
     claim: String,
     seq: u64,
+    /// The lowest number of which generations that were there before gave way.
+    gone: u64,
     key: String,
 }
 
 impl Put {
-    /// Of `g/EPOCH-CLAIM-COUNT/snapshot_SEQ.json`.
+    fn is_of_one_call(&self, other: &Put) -> bool {
+        (self.epoch, self.count, &self.claim) == (other.epoch, other.count, &other.claim)
+    }
+
+    /// Of `g/EPOCH-CLAIM-COUNT/snapshot_SEQ.json`, or, of a copy, `g/EPOCH-CLAIM-COUNT-GONE/snapshot_SEQ.json`.
     fn of(key: String) -> Option<Put> {
         let (owner, file) = key.strip_prefix("g/")?.split_once('/')?;
         let mut owner = owner.split('-');
         let (epoch, claim, count) =
             (owner.next()?.parse().ok()?, owner.next()?.to_owned(), owner.next()?.parse().ok()?);
         let seq = file.strip_prefix("snapshot_")?.strip_suffix(".json")?.parse().ok()?;
-        Some(Put { epoch, count, claim, seq, key })
+        let gone = owner.next().map_or(Ok(seq), str::parse).ok()?;
+        (epoch <= HIGHEST).then_some(Put { epoch, count, claim, seq, gone, key })
     }
 }
 
@@ -93,14 +104,20 @@ impl RemoteStore {
         }
         let epoch = puts.iter().map(|put| put.epoch).fold(known, u64::max) + LEAP;
         let (mut generations, mut undone) = (Vec::new(), Vec::new());
-        for put in puts.into_iter().rev() {
-            let read = again(&url, "repair", patience(), async || self.read(&put).await);
-            let Some(generation) = bucket.block_on(read)?? else { continue };
-            // The latest counts, and what is older than it in every way.
-            let is_older = |oldest: &Generation| oldest.seq > generation.seq;
-            let kept = if generations.last().is_none_or(is_older) { &mut generations } else { &mut undone };
-            kept.push(generation);
+        // What the calls that came later have put, and the lowest number that gave way to them.
+        let (mut later, mut gone) = (BTreeSet::new(), None::<u64>);
+        let calls: Vec<&[Put]> = puts.chunk_by(Put::is_of_one_call).collect();
+        for puts in calls.into_iter().rev() {
+            for put in puts {
+                let read = again(&url, "repair", patience(), async || self.read(put).await);
+                let Some(generation) = bucket.block_on(read)?? else { continue };
+                let counts = gone.is_none_or(|gone| put.seq < gone) && !later.contains(&put.seq);
+                if counts { &mut generations } else { &mut undone }.push(generation);
+            }
+            later.extend(puts.iter().map(|put| put.seq));
+            gone = puts.iter().map(|put| put.gone).chain(gone).min();
         }
+        generations.sort_by_key(|generation: &Generation| Reverse(generation.seq));
         if generations.is_empty() {
             return Err(match over {
                 PutMode::Create => Error::NotFound,
@@ -150,6 +167,7 @@ impl RemoteStore {
             _ => bytes::Bytes::new(),
         };
         let epoch = serde_json::from_slice(&text).map_or(0, |Epoch { epoch }| epoch);
+        let epoch = if epoch <= HIGHEST { epoch } else { 0 };
         Ok(Found::Broken(self.bucket.update(etag), problem, epoch))
     }
 

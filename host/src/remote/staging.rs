@@ -44,8 +44,8 @@ pub(crate) struct Staging {
     damaged: HashMap<String, HashSet<String>>,
     /// The names of the named stores, once they were listed: only their owner makes another.
     names: Option<BTreeSet<String>>,
-    /// What was put for a copy so far, while there is one.
-    copied: Option<Vec<Generation>>,
+    /// The folder of a copy's objects, and what was put there so far, while there is one.
+    copied: Option<(String, Vec<Generation>)>,
     _held: Option<Held>,
     _temporary: Option<TempDir>,
 }

@@ -229,7 +229,7 @@ impl SnapshotStore {
         links: &mut Vec<(String, String)>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Option<Copied>> {
-        let Plan { mut copied, as_files, seqs, files, older } = plan;
+        let Plan { mut copied, as_files, seqs, files, older, .. } = plan;
         // What gives way has its other name before anything is in its place: if this is interrupted, that tells who goes on.
         let other = seqs.iter().filter(|(_, found)| *found == Found::OtherState).map(|(seq, _)| seq);
         let mut kept = other.filter(|_| copied.layout == Layout::Numbered).chain(&older).peekable();

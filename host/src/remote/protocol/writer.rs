@@ -12,7 +12,7 @@ pub struct Writer {
     epoch: u64,
     /// How many heads were put, or tried to.
     commits: u64,
-    /// How many generations were.
+    /// How many calls have put generations.
     uploads: u64,
     /// The head as far as it is known, and its ETag.
     head: Head,
@@ -150,19 +150,19 @@ impl Writer {
     ///
     /// A call that has not ended must be [given up](Self::give_up) first.
     pub fn insert(&mut self, seq: u64, size: u64, sum: String, written: u64, limits: Limits) {
-        let generation = self.generation(seq, size, sum, written);
+        let generation = Generation::new(&self.folder(None), seq, size, sum, written);
         self.begin(Edit::Insert(generation, limits));
     }
 
-    /// A generation with a key of its own. Once its object was put, a [copy](Self::copy) may add it, or it is
-    /// [abandoned](Self::abandon).
-    pub fn generation(&mut self, seq: u64, size: u64, sum: String, written: u64) -> Generation {
+    /// The folder of the objects of one call, which no other call has. Its name says which numbers gave way to it, should the head
+    /// be lost: those of a create from its own on, and others from `gone` on.
+    pub fn folder(&mut self, gone: Option<u64>) -> String {
         self.uploads += 1;
-        let key = format!("g/{:010}-{}-{}/snapshot_{seq:020}.json", self.epoch, self.claim, self.uploads);
-        Generation { seq, key, size, sum, written }
+        let gone = gone.map(|gone| format!("-{gone}")).unwrap_or_default();
+        format!("g/{:010}-{}-{}{gone}", self.epoch, self.claim, self.uploads)
     }
 
-    /// Begins to add generations of any numbers, whose objects were put, and which no call has added.
+    /// Begins to add generations of any numbers, whose objects were put in a [folder](Self::folder) of their own.
     pub fn copy(&mut self, copying: Copying) {
         self.begin(Edit::Copy(copying));
     }

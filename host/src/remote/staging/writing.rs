@@ -75,11 +75,13 @@ impl Staging {
         Ok(fetched.map(|fetched| (path, fetched.key)))
     }
 
-    /// Begins a copy, of which nothing counts before its [end](Self::end_copy).
-    pub(crate) fn begin_copy(&mut self, time: Duration) -> Result<()> {
+    /// Begins a copy, to which the generations from the number `gone` on give way. Nothing of it counts before its
+    /// [end](Self::end_copy).
+    pub(crate) fn begin_copy(&mut self, gone: u64, time: Duration) -> Result<()> {
         self.writer("", time)?;
         self.give_up_copy();
-        self.copied = Some(Vec::new());
+        let folder = self.open.get_mut("").map(|store| store.begin_copy(gone)).transpose()?;
+        self.copied = folder.map(|folder| (folder, Vec::new()));
         Ok(())
     }
 
@@ -88,19 +90,19 @@ impl Staging {
         &mut self,
         file: &Path,
         seq: u64,
-        at: Option<SystemTime>,
+        written: Option<SystemTime>,
         time: Duration,
     ) -> Result<()> {
-        let (Some(store), Some(copied)) = (self.open.get_mut(""), &mut self.copied) else {
+        let (Some(store), Some((folder, copied))) = (self.open.get_mut(""), &mut self.copied) else {
             return Err(Error::other("no copy was begun".to_owned()));
         };
-        copied.push(store.put(file, seq, at, time)?);
+        copied.push(store.put(folder, file, seq, written, time)?);
         Ok(())
     }
 
     /// Makes what was put count, in one commit, with the generations that are undone for it, or found damaged.
     pub(crate) fn end_copy(&mut self, undone: &[u64], damaged: &[u64], time: Duration) -> Result<()> {
-        let (Some(store), Some(added)) = (self.open.get_mut(""), self.copied.take()) else {
+        let (Some(store), Some((_, added))) = (self.open.get_mut(""), self.copied.take()) else {
             return Err(Error::other("no copy was begun".to_owned()));
         };
         let (undone, damaged) = (undone.iter().copied().collect(), damaged.iter().copied().collect());
@@ -109,7 +111,7 @@ impl Staging {
 
     /// Removes what was put for a copy that does not end, if there is one.
     pub(crate) fn give_up_copy(&mut self) {
-        if let (Some(store), Some(copied)) = (self.open.get_mut(""), self.copied.take()) {
+        if let (Some(store), Some((_, copied))) = (self.open.get_mut(""), self.copied.take()) {
             store.abandon(copied);
         }
     }

@@ -8,25 +8,29 @@ use crate::error::{Error, Result};
 use crate::remote::ask::{Patience, again};
 use crate::remote::files::sum_of;
 use crate::remote::head::{Copying, Generation};
-use crate::remote::protocol::Request;
+use crate::remote::protocol::{Request, Writer};
 
 impl RemoteStore {
+    /// Begins a copy, to which give way the generations from the number `gone` on. Returns the folder of its objects.
+    pub(in crate::remote) fn begin_copy(&mut self, gone: u64) -> Result<String> {
+        Ok(self.writing()?.folder(Some(gone)))
+    }
+
     /// Puts a file, which the store component has laid out, for a [copy](Self::copy) that adds it, or has it
     /// [abandoned](Self::abandon).
     pub(in crate::remote) fn put(
         &mut self,
+        folder: &str,
         file: &Path,
         seq: u64,
         written: Option<SystemTime>,
         deadline: Duration,
     ) -> Result<Generation> {
         let patience = Patience::new(deadline);
+        self.writing()?;
         let (size, sum) = sum_of(file).map_err(|error| Error::io("read", file, error))?;
         let written = milliseconds(written.unwrap_or_else(SystemTime::now));
-        let Some(writer) = &mut self.writer else {
-            return Err(Error::denied(format!("`{}` is not open for writing", self.url())));
-        };
-        let generation = writer.generation(seq, size, sum, written);
+        let generation = Generation::new(folder, seq, size, sum, written);
         let request = Request::PutGeneration(generation.clone());
         let put = async || self.bucket.carry(&self.name, &request, Some(file)).await;
         let put = self.bucket.block_on(again(&self.url(), "copy", patience, put));
@@ -37,6 +41,12 @@ impl RemoteStore {
                 Err(error)
             }
         }
+    }
+
+    fn writing(&mut self) -> Result<&mut Writer> {
+        let url = self.url();
+        let writer = self.writer.as_deref_mut();
+        writer.ok_or_else(|| Error::denied(format!("`{url}` is not open for writing")))
     }
 
     /// Makes the generations that were put ones of this store.

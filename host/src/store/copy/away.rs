@@ -30,7 +30,8 @@ impl SnapshotStore {
         plan: Plan,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Option<Copied>> {
-        self.ask(Staging::begin_copy).map_err(Target)?;
+        let gone = plan.gone;
+        self.ask(|staging, time| staging.begin_copy(gone, time)).map_err(Target)?;
         let put = self.put_all(from, plan, progress);
         if !matches!(put, Ok(Some(_)))
             && let Some(staging) = &mut self.staging

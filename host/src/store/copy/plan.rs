@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub(super) files: BTreeMap<u64, Identity>,
     /// The older generations that give way.
     pub(super) older: Vec<u64>,
+    /// The lowest number of which a generation gives way, if it is not copied itself.
+    pub(super) gone: u64,
 }
 
 /// What is planned of: the two stores, and what each holds.
@@ -160,6 +162,10 @@ impl Stores<'_> {
         };
         let replaced: Vec<u64> = self.there.iter().copied().filter(gives_way).collect();
         self.check_no_only_sound_one(&replaced, newest)?;
+        let gone = match replaced.is_empty() {
+            true => newest.saturating_add(1),
+            false => common.map_or(0, |common| common.saturating_add(1)),
+        };
         let is_older =
             |seq: &u64| self.layout == Layout::Numbered && *seq < newest && !holds(&self.selected, *seq);
         let older = replaced.iter().copied().filter(is_older).collect();
@@ -168,7 +174,7 @@ impl Stores<'_> {
         let numbers = |seqs: Vec<(u64, Found)>| seqs.into_iter().map(|(seq, _)| seq).collect();
         let Stores { layout, skipped, files, .. } = self;
         let copied = Copied { layout, copied: numbers(copied), present: numbers(present), replaced, skipped };
-        Ok(Some(Plan { copied, as_files, seqs, files, older }))
+        Ok(Some(Plan { copied, as_files, seqs, files, older, gone }))
     }
 
     fn refused(&self, seq: u64, refusal: Refusal) -> CopyError {
