@@ -36,8 +36,10 @@ fn main() {
     ] {
         let folder = here.join(folder);
         println!("cargo::rerun-if-changed={}", folder.display());
-        let target = target.join(constant.to_lowercase());
-        build(&folder, &target, file.starts_with("wasm32-wasip2"));
+        // Components share what they depend on.
+        let is_component = file.starts_with("wasm32-wasip2");
+        let target = target.join(if is_component { "consumers".to_owned() } else { constant.to_lowercase() });
+        build(&folder, &target, is_component);
         let path = target.join(file);
         assert!(path.exists(), "{} was not built", path.display());
         programs +=

@@ -182,6 +182,20 @@ fn what_is_damaged_is_not_copied_and_is_replaced_where_it_is_copied_to() {
 
 /// The number that both have with the same state says up to where they are of one history.
 #[test]
+fn none_of_several_snapshots_that_may_be_the_only_sound_ones_is_replaced() {
+    let dir = scratch();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    create(&from, Layout::Numbered, &[3, 4, 5], "");
+    assert_done(&copy(&from, &to, &["--all"]), "copied 5\ncopied 4\ncopied 3\n");
+    for damaged in [from.join(file(5)), from.join(file(4)), to.join(file(5))] {
+        fs::write(damaged, "{").unwrap();
+    }
+    let before = names(&to);
+    assert_refused(&copy(&from, &to, &["--replace"]), 4, "holds the snapshot 4, which is damaged");
+    assert_eq!(names(&to), before);
+}
+
+#[test]
 fn only_what_is_above_the_newest_snapshot_that_both_have_alike_gives_way() {
     let dir = scratch();
     let path = |name: &str| dir.path().join(name);
@@ -431,7 +445,7 @@ fn a_copy_needs_a_directory_that_is_free_and_may_be_written() {
     assert_eq!((told.copied, told.layout), (vec![1], Layout::Numbered));
     target.create(&2, 2).unwrap();
     drop((target, source));
-    assert_refused(&copy(&from, &from, &[]), 10, "is the directory that is copied from");
+    assert_refused(&copy(&from, &from, &[]), 10, "is where it is copied from");
     assert_refused(&copy(&dir.path().join("missing"), &to, &[]), 1, "no snapshot yet");
     assert_refused(&copy(&from, &dir.path().join("new"), &["--must-exist"]), 10, "must exist");
     assert!(!dir.path().join("new").exists());

@@ -31,7 +31,7 @@ fn the_example_runs_two_components_with_two_grants_in_under_100_lines() {
     for component in &components {
         fs::copy(COUNTER, component).unwrap();
     }
-    let embed = built(&["--example", "embed"], "examples/embed");
+    let embed = built("examples/embed");
     let mut host = Command::new(embed);
     let snapshots = root.path().join("snapshots");
     let ran = run(host.arg(&snapshots).args(&components), "");
@@ -51,7 +51,7 @@ fn the_example_runs_two_components_with_two_grants_in_under_100_lines() {
 #[test]
 fn the_example_gives_a_component_no_more_than_its_manifest_allows() {
     let root = tempdir().unwrap();
-    let embed = built(&["--example", "embed"], "examples/embed");
+    let embed = built("examples/embed");
     let store = "imports = [\"arcella:minisnap/snapshot-store@0.1.0\"]\n";
     let tee = "[capabilities.security]\nrequires_tee = true\nallowed_syscalls = []\n";
     for (name, more) in [

@@ -3,18 +3,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use minisnap_host::remote::{Bucket, Limits, Remote, RemoteStore, TakeOver};
-use minisnap_host::{Error, Grant, Layout, Minisnap, SnapshotCtx, SnapshotStore, Soundness};
+use minisnap_host::remote::{Bucket, Limits, RemoteStore, TakeOver};
+use minisnap_host::{Error, Grant, Layout, SnapshotCtx, SnapshotStore, Soundness};
 use minisnap_tests::host::Host;
 use minisnap_tests::nodes::{Fleet, KEEP, Node};
 use minisnap_tests::random::Random;
-use minisnap_tests::{VERBS, cached_builder, names, rounds};
-use object_store::memory::InMemory;
+use minisnap_tests::{VERBS, names, rounds};
+use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt};
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 use wasmtime::Config;
 use wasmtime::component::Component;
 

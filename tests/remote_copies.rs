@@ -170,7 +170,7 @@ fn history(random: &mut Random, mut seq: u64, text: &str) -> Vec<Act> {
 
 #[test]
 fn a_copy_does_the_same_whether_its_stores_are_in_directories_or_in_object_stores() {
-    for seed in 0..rounds(40, 400) {
+    for seed in 0..rounds(12, 300) {
         let mut random = Random::of(seed);
         let base: Vec<Act> = match random.below(3) {
             0 => Vec::new(),
@@ -349,6 +349,56 @@ fn a_repair_finds_what_a_copy_has_added_and_what_gave_way_to_it() {
         }
         assert_eq!(there.holds().0.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [3, 2, 1]);
     }
+}
+
+#[test]
+fn a_directory_is_copied_to_an_object_store_while_its_writer_prunes() {
+    for (other, replace) in [(None, false), (Some(1), true)] {
+        let (from, there) = (tempdir().unwrap(), Side::new(true, "there"));
+        let grant = Grant::new(from.path()).layout(Layout::Numbered).keep(2.try_into().unwrap());
+        let mut writer = minisnap().open(grant.clone()).unwrap();
+        [1, 2].map(|seq| writer.create_text(&format!("[{seq}]"), seq).unwrap());
+        there.act(&other.map(|seq| Act::Create(seq, "\"other\"".to_owned())).into_iter().collect::<Vec<_>>());
+        let mut reader = minisnap().open(grant.read_only()).unwrap();
+        let mut more = vec![4, 3];
+        let copied = there.open().copy_from(&mut reader, Selection::All, replace, |_| {
+            while let Some(seq) = more.pop() {
+                writer.create_text(&format!("[{seq}]"), seq).unwrap();
+            }
+        });
+        // What was there first is copied; or, where another would have given way for nothing, what is there since.
+        let expected = if replace { vec![4, 3] } else { vec![2] };
+        assert_eq!(copied.unwrap().copied, expected);
+        assert_eq!(
+            there.holds().0,
+            expected.iter().map(|seq| (*seq, Some(format!("[\n  {seq}\n]")))).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn what_was_copied_to_an_object_store_is_read_there() {
+    for layout in [Layout::Pair, Layout::Numbered] {
+        let (from, there) = (tempdir().unwrap(), Side::new(true, "there"));
+        create(from.path(), layout, &[7], "");
+        let mut here = minisnap().open(Grant::new(from.path()).read_only()).unwrap();
+        let copied = there.open().copy_from(&mut here, Selection::All, false, |_| there.damage(7));
+        assert!(matches!(copied, Err(CopyError::To(Error::Corrupt(_)))), "{layout}: {copied:?}");
+    }
+}
+
+#[test]
+fn a_copy_that_panics_half_way_leaves_no_create_unstored() {
+    let (from, there) = (three(), Side::new(true, "there"));
+    let mut here = minisnap().open(Grant::new(from.path()).read_only()).unwrap();
+    let mut to = there.open();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        to.copy_from(&mut here, Selection::All, false, |_| panic!("half way"))
+    }));
+    panicked.unwrap_err();
+    assert_eq!(there.holds().0, []);
+    to.create_text("[]", 9).unwrap();
+    assert_eq!(there.reader().restore_text().unwrap().seq, 9);
 }
 
 #[test]

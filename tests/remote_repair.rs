@@ -74,27 +74,37 @@ fn numbers(generations: &[Generation]) -> Vec<u64> {
 }
 
 #[test]
-fn a_rebuilt_head_has_the_newest_snapshot_that_was_acknowledged_and_all_older_ones() {
+fn a_rebuilt_head_has_the_snapshots_that_the_lost_one_had() {
     for seed in 0..rounds(100, 2000) {
         let (world, mut random) = (World::new(), Random::of(seed));
         let mut store = world.owner("a");
-        let mut seq = 0;
-        for step in 0..random.below(12) {
-            match random.below(6) {
+        let (mut seq, mut pruned) = (0, BTreeSet::new());
+        for step in 0..random.below(14) {
+            let before = world.head();
+            match random.below(7) {
                 0 => store = world.owner(["a", "b"][random.below(2) as usize]),
                 1 => {
-                    let generations = world.head().generations;
-                    if let Some(back) = generations.get(random.below(4) as usize) {
+                    if let Some(back) = before.generations.get(random.below(4) as usize) {
                         store.rollback(back.seq, DEADLINE).unwrap();
                         seq = back.seq;
                     }
                 }
+                2 if random.below(4) == 0 => {
+                    store.clear(DEADLINE).unwrap();
+                    seq = 0;
+                }
                 2 => {
+                    // A host from which the store was taken over puts one more, of any number.
+                    let mut late = std::mem::replace(&mut store, world.owner("b"));
+                    let refused = world.create(&mut late, seq + 1 + random.below(3), "late", DEADLINE);
+                    assert!(matches!(refused, Err(Error::Busy(_))), "seed {seed}: {refused:?}");
+                }
+                3 => {
                     // What was put, and may never count.
                     world.fleet.objects.cut_after(Some(random.below(3)));
                     let text = format!("lost {step}");
-                    let _ =
-                        world.create(&mut store, seq + 1 + random.below(3), &text, Duration::from_millis(50));
+                    let next = seq + 1 + random.below(3);
+                    let _ = world.create(&mut store, next, &text, Duration::from_millis(50));
                     world.fleet.objects.cut_after(None);
                     // After it is known what became of it, the numbers go on.
                     store = world.owner("a");
@@ -105,31 +115,44 @@ fn a_rebuilt_head_has_the_newest_snapshot_that_was_acknowledged_and_all_older_on
                     world.create(&mut store, seq, &format!("made {step}"), DEADLINE).unwrap();
                 }
             }
+            // As long as the deletion is on its way, it is there.
+            let kept = keys(&world.head().generations);
+            pruned.extend(keys(&before.generations).difference(&kept).cloned());
         }
         seq += random.below(2);
         world.create(&mut store, seq, "newest", DEADLINE).unwrap();
         let before = world.head();
+        pruned.extend(before.dropped.iter().cloned());
 
-        assert_eq!(
-            world.store().repair(false, DEADLINE).unwrap(),
-            None,
-            "seed {seed}: a sound head is left alone"
-        );
-        world.break_head([None, Some(""), Some("{\"epoch\": 7"), Some("[1]")][random.below(4) as usize]);
+        let nothing = world.store().repair(false, DEADLINE).unwrap();
+        assert_eq!(nothing, None, "seed {seed}: a sound head is left alone");
+        let text = serde_json::to_string_pretty(&before).unwrap();
+        let cut = &text[..text.len() / 2];
+        let epoch = before.epoch;
+        world.break_head([None, Some(""), Some(cut), Some("[1]")][random.below(4) as usize]);
+        let there = settled(&world);
         let planned = world.store().repair(true, DEADLINE).unwrap().unwrap();
         world.store().restore(Wanted::Head, Path::new(""), DEADLINE).unwrap_err();
         let repaired = world.store().repair(false, DEADLINE).unwrap().unwrap();
-        // What is deleted in the background may be gone since.
-        assert!(keys(&planned.generations).is_superset(&keys(&repaired.generations)), "seed {seed}");
+        assert_eq!(repaired, planned, "seed {seed}");
         assert_eq!(world.newest(), (seq, "newest".to_owned()), "seed {seed}");
-        let (listed, all) = (keys(&repaired.generations), keys(&before.generations));
-        assert!(listed.is_superset(&all), "seed {seed}: {before:?} {repaired:?}");
+        let listed = keys(&repaired.generations);
+        let expected = keys(&before.generations);
+        assert!(listed.is_superset(&expected), "seed {seed}: {before:?} {repaired:?}");
+        // Besides, what was to be deleted, and is there still; and what is older than all.
+        let oldest = before.generations.last().map_or(0, |oldest| oldest.seq);
+        let is_older = |key: &str| {
+            key.ends_with(".json") && key[key.len() - 25..key.len() - 5].parse::<u64>().unwrap() < oldest
+        };
+        let is_other = |key: &&String| !pruned.contains(*key) && !is_older(key);
+        let others: Vec<_> = listed.difference(&expected).filter(is_other).collect();
+        assert!(others.is_empty(), "seed {seed}: {others:?}: {before:?} {repaired:?}");
         assert!(numbers(&repaired.generations).is_sorted_by(|newer, older| newer > older), "seed {seed}");
 
-        // Nothing was deleted, and who had it is told. That what it does now is not done, no head tells it any more.
-        let there = world.fleet.generations("ledger");
+        // Nothing was deleted, and nothing is by the next owner.
         let named: BTreeSet<_> = listed.into_iter().chain(keys(&repaired.undone)).collect();
         assert!(there.iter().all(|key| named.iter().any(|of| key.as_ref().ends_with(of))), "seed {seed}");
+        // What the one before puts now is not done; no head tells it that any more.
         let refused = world.create(&mut store, seq + 1, "late", DEADLINE);
         assert!(matches!(refused, Err(Error::InDoubt(_))), "seed {seed}: {refused:?}");
         let refused = world.create(&mut store, seq + 1, "late", DEADLINE);
@@ -138,30 +161,60 @@ fn a_rebuilt_head_has_the_newest_snapshot_that_was_acknowledged_and_all_older_on
         // It is nobody's.
         let mut next = world.store();
         next.open("c", TakeOver::Nobody, DEADLINE).unwrap();
-        world.create(&mut next, seq + 1, "next", DEADLINE).unwrap();
-        assert_eq!(world.newest(), (seq + 1, "next".to_owned()), "seed {seed}");
-        assert!(world.head().epoch > before.epoch, "seed {seed}");
+        next.release(DEADLINE).unwrap();
+        let left = world.fleet.generations("ledger");
+        // But what the one before had to.
+        let may_go = |key: &Key| pruned.iter().any(|of| key.as_ref().ends_with(of));
+        assert!(there.iter().all(|key| left.contains(key) || may_go(key)), "seed {seed}: {there:?} {left:?}");
+        assert_eq!(world.newest(), (seq, "newest".to_owned()), "seed {seed}");
+        assert!(world.head().epoch > epoch + 1_000_000, "seed {seed}");
     }
+}
+
+/// What is there once nothing is deleted any more.
+fn settled(world: &World) -> Vec<Key> {
+    let mut there = world.fleet.generations("ledger");
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(5));
+        let now = world.fleet.generations("ledger");
+        if std::mem::replace(&mut there, now) == there {
+            break;
+        }
+    }
+    there
 }
 
 #[test]
 fn what_a_fenced_host_has_put_never_becomes_the_newest_by_a_repair() {
+    for (acknowledged, fenced) in [(2, 9), (5, 2)] {
+        let world = World::new();
+        world.create(&mut world.owner("a"), 1, "one", DEADLINE).unwrap();
+        let mut awake = world.owner("b");
+        world.create(&mut awake, acknowledged, "acknowledged", DEADLINE).unwrap();
+        // It comes after its sender was fenced, who cannot delete it any more.
+        let late = format!("prefix/ledger/g/0000000001-0123456789abcdef-7-2/snapshot_{fenced:020}.json");
+        world.fleet.by_hand(async |objects| objects.put(&Key::from(late), "late".into()).await.unwrap());
+        world.break_head(None);
+        let repaired = world.store().repair(false, DEADLINE).unwrap().unwrap();
+        assert_eq!(numbers(&repaired.generations), [acknowledged, 1]);
+        assert_eq!(numbers(&repaired.undone), [fenced]);
+        assert_eq!(world.newest(), (acknowledged, "acknowledged".to_owned()));
+    }
+}
+
+#[test]
+fn a_repair_knows_all_that_is_there_or_does_nothing() {
     let world = World::new();
-    let mut asleep = world.owner("a");
-    world.create(&mut asleep, 1, "one", DEADLINE).unwrap();
-    let mut awake = world.owner("b");
-    world.create(&mut awake, 2, "two", DEADLINE).unwrap();
-    // Its object comes, and its head is refused.
-    let late = world.create(&mut asleep, 9, "nine", DEADLINE);
-    assert!(matches!(late, Err(Error::Busy(_))), "{late:?}");
-    let folder =
-        Key::from("prefix/ledger/g/0000000001-0123456789abcdef-7/snapshot_00000000000000000009.json");
-    world.fleet.by_hand(async |objects| objects.put(&folder, "nine".into()).await.unwrap());
+    world.create(&mut world.owner("a"), 1, "one", DEADLINE).unwrap();
     world.break_head(None);
-    let repaired = world.store().repair(false, DEADLINE).unwrap().unwrap();
-    assert_eq!(numbers(&repaired.generations), [2, 1]);
-    assert!(numbers(&repaired.undone).contains(&9), "{repaired:?}");
-    assert_eq!(world.newest(), (2, "two".to_owned()));
+    // The next owner would delete it.
+    let other = Key::from("prefix/ledger/g/0000000001-copy/snapshot_1.json");
+    world.fleet.by_hand(async |objects| objects.put(&other, "late".into()).await.unwrap());
+    let refused = world.store().repair(false, DEADLINE).unwrap_err().to_string();
+    assert!(refused.contains("0000000001-copy/snapshot_1.json` is no generation"), "{refused}");
+    world.fleet.by_hand(async |objects| objects.delete(&other).await.unwrap());
+    world.store().repair(false, DEADLINE).unwrap().unwrap();
+    assert_eq!(world.newest(), (1, "one".to_owned()));
 }
 
 #[test]
@@ -209,7 +262,7 @@ fn a_repair_whose_answer_is_lost_says_what_it_did() {
     for seed in 0..rounds(10, 200) {
         let world = World::new();
         world.create(&mut world.owner("a"), 1, "one", DEADLINE).unwrap();
-        world.break_head(None);
+        world.break_head([None, Some("{")][seed as usize % 2]);
         let faulty = minisnap_tests::faulty_objects::Faulty::new(world.fleet.objects.clone(), seed, 10);
         let bucket = Bucket::new("s3://bucket/prefix".parse().unwrap(), Arc::new(faulty)).unwrap();
         let repaired = RemoteStore::new(Arc::new(bucket), "ledger").repair(false, DEADLINE);

@@ -229,7 +229,7 @@ impl Grant {
     /// - Opening the store for writing takes it over, and dropping it lets it go, which ask the server.
     /// - The layout is [`Layout::Numbered`]. [`max_total`](Grant::max_total) limits what is kept there, and
     ///   [`must_exist`](Grant::must_exist) refuses a store that was never written.
-    /// - [`copy_from`](crate::SnapshotStore::copy_from) does not copy to it or from it.
+    /// - What [`copy_from`](crate::SnapshotStore::copy_from) copies to it counts all at once.
     #[cfg(feature = "remote")]
     pub fn remote(self, remote: Remote) -> Self {
         Grant { remote: Some(remote), ..self }

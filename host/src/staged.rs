@@ -8,6 +8,7 @@ pub(crate) use none::{Buckets, Staging};
 /// Without the feature, nothing is granted in an object store.
 #[cfg(not(feature = "remote"))]
 mod none {
+    use std::fs::File;
     use std::path::{Path, PathBuf};
     use std::time::{Duration, SystemTime};
 
@@ -68,7 +69,13 @@ mod none {
             match *self {}
         }
 
-        pub(crate) fn put(&mut self, _: &Path, _: u64, _: Option<SystemTime>, _: Duration) -> Result<()> {
+        pub(crate) fn put(
+            &mut self,
+            _: (&File, &Path),
+            _: u64,
+            _: Option<SystemTime>,
+            _: Duration,
+        ) -> Result<()> {
             match *self {}
         }
 

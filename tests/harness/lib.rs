@@ -123,12 +123,12 @@ fn cached_config() -> Config {
 /// The command line's binary, built from the sources as they are.
 pub fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| built(&["--bin", "minisnap"], "minisnap"))
+    BINARY.get_or_init(|| built("minisnap"))
 }
 
-/// What cargo builds with these arguments, from the sources as they are, in the same profile as this: `file` is its path
-/// in the profile's folder.
-pub fn built(arguments: &[&str], file: &str) -> PathBuf {
+/// A program or an example, built from the sources as they are, in the same profile as this: `file` is its path in the profile's
+/// folder.
+pub fn built(file: &str) -> PathBuf {
     let this = env::current_exe().expect("a program has a file");
     let folder = this.parent().expect("a program lies in a folder");
     // A test lies in `target/PROFILE/deps`, a program in `target/PROFILE`.
@@ -136,8 +136,8 @@ pub fn built(arguments: &[&str], file: &str) -> PathBuf {
     let profile = if is_test { folder.parent().expect("deps lies in a profile's folder") } else { folder };
     let target = profile.parent().expect("a profile's folder lies in target");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Of the whole workspace, so that dependencies have the features with which they are built already.
-    cargo.args(["build", "--quiet", "--workspace", "--target-dir"]).arg(target).args(arguments);
+    // All that `tests/run` has built, so that dependencies have the features that they have there: these are built already.
+    cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--target-dir"]).arg(target);
     if profile.file_name() == Some(OsStr::new("release")) {
         cargo.arg("--release");
     }

@@ -1,10 +1,10 @@
 //! A bucket of an object store, and one request to it.
 
-use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path as FilePath;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -179,7 +179,8 @@ impl Bucket {
             }
             Request::PutGeneration(generation) => {
                 let file = local.expect("a generation has a file");
-                self.put_file(&at(&generation.key), generation, file).await.map(|()| Answer::Done)
+                let source = fs::File::open(file).map_err(|e| Failure::Final(Error::io("read", file, e)))?;
+                self.put_file(&at(&generation.key), generation, &source, file).await.map(|()| Answer::Done)
             }
             Request::GetGeneration(generation) => {
                 let folder = local.expect("a generation is got into a folder");
@@ -242,26 +243,30 @@ impl Bucket {
     }
 
     async fn get_head(&self, path: &Path) -> std::result::Result<Answer, Failure> {
+        let Some((text, etag)) = self.get(path).await? else { return Ok(Answer::Head(None)) };
+        Ok(Answer::Head(Some((self.head_of(path, &text)?, etag))))
+    }
+
+    /// The head that this text is.
+    pub(super) fn head_of(&self, path: &Path, text: &[u8]) -> std::result::Result<Head, Failure> {
         #[derive(Deserialize)]
         struct Any {
             format: u32,
         }
-        let Some((text, etag)) = self.get(path).await? else { return Ok(Answer::Head(None)) };
         let damaged = |error: serde_json::Error| {
             Failure::Final(Error::Corrupt(format!(
                 "{} is no head of a store: {error}; rebuild it by minisnap remote repair",
                 self.url(path)
             )))
         };
-        let Any { format } = serde_json::from_slice(&text).map_err(damaged)?;
+        let Any { format } = serde_json::from_slice(text).map_err(damaged)?;
         if format != FORMAT {
             let url = self.url(path);
             return Err(Failure::Final(Error::other(format!(
                 "{url} has the format {format}, which a newer version of minisnap has written: use that one"
             ))));
         }
-        let head: Head = serde_json::from_slice(&text).map_err(damaged)?;
-        Ok(Answer::Head(Some((head, etag))))
+        serde_json::from_slice(text).map_err(damaged)
     }
 
     /// The keys of all generations of the store of this name, below its own.

@@ -1,7 +1,7 @@
 //! The files of generations: how they are put, and got into a folder.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path as FilePath;
 
 use futures_util::TryStreamExt;
@@ -25,21 +25,22 @@ const PARTS: usize = 4;
 const FETCHED: &str = "fetched.tmp";
 
 impl Bucket {
-    /// Puts a file, if it is what the generation says.
+    /// Puts a file, which is open and has this name, if it is what the generation says.
     pub(super) async fn put_file(
         &self,
         path: &Path,
         generation: &Generation,
+        mut source: &fs::File,
         file: &FilePath,
     ) -> std::result::Result<(), Failure> {
         let failed = |told: &Told| Failure::of(&format!("put {}", self.url(path)), told);
         let unread = |error| Failure::Final(Error::io("read", file, error));
-        let mut source = fs::File::open(file).map_err(unread)?;
+        source.rewind().map_err(unread)?;
         let mut sum = Sum::default();
         let mut next = |left: u64| {
             let size = left.min(PART as u64);
             let mut part = Vec::with_capacity(usize::try_from(size).expect("a part is small"));
-            Read::by_ref(&mut source).take(size).read_to_end(&mut part).map_err(unread)?;
+            (&mut source).take(size).read_to_end(&mut part).map_err(unread)?;
             sum.add(&part);
             let left = left - part.len() as u64;
             if part.len() as u64 != size || left == 0 && sum.text() != generation.sum {
@@ -164,8 +165,14 @@ async fn fetch(
 
 /// The size of a file, and its sum.
 pub(super) fn sum_of(file: &FilePath) -> io::Result<(u64, String)> {
+    sum_of_open(&fs::File::open(file)?)
+}
+
+/// The same of one that is open.
+pub(super) fn sum_of_open(mut file: &fs::File) -> io::Result<(u64, String)> {
     let mut sum = Sum::default();
-    io::copy(&mut fs::File::open(file)?, &mut sum)?;
+    file.rewind()?;
+    io::copy(&mut file, &mut sum)?;
     Ok((sum.size, sum.text()))
 }
 

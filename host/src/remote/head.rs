@@ -147,6 +147,11 @@ impl Generation {
         format!("snapshot_{:020}.json", self.seq)
     }
 
+    /// The number from which on nothing counted any more when it was put, as its key says.
+    pub(super) fn gone(&self) -> Option<u64> {
+        self.key.split('/').nth(1)?.split('-').nth(3)?.parse().ok()
+    }
+
     /// When it was written.
     pub(super) fn time(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.written)

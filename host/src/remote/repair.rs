@@ -1,12 +1,13 @@
 //! Rebuilding a head that is damaged, or was deleted, from the generations that there are.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use object_store::path::Path;
 use object_store::{Error as Told, ObjectStoreExt, PutMode};
-use serde::Deserialize;
 
 use super::ask::{Patience, again, random};
 use super::bucket::MAX_HEAD;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 
 /// How far the epoch of a rebuilt head is above those that are known: hosts that never put a generation may have had higher
 /// ones, and what they put late must not be taken for newer than what is put from here on.
-const LEAP: u64 = 1000;
+const LEAP: u64 = 1 << 20;
 
 /// Higher epochs are none: what has them was written by something else.
 const HIGHEST: u64 = 1 << 40;
@@ -44,7 +45,7 @@ struct Put {
     count: u64,
     claim: String,
     seq: u64,
-    /// The lowest number of which generations that were there before gave way.
+    /// What was there under a number from this one on was undone then, or gave way to this call.
     gone: u64,
     key: String,
 }
@@ -54,14 +55,13 @@ impl Put {
         (self.epoch, self.count, &self.claim) == (other.epoch, other.count, &other.claim)
     }
 
-    /// Of `g/EPOCH-CLAIM-COUNT/snapshot_SEQ.json`, or, of a copy, `g/EPOCH-CLAIM-COUNT-GONE/snapshot_SEQ.json`.
+    /// Of `g/EPOCH-CLAIM-COUNT-GONE/snapshot_SEQ.json`.
     fn of(key: String) -> Option<Put> {
         let (owner, file) = key.strip_prefix("g/")?.split_once('/')?;
-        let mut owner = owner.split('-');
-        let (epoch, claim, count) =
-            (owner.next()?.parse().ok()?, owner.next()?.to_owned(), owner.next()?.parse().ok()?);
+        let [epoch, claim, count, gone] = owner.split('-').collect::<Vec<_>>().try_into().ok()?;
+        let (epoch, count, gone) = (epoch.parse().ok()?, count.parse().ok()?, gone.parse().ok()?);
         let seq = file.strip_prefix("snapshot_")?.strip_suffix(".json")?.parse().ok()?;
-        let gone = owner.next().map_or(Ok(seq), str::parse).ok()?;
+        let claim = claim.to_owned();
         (epoch <= HIGHEST).then_some(Put { epoch, count, claim, seq, gone, key })
     }
 }
@@ -94,28 +94,29 @@ impl RemoteStore {
         let look = again(&url, "repair", patience(), async || self.look().await);
         let Found::Broken(over, problem, known) = bucket.block_on(look)?? else { return Ok(None) };
 
-        let mut puts: Vec<Put> = self.keys(deadline)?.into_iter().filter_map(Put::of).collect();
-        puts.sort();
-        if puts.len() > LISTED {
-            let (most, all) = (LISTED, puts.len());
-            let what =
-                format!("`{url}/g` has {all} generations, and a head lists {most}: move the oldest away");
-            return Err(Error::other(what));
-        }
-        let epoch = puts.iter().map(|put| put.epoch).fold(known, u64::max) + LEAP;
+        let puts = self.puts(deadline)?;
+        let highest = puts.iter().map(|put| put.epoch).fold(known, u64::max);
         let (mut generations, mut undone) = (Vec::new(), Vec::new());
         // What the calls that came later have put, and the lowest number that gave way to them.
         let (mut later, mut gone) = (BTreeSet::new(), None::<u64>);
         let calls: Vec<&[Put]> = puts.chunk_by(Put::is_of_one_call).collect();
         for puts in calls.into_iter().rev() {
+            let mut seqs = Vec::new();
             for put in puts {
                 let read = again(&url, "repair", patience(), async || self.read(put).await);
+                // One that is being deleted made nothing give way that is there.
                 let Some(generation) = bucket.block_on(read)?? else { continue };
+                seqs.push(put.seq);
                 let counts = gone.is_none_or(|gone| put.seq < gone) && !later.contains(&put.seq);
                 if counts { &mut generations } else { &mut undone }.push(generation);
             }
-            later.extend(puts.iter().map(|put| put.seq));
-            gone = puts.iter().map(|put| put.gone).chain(gone).min();
+            if let (Some(put), false) = (puts.first(), seqs.is_empty()) {
+                gone = Some(gone.map_or(put.gone, |gone| gone.min(put.gone)));
+            }
+            later.extend(seqs);
+        }
+        if self.puts(deadline)? != puts {
+            return Err(Error::Busy(format!("what is in `{url}/g` changes: repair it when nobody uses it")));
         }
         generations.sort_by_key(|generation: &Generation| Reverse(generation.seq));
         if generations.is_empty() {
@@ -127,7 +128,7 @@ impl RemoteStore {
         undone.sort_by_key(|generation| Reverse(generation.seq));
         let head = Head {
             format: FORMAT,
-            epoch,
+            epoch: highest + LEAP,
             owner: None,
             version: Version { claim: random()?, commit: 1 },
             generations,
@@ -143,32 +144,72 @@ impl RemoteStore {
         Ok(Some(Repaired { problem, generations, undone }))
     }
 
-    /// Looks what is wrong with the head.
-    async fn look(&self) -> std::result::Result<Found, Failure> {
-        #[derive(Deserialize)]
-        struct Epoch {
-            epoch: u64,
+    /// The generations that there are, the earliest first.
+    fn puts(&self, deadline: Duration) -> Result<Vec<Put>> {
+        let url = self.url();
+        let keys = self.keys(deadline)?;
+        if keys.len() > LISTED {
+            let (most, all) = (LISTED, keys.len());
+            let what =
+                format!("`{url}/g` has {all} generations, and a head lists {most}: move the oldest away");
+            return Err(Error::other(what));
         }
+        let mut puts = Vec::new();
+        for key in keys {
+            // What is not named is deleted by whoever opens the store next.
+            let other = || Error::other(format!("`{url}/{key}` is no generation of a store: move it away"));
+            puts.push(Put::of(key.clone()).ok_or_else(other)?);
+        }
+        puts.sort();
+        Ok(puts)
+    }
+
+    /// Looks what is wrong with the head: twice, since what was garbled on its way is not, once more.
+    async fn look(&self) -> std::result::Result<Found, Failure> {
         let path = self.bucket.path(&format!("{}/head.json", self.name));
-        let failed = |told: &Told| Failure::of(&format!("get {}", self.bucket.url(&path)), told);
-        let problem = match self.bucket.carry(&self.name, &Request::GetHead, None).await {
-            Ok(Answer::Head(None)) => {
-                let what = format!("{} is not there", self.bucket.url(&path));
-                return Ok(Found::Broken(PutMode::Create, what, 0));
+        let mut seen = None;
+        loop {
+            let found = self.look_once(&path).await?;
+            match found {
+                Some((etag, problem, epoch)) if seen.as_ref() == Some(&etag) => {
+                    return Ok(Found::Broken(
+                        etag.map_or(PutMode::Create, |etag| self.bucket.update(etag)),
+                        problem,
+                        epoch,
+                    ));
+                }
+                Some((etag, ..)) => seen = Some(etag),
+                None => return Ok(Found::Sound),
             }
-            Ok(_) => return Ok(Found::Sound),
-            Err(Failure::Final(Error::Corrupt(problem))) => problem,
-            Err(failure) => return Err(failure),
+        }
+    }
+
+    /// The ETag of the head, if there is one, what is wrong, and its epoch as far as that can be read; `None` if it is sound.
+    async fn look_once(
+        &self,
+        path: &Path,
+    ) -> std::result::Result<Option<(Option<String>, String, u64)>, Failure> {
+        let url = self.bucket.url(path);
+        let failed = |told: &Told| Failure::of(&format!("get {url}"), told);
+        let got = match self.bucket.objects.get(path).await {
+            Err(told @ Told::NotFound { .. }) => {
+                return match failed(&told) {
+                    Failure::Refused(_) => Ok(Some((None, format!("{url} is not there"), 0))),
+                    failure => Err(failure),
+                };
+            }
+            got => got.map_err(|told| failed(&told))?,
         };
-        let got = self.bucket.objects.get(&path).await.map_err(|told| failed(&told))?;
         let etag = got.meta.e_tag.clone().ok_or_else(|| self.bucket.without_etag())?;
-        let text = match got.meta.size {
-            ..=MAX_HEAD => got.bytes().await.map_err(|told| failed(&told))?,
-            _ => bytes::Bytes::new(),
-        };
-        let epoch = serde_json::from_slice(&text).map_or(0, |Epoch { epoch }| epoch);
-        let epoch = if epoch <= HIGHEST { epoch } else { 0 };
-        Ok(Found::Broken(self.bucket.update(etag), problem, epoch))
+        if got.meta.size > MAX_HEAD {
+            return Ok(Some((Some(etag), format!("{url} has more than {MAX_HEAD} bytes"), 0)));
+        }
+        let text = got.bytes().await.map_err(|told| failed(&told))?;
+        match self.bucket.head_of(path, &text) {
+            Ok(_) => Ok(None),
+            Err(Failure::Final(Error::Corrupt(problem))) => Ok(Some((Some(etag), problem, epoch_in(&text)))),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Reads a generation, if it is there still.
@@ -184,42 +225,58 @@ impl RemoteStore {
             }
             got => got.map_err(|told| failed(&told))?,
         };
-        let written = milliseconds(got.meta.last_modified.into());
+        let (written, size) = (milliseconds(got.meta.last_modified.into()), got.meta.size);
         let (mut sum, mut pieces) = (Sum::default(), got.into_stream());
         while let Some(piece) = pieces.try_next().await.map_err(|told| failed(&told))? {
             sum.add(&piece);
         }
+        if sum.size() != size {
+            return Err(Failure::Passing(format!("{} came with another size", self.bucket.url(&path))));
+        }
         let Put { seq, key, .. } = put.clone();
-        Ok(Some(Generation { seq, key, size: sum.size(), sum: sum.text(), written }))
+        Ok(Some(Generation { seq, key, size, sum: sum.text(), written }))
     }
 
     /// Puts the head where it is missing, or in the place of the one that was found.
     fn put_back(&self, head: &Head, over: PutMode, deadline: Duration) -> Result<()> {
-        let path = self.bucket.path(&format!("{}/head.json", self.name));
+        let (path, url) = (self.bucket.path(&format!("{}/head.json", self.name)), self.url());
         let text = serde_json::to_vec_pretty(head).expect("a head is JSON");
+        // Whether it may be done, or come to be.
+        let in_doubt = Cell::new(false);
         let put = async || {
             let failure = match self.bucket.put_if(&path, text.clone().into(), over.clone()).await {
                 Ok(_) => return Ok(true),
-                Err(Failure::Final(error)) => return Err(Failure::Final(error)),
+                Err(failure @ Failure::Final(_)) => return Err(failure),
                 Err(failure) => failure,
             };
-            // It may have been done.
-            match self.bucket.carry(&self.name, &Request::GetHead, None).await {
-                Ok(Answer::Head(Some((found, _)))) => Ok(found.version == head.version),
-                _ => Err(failure.passing()),
+            in_doubt.set(true);
+            match (self.bucket.carry(&self.name, &Request::GetHead, None).await, failure) {
+                // Somebody may have opened the store since.
+                (Ok(Answer::Head(Some((found, _)))), _) => {
+                    Ok(found.version == head.version || found.follows(&head.version) == Some(true))
+                }
+                (Ok(_) | Err(Failure::Final(Error::Corrupt(_))), Failure::Refused(_)) => Ok(false),
+                (_, failure) => Err(failure.passing()),
             }
         };
-        let url = self.url();
         let put = self.bucket.block_on(again(&url, "repair", Patience::new(deadline), put))?;
         match put {
             Ok(true) => Ok(()),
             Ok(false) => {
-                Err(Error::Busy(format!("the head of `{url}` was changed meanwhile: nothing was done")))
+                Err(Error::Busy(format!("the head of `{url}` was changed meanwhile: repair it again")))
             }
-            Err(Error::DeadlineExceeded(what)) => {
-                Err(Error::InDoubt(format!("{what}; it may be in place: repair it again")))
+            Err(error) if in_doubt.get() => {
+                Err(Error::InDoubt(format!("{}; it may be in place: repair it again", error.to_line())))
             }
             Err(error) => Err(error),
         }
     }
+}
+
+/// The epoch in a head that is cut off or changed, or 0.
+fn epoch_in(text: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(text);
+    let digits = text.split_once("\"epoch\":").map(|(_, rest)| rest.trim_start()).unwrap_or_default();
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok().filter(|epoch| *epoch <= HIGHEST).unwrap_or(0)
 }

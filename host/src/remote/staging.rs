@@ -105,8 +105,7 @@ impl Staging {
         if is_empty && self._held.is_some() && has_snapshots(local)? {
             let local = local.display();
             return Err(Error::other(format!(
-                "`{url}` has no snapshots, and the directory `{local}` has: restore each and create it there, or move them \
-                 away"
+                "`{url}` has no snapshots, and the directory `{local}` has: copy them there, or move them away"
             )));
         }
         Ok(())

@@ -107,7 +107,7 @@ impl SnapshotStore {
     ///
     /// Other stores may write in the directory of `from` meanwhile, of which nothing is locked. Whoever restores from this one
     /// meanwhile, or after a crash, finds the snapshot that was newest, or the newest of those that are copied. After an error,
-    /// another call goes on where this one stopped.
+    /// another call goes on where this one stopped. In an object store, all that is copied counts at once, or nothing does.
     ///
     /// It is [refused](CopyError::Refused) if this store holds a newer snapshot than those that are copied, or if the two stores
     /// have different states under one number: under one of those that are copied, or under the newest other one that both have.
@@ -130,7 +130,7 @@ impl SnapshotStore {
         mut progress: impl FnMut(u64),
     ) -> Result<Copied> {
         self.check_granted().map_err(Target)?;
-        let _span = span!("copy", self.grant, self.grant.dir, from = %from.grant.dir.display()).entered();
+        let _span = span!("copy", self.grant, self.grant.dir, from = from.whereabouts()).entered();
         if self.has_streams() {
             return Err(Target(Error::Busy("a reader or writer is open: drop it first".to_owned())));
         }
@@ -177,10 +177,19 @@ impl SnapshotStore {
         from: &mut SnapshotStore,
         act: impl FnOnce(&mut SnapshotStore, &mut SnapshotStore) -> R,
     ) -> R {
+        /// Counts again, also where it panics.
+        struct Uncounted<'s>(&'s mut SnapshotStore, &'s mut SnapshotStore);
+        impl Drop for Uncounted<'_> {
+            fn drop(&mut self) {
+                (self.0.is_uncounted, self.1.is_uncounted) = (false, false);
+                if let Some(staging) = &mut self.0.staging {
+                    staging.give_up_copy();
+                }
+            }
+        }
         (self.is_uncounted, from.is_uncounted) = (true, true);
-        let done = act(self, from);
-        (self.is_uncounted, from.is_uncounted) = (false, false);
-        done
+        let Uncounted(to, from) = &mut Uncounted(self, from);
+        act(to, from)
     }
 
     /// Copies what is planned, and reads it there. `None` if it is not there any more.

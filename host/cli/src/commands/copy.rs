@@ -37,7 +37,7 @@ const MAX_NAMES: usize = 5;
 ///
 /// FROM may be in use: it is not locked. If TO holds a newer snapshot, or if the two have different states under one number,
 /// nothing is copied without --replace. Named stores have directories of their own: copy each. Either may be
-/// s3://BUCKET/PREFIX/NAME; there, all that is copied counts at once.
+/// s3://BUCKET/PREFIX/NAME, both on one server; there, all that is copied counts at once.
 #[derive(Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Copy {
@@ -155,7 +155,7 @@ impl Copy {
         }
         copied.map_err(|error| match error {
             CopyError::From(error) => about_from(error),
-            CopyError::To(error @ Error::Corrupt(_)) if self.replace => {
+            CopyError::To(error @ Error::Corrupt(_)) if self.replace && !is_remote(to) => {
                 let help = format!(
                     "erase what is left of it, and copy again: minisnap clear {} --yes",
                     shell_word(&self.to)

@@ -150,16 +150,22 @@ impl Writer {
     ///
     /// A call that has not ended must be [given up](Self::give_up) first.
     pub fn insert(&mut self, seq: u64, size: u64, sum: String, written: u64, limits: Limits) {
-        let generation = Generation::new(&self.folder(None), seq, size, sum, written);
+        let gone = match self.head.generations.first() {
+            // What an earlier call may yet add stays, if its number is lower.
+            _ if !self.unsettled.is_empty() => seq,
+            None => 0,
+            Some(newest) if newest.seq == seq => newest.gone().unwrap_or(seq).min(seq),
+            Some(newest) => newest.seq.saturating_add(1).min(seq),
+        };
+        let generation = Generation::new(&self.folder(gone), seq, size, sum, written);
         self.begin(Edit::Insert(generation, limits));
     }
 
-    /// The folder of the objects of one call, which no other call has. Its name says which numbers gave way to it, should the head
-    /// be lost: those of a create from its own on, and others from `gone` on.
-    pub fn folder(&mut self, gone: Option<u64>) -> String {
+    /// The folder of the objects of one call, which no other call has. Should the head be lost, its name says what was undone, or
+    /// not in place, when they were put: what has a number from `gone` on.
+    pub fn folder(&mut self, gone: u64) -> String {
         self.uploads += 1;
-        let gone = gone.map(|gone| format!("-{gone}")).unwrap_or_default();
-        format!("g/{:010}-{}-{}{gone}", self.epoch, self.claim, self.uploads)
+        format!("g/{:010}-{}-{}-{gone}", self.epoch, self.claim, self.uploads)
     }
 
     /// Begins to add generations of any numbers, whose objects were put in a [folder](Self::folder) of their own.
@@ -221,6 +227,11 @@ impl Writer {
         };
         self.unsettled.extend(edit.added().iter().map(|generation| generation.key.clone()));
         given_up
+    }
+
+    /// Has the object of a generation deleted later that no call has added, nor will, but whose PUT may yet be done.
+    pub fn lose(&mut self, generation: Generation) {
+        self.unsettled.insert(generation.key);
     }
 
     /// The head that is known, after an edit.

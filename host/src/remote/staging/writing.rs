@@ -1,6 +1,6 @@
 //! How a generation that lies in the folder, or elsewhere on this machine, gets to where it counts.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -80,7 +80,7 @@ impl Staging {
     pub(crate) fn begin_copy(&mut self, gone: u64, time: Duration) -> Result<()> {
         self.writer("", time)?;
         self.give_up_copy();
-        let folder = self.open.get_mut("").map(|store| store.begin_copy(gone)).transpose()?;
+        let folder = self.open.get_mut("").map(|store| store.begin_copy(gone, time)).transpose()?;
         self.copied = folder.map(|folder| (folder, Vec::new()));
         Ok(())
     }
@@ -88,7 +88,7 @@ impl Staging {
     /// Puts a file for the copy.
     pub(crate) fn put(
         &mut self,
-        file: &Path,
+        file: (&File, &Path),
         seq: u64,
         written: Option<SystemTime>,
         time: Duration,
@@ -105,6 +105,9 @@ impl Staging {
         let (Some(store), Some((_, added))) = (self.open.get_mut(""), self.copied.take()) else {
             return Err(Error::other("no copy was begun".to_owned()));
         };
+        if added.is_empty() && undone.is_empty() && damaged.is_empty() {
+            return Ok(());
+        }
         let (undone, damaged) = (undone.iter().copied().collect(), damaged.iter().copied().collect());
         store.copy(Copying { added, undone, damaged }, time)
     }

@@ -1,43 +1,50 @@
 //! Adding generations of any numbers, in one commit.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{RemoteStore, milliseconds};
 use crate::error::{Error, Result};
 use crate::remote::ask::{Patience, again};
-use crate::remote::files::sum_of;
+use crate::remote::files::sum_of_open;
 use crate::remote::head::{Copying, Generation};
-use crate::remote::protocol::{Request, Writer};
+use crate::remote::protocol::Writer;
 
 impl RemoteStore {
     /// Begins a copy, to which give way the generations from the number `gone` on. Returns the folder of its objects.
-    pub(in crate::remote) fn begin_copy(&mut self, gone: u64) -> Result<String> {
-        Ok(self.writing()?.folder(Some(gone)))
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if the store was taken over, and as [`restore`](Self::restore).
+    pub(in crate::remote) fn begin_copy(&mut self, gone: u64, deadline: Duration) -> Result<String> {
+        self.check_owner(deadline)?;
+        Ok(self.writing()?.folder(gone))
     }
 
     /// Puts a file, which the store component has laid out, for a [copy](Self::copy) that adds it, or has it
-    /// [abandoned](Self::abandon).
+    /// [abandoned](Self::abandon). It is open, and has this name.
     pub(in crate::remote) fn put(
         &mut self,
         folder: &str,
-        file: &Path,
+        (file, name): (&File, &Path),
         seq: u64,
         written: Option<SystemTime>,
         deadline: Duration,
     ) -> Result<Generation> {
         let patience = Patience::new(deadline);
         self.writing()?;
-        let (size, sum) = sum_of(file).map_err(|error| Error::io("read", file, error))?;
+        let (size, sum) = sum_of_open(file).map_err(|error| Error::io("read", name, error))?;
         let written = milliseconds(written.unwrap_or_else(SystemTime::now));
         let generation = Generation::new(folder, seq, size, sum, written);
-        let request = Request::PutGeneration(generation.clone());
-        let put = async || self.bucket.carry(&self.name, &request, Some(file)).await;
+        let path = self.bucket.path(&format!("{}/{}", self.name, generation.key));
+        let put = async || self.bucket.put_file(&path, &generation, file, name).await;
         let put = self.bucket.block_on(again(&self.url(), "copy", patience, put));
         match put.flatten() {
-            Ok(_) => Ok(generation),
+            Ok(()) => Ok(generation),
             Err(error) => {
-                self.abandon(vec![generation]);
+                // It may come yet.
+                self.writing()?.lose(generation);
                 Err(error)
             }
         }

@@ -1,26 +1,17 @@
 //! Copying to an object store: everything is put first, and one commit makes it count.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::files::{Identity, Original, generation};
+use super::files::{Identity, Original, generation, open};
 use super::plan::{Found, Plan};
 use super::{Copied, Result, Source, Target};
 use crate::error::{self, Error};
 use crate::snapshot::Layout;
 use crate::staged::Staging;
 use crate::store::SnapshotStore;
-
-/// What became of a generation that is to be put.
-enum Put {
-    Done,
-    /// It is not there any more, or another is; nothing was put.
-    Gone,
-    /// What was put may be another.
-    Changed,
-}
 
 impl SnapshotStore {
     /// Carries a plan out. `None` if what is to be copied is not there any more, and nothing was.
@@ -32,14 +23,11 @@ impl SnapshotStore {
     ) -> Result<Option<Copied>> {
         let gone = plan.gone;
         self.ask(|staging, time| staging.begin_copy(gone, time)).map_err(Target)?;
-        let put = self.put_all(from, plan, progress);
-        if !matches!(put, Ok(Some(_)))
-            && let Some(staging) = &mut self.staging
-        {
-            staging.give_up_copy();
-        }
-        let Some((copied, damaged)) = put? else { return Ok(None) };
+        // Unless it comes to its end, it is given up in the end.
+        let Some((copied, damaged)) = self.put_all(from, plan, progress)? else { return Ok(None) };
         self.ask(|staging, time| staging.end_copy(&copied.replaced, &damaged, time)).map_err(Target)?;
+        // What is read there next is got from there.
+        self.ask(|staging, _| staging.forget("")).map_err(Target)?;
         Ok(Some(copied))
     }
 
@@ -58,58 +46,60 @@ impl SnapshotStore {
                 true => self.put_file(from, seq, &files, progress)?,
                 false => self.put_state(from, seq, copied.layout, progress)?,
             };
-            match put {
-                Put::Done => damaged.extend((found == Found::Damaged).then_some(seq)),
+            match found {
+                _ if put => damaged.extend((found == Found::Damaged).then_some(seq)),
                 // As if it had been pruned before.
-                Put::Gone if Some(seq) != newest => copied.copied.retain(|other| *other != seq),
-                Put::Gone | Put::Changed => return Ok(None),
+                Found::Nothing | Found::Damaged if Some(seq) != newest => {
+                    copied.copied.retain(|other| *other != seq);
+                }
+                _ => return Ok(None),
             }
         }
         Ok(Some((copied, damaged)))
     }
 
-    /// Puts the file of a generation, as it was when it was checked.
+    /// Puts the file of a generation. Returns whether it was there still, as it was when it was checked.
     fn put_file(
         &mut self,
         from: &mut SnapshotStore,
         seq: u64,
         checked: &BTreeMap<u64, Identity>,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Put> {
+    ) -> Result<bool> {
         let original = from.original(seq, checked.get(&seq)).map_err(Source)?;
-        let Some(Original { path, modified, .. }) = original else { return Ok(Put::Gone) };
-        self.put(&path, seq, modified, progress).map_err(Target)?;
-        // Another may have taken its name before it was read.
-        let original = from.original(seq, checked.get(&seq)).map_err(Source)?;
-        Ok(if original.is_some() { Put::Done } else { Put::Changed })
+        let Some(Original { file, path, modified }) = original else { return Ok(false) };
+        // Whatever becomes of its name, it stays what it is.
+        self.put((&file, &path), seq, modified, progress).map_err(Target)?;
+        Ok(true)
     }
 
-    /// Puts a state, which the component lays out first.
+    /// Puts a state, which the component lays out first. Returns whether it was there still.
     fn put_state(
         &mut self,
         from: &mut SnapshotStore,
         seq: u64,
         layout: Layout,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Put> {
+    ) -> Result<bool> {
         if !self.copy_state(from, seq, layout, &mut |_| ())? {
-            return Ok(Put::Gone);
+            return Ok(false);
         }
         let path = self.grant.dir.join(generation(seq));
-        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
-        self.put(&path, seq, modified, progress).map_err(Target)?;
-        Ok(Put::Done)
+        let file = open(&path).map_err(|error| Target(Error::io("open", &path, error)))?;
+        let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
+        self.put((&file, &path), seq, modified, progress).map_err(Target)?;
+        Ok(true)
     }
 
     fn put(
         &mut self,
-        path: &Path,
+        file: (&File, &Path),
         seq: u64,
         modified: Option<SystemTime>,
         progress: &mut dyn FnMut(u64),
     ) -> error::Result<()> {
-        self.ask(|staging, time| staging.put(path, seq, modified, time))?;
-        progress(fs::metadata(path).map_or(0, |metadata| metadata.len()));
+        self.ask(|staging, time| staging.put(file, seq, modified, time))?;
+        progress(file.0.metadata().map_or(0, |metadata| metadata.len()));
         Ok(())
     }
 

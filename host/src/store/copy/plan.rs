@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compare::Comparison;
+use super::compare::{Comparison, sound};
 use super::files::Identity;
 use super::{Copied, CopyError, Refusal, Result, Selection, Source, Target};
 use crate::error::{self, Error};
-use crate::snapshot::{Info, Layout, Skipped, Soundness};
+use crate::snapshot::{Layout, Skipped, Soundness};
 use crate::store::SnapshotStore;
 
 /// What is there under a number that is copied.
@@ -112,7 +112,7 @@ impl SnapshotStore {
             Selection::Seq(seq) => Some(seq),
             Selection::All => {
                 let (mut sound, mut skipped) = (Vec::new(), Vec::new());
-                for Info { seq, soundness, .. } in self.generations()? {
+                for (seq, soundness) in self.all_read()? {
                     match soundness {
                         Soundness::Verified | Soundness::Unverified => sound.push(seq),
                         Soundness::Damaged(problem) => skipped.push(Skipped { seq, problem }),
@@ -128,6 +128,21 @@ impl SnapshotStore {
         let (handle, info, skipped) = self.stream_from("", seq)?;
         self.end(handle);
         Ok((vec![info.seq], skipped))
+    }
+}
+
+impl SnapshotStore {
+    /// Every generation, newest first, and how sound it is. Each that is in an object store is got in a call of its own.
+    fn all_read(&mut self) -> error::Result<Vec<(u64, Soundness)>> {
+        if self.staging.is_none() {
+            return Ok(self.generations()?.into_iter().map(|info| (info.seq, info.soundness)).collect());
+        }
+        let mut all = Vec::new();
+        for seq in self.identities()?.into_keys().rev() {
+            // One that was pruned meanwhile is left out.
+            all.extend(sound(&mut None, self, seq)?.map(|soundness| (seq, soundness)));
+        }
+        Ok(all)
     }
 }
 
@@ -246,12 +261,12 @@ impl Stores<'_> {
         // A newer pair stands in for an older one in any case.
         let needs_it =
             |seq: &&u64| self.damaged.contains(seq) && (self.layout == Layout::Numbered || **seq > newest);
-        match replaced.iter().find(needs_it) {
-            Some(&seq) if self.comparison.is_sound(self.to, seq)? => {
-                Err(self.refused(seq, Refusal::OnlySound))
+        for &seq in replaced.iter().filter(needs_it) {
+            if self.comparison.is_sound(self.to, seq)? {
+                return Err(self.refused(seq, Refusal::OnlySound));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 
