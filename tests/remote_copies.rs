@@ -357,7 +357,9 @@ fn a_directory_is_copied_to_an_object_store_while_its_writer_prunes() {
         let (from, there) = (tempdir().unwrap(), Side::new(true, "there"));
         let grant = Grant::new(from.path()).layout(Layout::Numbered).keep(2.try_into().unwrap());
         let mut writer = minisnap().open(grant.clone()).unwrap();
-        [1, 2].map(|seq| writer.create_text(&format!("[{seq}]"), seq).unwrap());
+        for seq in [1, 2] {
+            writer.create_text(&format!("[{seq}]"), seq).unwrap();
+        }
         there.act(&other.map(|seq| Act::Create(seq, "\"other\"".to_owned())).into_iter().collect::<Vec<_>>());
         let mut reader = minisnap().open(grant.read_only()).unwrap();
         let mut more = vec![4, 3];
