@@ -119,7 +119,7 @@ fn instances_that_live_are_evicted_or_interrupted_are_counted() {
 #[test]
 fn the_example_prints_the_metrics_of_its_components() {
     let dir = scratch();
-    let embed = built(&["--example", "embed"], "examples/embed");
+    let embed = built("examples/embed");
     let component = dir.path().join("ledger@1.0.0.wasm");
     fs::copy(COUNTER, &component).unwrap();
     let done = run(Command::new(embed).arg(dir.path().join("s")).arg(&component), "");

@@ -22,6 +22,9 @@ struct Side {
     is_remote: bool,
 }
 
+/// The numbers that there are with their states, where they are sound, and how many files of each other kind.
+type Held = (Vec<(u64, Option<String>)>, BTreeMap<String, usize>);
+
 /// What is done to a store.
 #[derive(Debug, Clone)]
 enum Act {
@@ -88,7 +91,7 @@ impl Side {
     }
 
     /// The numbers that there are with their states, where they are sound, and how many are undone and set aside.
-    fn holds(&self) -> (Vec<(u64, Option<String>)>, BTreeMap<String, usize>) {
+    fn holds(&self) -> Held {
         let mut store = self.reader();
         let infos = match store.generations() {
             Err(Error::NotFound) => Vec::new(),
