@@ -242,6 +242,24 @@ fn a_rollback_and_a_clear_in_an_object_store_are_one_commit_each() {
 
 /// More than one part, so that the parts are put together in their order.
 #[test]
+fn nobody_waits_for_an_object_that_is_being_deleted() {
+    let trial = Trial::new();
+    let mut first = trial.open("host-a");
+    trial.objects.hang_deletes();
+    for seq in 1..=20 {
+        trial.create(&mut first, seq, "state").unwrap();
+    }
+    // What cannot be deleted is left to the next owner, who is not kept waiting for it, nor waits itself.
+    first.release(Duration::from_secs(1)).unwrap();
+    let mut next = trial.store();
+    next.open("host-b", TakeOver::Nobody, DEADLINE).unwrap();
+    assert_eq!(next.head().unwrap().dropped.len(), 17);
+    trial.create(&mut next, 21, "next").unwrap();
+    next.release(Duration::from_secs(1)).unwrap();
+    assert_eq!(trial.restore(Wanted::Newest).0, Some((21, "next".to_owned())));
+}
+
+#[test]
 fn a_large_file_comes_back_from_an_object_store_byte_for_byte() {
     let trial = Trial::new();
     let mut store = trial.open("host");

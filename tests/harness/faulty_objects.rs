@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Faulty {
     late: Mutex<Option<Duration>>,
     /// How many requests are answered before none is any more, if that comes.
     left: Mutex<Option<u64>>,
+    /// Whether no DELETE is ever answered.
+    hangs: AtomicBool,
 }
 
 /// What becomes of a request.
@@ -55,12 +58,18 @@ impl Faulty {
             counts: Mutex::default(),
             late: Mutex::default(),
             left: Mutex::default(),
+            hangs: AtomicBool::new(false),
         }
     }
 
     /// Cuts the connection after this many requests; or lets all through again.
     pub fn cut_after(&self, requests: Option<u64>) {
         *self.left.lock().expect("it does not panic") = requests;
+    }
+
+    /// From here on, no DELETE is answered, nor done.
+    pub fn hang_deletes(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
     }
 
     /// Whether the connection is cut before this request.
@@ -167,6 +176,9 @@ impl ObjectStore for Faulty {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         self.count("DELETE");
+        if self.hangs.load(Ordering::Relaxed) {
+            return stream::pending().boxed();
+        }
         let (inner, fate) = (Arc::clone(&self.inner), self.fate());
         let delete = move |location: Result<Path>| {
             let inner = Arc::clone(&inner);

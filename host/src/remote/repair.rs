@@ -33,8 +33,8 @@ pub struct Repaired {
     pub problem: String,
     /// The generations that are restored from here on, newest first.
     pub generations: Vec<Generation>,
-    /// Those that are kept, and not restored: a later call has replaced or undone them, or they were put by a host from which the store had
-    /// been taken over. Newest first.
+    /// Those that are kept, and not restored: a later call has replaced or undone them, or they were put by a host from which the
+    /// store had been taken over. Newest first.
     pub undone: Vec<Generation>,
 }
 

@@ -28,7 +28,7 @@ const EXAMPLE: &str = "Examples:
 /// How many names of folders are told.
 const MAX_NAMES: usize = 5;
 
-/// Copy snapshots to another directory or object store: back up, restore, move
+/// Copy snapshots to another place: back up, restore, move
 ///
 /// The newest sound one, unless --all or --seq says otherwise. Each is checked before it is copied, and again once it is written;
 /// what is there with the same state is not written again, and what is damaged there is replaced. Whoever restores from TO

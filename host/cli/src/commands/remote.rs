@@ -24,7 +24,7 @@ const EXAMPLE_OF_REPAIR: &str = "Example:
 /// How many requests race for one condition.
 const RACERS: NonZeroUsize = NonZeroUsize::new(8).expect("eight is not zero");
 
-/// Check whether an object store can hold snapshots, or repair one
+/// Check an object store, or repair snapshots there
 #[derive(Args)]
 pub struct Remote {
     #[command(subcommand)]
