@@ -1,22 +1,18 @@
-//! Object stores that speak S3's protocol, started on this machine: what they do with conditions, and nodes that fight for a store
-//! in them.
-//!
-//! Which tests there are depends on what is installed, by `tests/engines/install`: what is not is ignored, with its reason. Of the
-//! engines in `MINISNAP_ENGINES_REQUIRED`, none is.
+//! Object stores that speak S3's protocol, started on this machine: what they do with conditions, and stores in them.
 
 use std::fs;
 use std::path::Path;
 use std::process::{ExitCode, Output};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Failed;
 use minisnap_host::Error;
 use minisnap_host::remote::{Bucket, Limits, Location, RemoteStore, TakeOver, Wanted};
-use minisnap_tests::contest::{Contest, fight};
-use minisnap_tests::engines::{CEPH, Engine, NotStarted, Running, S3RVER, SEAWEEDFS};
+use minisnap_tests::engines::{CEPH, Engine, Running, S3RVER, SEAWEEDFS};
 use minisnap_tests::failover::fail_over;
-use minisnap_tests::{cli, names, rounds};
+use minisnap_tests::trials::{Test, run_on};
+use minisnap_tests::{cli, names};
 use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
@@ -25,46 +21,8 @@ use tempfile::tempdir;
 /// A disk that is busy with what was built may sync for a minute.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// A test of an engine that runs.
-type Test = fn(&Engine, &Running) -> Result<(), Failed>;
-
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let required = std::env::var("MINISNAP_ENGINES_REQUIRED").unwrap_or_default();
-    let mut trials = Vec::new();
-    let mut running = Vec::new();
-    for engine in [CEPH, SEAWEEDFS, S3RVER] {
-        let tests = tests_of(&engine);
-        let name = |test: &str| format!("{}::{test}", engine.name);
-        let is_wanted = !arguments.list && tests.iter().any(|(test, _)| is_selected(&arguments, &name(test)));
-        let started = if is_wanted { engine.start() } else { Err(NotStarted::not_asked()) };
-        let is_missing = matches!(started, Err(NotStarted { is_missing: true, .. }));
-        let is_ignored = is_missing && !required.split_whitespace().any(|required| required == engine.name);
-        if let (true, true, Err(reason)) = (is_wanted, is_ignored, &started) {
-            eprintln!("{} is ignored: {}", engine.name, reason.why);
-        }
-        let started = started.map(|started| {
-            let started = Arc::new(started);
-            running.push(Mutex::new(Some(Arc::clone(&started))));
-            started
-        });
-        for (test, run) in tests {
-            let started = started.clone();
-            let trial = Trial::test(name(test), move || run(&engine, &*started.map_err(|not| not.why)?));
-            trials.push(trial.with_ignored_flag(is_ignored));
-        }
-    }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    // The process ends without dropping what is static: the engines are ended here.
-    drop(running);
-    conclusion.exit_code()
-}
-
-/// Whether a test runs, as far as it is told by the arguments.
-fn is_selected(arguments: &Arguments, name: &str) -> bool {
-    let is_meant = |filter: &str| if arguments.exact { name == filter } else { name.contains(filter) };
-    arguments.filter.as_deref().is_none_or(is_meant)
-        && !arguments.skip.iter().any(|skipped| is_meant(skipped))
+    run_on(&[CEPH, SEAWEEDFS, S3RVER], tests_of)
 }
 
 fn tests_of(engine: &Engine) -> Vec<(&'static str, Test)> {
@@ -75,7 +33,6 @@ fn tests_of(engine: &Engine) -> Vec<(&'static str, Test)> {
         ("keeps_the_conditions_of_a_put", keeps_conditions),
         ("gives_back_what_was_put_of_any_size", gives_back),
         ("refuses_wrong_credentials_and_buckets_which_is_said", refuses_strangers),
-        ("loses_nothing_while_nodes_fight_for_a_store", loses_nothing),
         ("stands_wherever_a_directory_does", stands_for_directories),
         ("lets_a_host_take_a_ledger_over_without_losing_what_was_acknowledged", fails_over),
     ]
@@ -262,23 +219,4 @@ fn stands_for_directories(engine: &Engine, running: &Running) -> Result<(), Fail
 fn fails_over(engine: &Engine, running: &Running) -> Result<(), Failed> {
     let tell = |line: String| eprintln!("{}: {line}", engine.name);
     Ok(fail_over(engine, &running.endpoints[0], "failover", tell)?)
-}
-
-fn loses_nothing(engine: &Engine, running: &Running) -> Result<(), Failed> {
-    let time = Duration::from_secs(rounds(5, 30));
-    let contest = Contest {
-        time,
-        least: 20,
-        nodes: 3,
-        keep: 2,
-        deadline: Duration::from_secs(20),
-        short: Duration::from_millis(100),
-        pause: Duration::from_millis(600),
-    };
-    let by = |node| bucket(engine, running, node).expect("it can be asked");
-    let outcome = fight(contest, "fought-for", by, &by(0));
-    println!("{}: {outcome}", engine.name);
-    must!(outcome.violations.is_empty(), "{outcome}");
-    must!(outcome.acknowledged >= contest.least, "too little happened: {outcome}");
-    Ok(())
 }

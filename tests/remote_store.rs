@@ -1,14 +1,14 @@
 //! The snapshots of a component in an object store, which is in memory here.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use minisnap_host::Error;
 use minisnap_host::remote::{Bucket, Checked, Limits, RemoteStore, TakeOver, Wanted, Why};
-use minisnap_tests::contest::{Contest, fight};
+use minisnap_tests::contest::{Contest, Rules, fight};
 use minisnap_tests::faulty_objects::{Careless, Faulty, Neglect};
 use minisnap_tests::rounds;
 use object_store::memory::InMemory;
@@ -269,23 +269,30 @@ fn a_large_file_comes_back_from_an_object_store_byte_for_byte() {
     assert!(trial.restore(Wanted::Newest).0 == Some((1, state)));
 }
 
+/// How hosts fight in memory.
+fn contest(keep: u32) -> Contest {
+    let rules = Rules {
+        keep: NonZeroU32::new(keep).unwrap(),
+        deadline: Duration::from_millis(400),
+        short: Duration::from_millis(20),
+        pause: Duration::from_millis(10),
+    };
+    Contest { time: Duration::from_secs(2), least: 50, hosts: 3, rules }
+}
+
+fn bucket_of(objects: Arc<dyn ObjectStore>) -> Bucket {
+    Bucket::new("s3://bucket/prefix".parse().unwrap(), objects).unwrap()
+}
+
 #[test]
 fn nodes_that_fight_for_a_store_lose_nothing_whatever_becomes_of_their_requests() {
     let (mut acknowledged, mut refused, mut in_doubt) = (0, 0, 0);
     for (round, one_in) in [0, 20, 8, 4].into_iter().cycle().take(rounds(4, 16)).enumerate() {
         let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let seed = (round * 100) as u64;
-        let contest = Contest {
-            time: Duration::from_secs(2),
-            least: 50,
-            nodes: 3,
-            keep: 1 + round % 2,
-            deadline: Duration::from_millis(400),
-            short: Duration::from_millis(4),
-            pause: Duration::from_millis(10),
-        };
-        let faulty = |node| bucket(Arc::new(Faulty::new(Arc::clone(&inner), seed + node as u64, one_in)));
-        let outcome = fight(contest, "ledger", faulty, &bucket(inner.clone()));
+        let contest = contest(1 + round as u32 % 2);
+        let faulty = |host| bucket_of(Arc::new(Faulty::new(Arc::clone(&inner), seed + host as u64, one_in)));
+        let outcome = fight(contest, "ledger", faulty, || bucket_of(inner.clone()));
         println!("one fault in {one_in}: {outcome}");
         assert_eq!(outcome.violations, [""; 0], "round {round}");
         acknowledged += outcome.acknowledged;
@@ -293,6 +300,25 @@ fn nodes_that_fight_for_a_store_lose_nothing_whatever_becomes_of_their_requests(
         in_doubt += outcome.in_doubt;
     }
     assert!(acknowledged >= 200 && refused > 0 && in_doubt > 0, "{acknowledged}, {refused}, {in_doubt}");
+}
+
+#[test]
+fn a_fight_shows_what_is_lost_where_conditions_are_ignored() {
+    let careless = Arc::new(Careless::new(Neglect::IfMatch));
+    // It is careful until it was checked.
+    careless.set_careful(true);
+    let checked = || {
+        let bucket = bucket_of(careless.clone());
+        bucket.check(DEADLINE).unwrap();
+        bucket
+    };
+    let buckets: Vec<_> = (0..5).map(|_| checked()).collect();
+    let buckets = Mutex::new(buckets);
+    careless.set_careful(false);
+    let next = || buckets.lock().unwrap().pop().unwrap();
+    let outcome = fight(contest(2), "ledger", |_| next(), next);
+    println!("{outcome}");
+    assert!(!outcome.violations.is_empty(), "{outcome}");
 }
 
 /// An object store in memory that takes no notice of conditions.

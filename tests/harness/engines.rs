@@ -1,8 +1,8 @@
 //! Object stores that are started on this machine, by the scripts in `tests/engines`.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ pub struct Engine {
 pub const CEPH: Engine = Engine { name: "ceph", key: ("test", "testtest1"), gateways: 2 };
 
 /// SeaweedFS, which writes through to the disk.
-pub const SEAWEEDFS: Engine = Engine { name: "seaweedfs", key: ("test", "testtest1"), gateways: 1 };
+pub const SEAWEEDFS: Engine = Engine { name: "seaweedfs", key: ("test", "testtest1"), gateways: 2 };
 
 /// s3rver, which takes no notice of conditions.
 pub const S3RVER: Engine = Engine { name: "s3rver", key: ("S3RVER", "S3RVER"), gateways: 1 };
@@ -94,6 +94,24 @@ impl Engine {
         }
         let endpoints = ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
         Ok(Ok(Running { endpoints, child, _folder: folder }))
+    }
+}
+
+impl Running {
+    /// The address of each gateway.
+    pub fn gateways(&self) -> Vec<SocketAddr> {
+        let address = |endpoint: &String| endpoint.trim_start_matches("http://").parse();
+        self.endpoints.iter().map(|endpoint| address(endpoint).expect("it has a port")).collect()
+    }
+
+    /// Kills a gateway, which is started again.
+    ///
+    /// # Errors
+    ///
+    /// If its script has ended.
+    pub fn kill_gateway(&self, number: usize) -> io::Result<()> {
+        let mut script = self.child.stdin.as_ref().expect("it is piped");
+        writeln!(script, "{}", self.gateways()[number].port())
     }
 }
 

@@ -31,6 +31,7 @@ mod replay;
 pub mod scenarios;
 pub mod subject;
 pub mod trace;
+pub mod trials;
 
 use std::ffi::OsStr;
 use std::io::Write;
