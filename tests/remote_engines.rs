@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{ExitCode, Output};
+use std::process::{Command, ExitCode, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ fn tests_of(engine: &Engine) -> Vec<(&'static str, Test)> {
         ("keeps_the_conditions_of_a_put", keeps_conditions),
         ("gives_back_what_was_put_of_any_size", gives_back),
         ("refuses_wrong_credentials_and_buckets_which_is_said", refuses_strangers),
+        ("is_refused_or_works_where_its_bucket_has_versions", has_versions),
         ("stands_wherever_a_directory_does", stands_for_directories),
         ("lets_a_host_take_a_ledger_over_without_losing_what_was_acknowledged", fails_over),
     ]
@@ -102,6 +103,52 @@ fn refuses_strangers(engine: &Engine, running: &Running) -> Result<(), Failed> {
         let (code, said) = told(&check(running, "s3://nobodys-bucket/a", engine.key));
         must!(code == Some(10) && said.contains("make the bucket, or name another"), "{code:?}: {said}");
     }
+    Ok(())
+}
+
+/// Asks for what no verb does, with the credentials of the engine.
+fn asks(engine: &Engine, running: &Running, what: &str, body: &str) -> Result<(), Failed> {
+    let (key, secret) = engine.key;
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--aws-sigv4", "aws:amz:us-east-1:s3"]);
+    curl.args(["--user", &format!("{key}:{secret}"), "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
+    curl.args(["-X", "PUT", "--data-binary", body, &format!("{}/{what}", running.endpoints[0])]);
+    let (code, said) = told(&curl.output()?);
+    must!(code == Some(0), "{what}: {said}");
+    Ok(())
+}
+
+fn has_versions(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    const ENABLED: &str = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                           <Status>Enabled</Status></VersioningConfiguration>";
+    const URL: &str = "s3://versioned/prefix/ledger";
+    asks(engine, running, "versioned", "")?;
+    asks(engine, running, "versioned?versioning=", ENABLED)?;
+    let (code, said) = told(&check(running, URL, engine.key));
+    if *engine == CEPH {
+        let did = "it replaced an object although the request said `If-None-Match: *`";
+        must!(code == Some(10) && said.contains(did) && said.contains("versioning"), "{code:?}: {said}");
+        return Ok(());
+    }
+    must!(code == Some(0), "{code:?}: {said}");
+    let folder = tempdir()?;
+    let state = folder.path().join("state.json");
+    let state = state.to_str().expect("the folder's name is UTF-8");
+    fs::write(state, "7")?;
+    for seq in ["1", "2", "3"] {
+        let (code, said) = verb(engine, running, &["create", URL, "--seq", seq, state, "--keep", "1"]);
+        must!(code == Some(0), "{code:?}: {said}");
+    }
+    for (args, expected) in [
+        (&["list", URL, "--json"][..], "\"seq\":3"),
+        (&["restore", URL, "--json"], "{\"seq\":3,\"state\":7}"),
+        (&["clear", URL, "--yes"], "erased snapshot_00000000000000000003.json"),
+    ] {
+        let (code, said) = verb(engine, running, args);
+        must!(code == Some(0) && said.contains(expected), "{args:?}: {code:?}: {said}");
+    }
+    let (code, said) = verb(engine, running, &["restore", URL]);
+    must!(code == Some(1), "{code:?}: {said}");
     Ok(())
 }
 

@@ -28,7 +28,8 @@ type Seen<T> = Result<T, Failure>;
 /// A server that does not keep conditions.
 fn unfit(bucket: &Bucket, did: &str) -> Failure {
     Failure::Final(Error::other(format!(
-        "`{}` cannot hold snapshots, since its server does not keep the conditions of a PUT: {did}. Use a server that does",
+        "`{}` cannot hold snapshots, since its server does not keep the conditions of a PUT: {did}. Use a server that does; \
+         Ceph's gateway does not in a bucket with versioning",
         bucket.location()
     )))
 }
