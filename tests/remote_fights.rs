@@ -29,7 +29,7 @@ fn loses_nothing(engine: &Engine, running: &Running) -> Result<(), Failed> {
     if !outcome.violations.is_empty() {
         return Err(format!("{:#?}", outcome.violations).into());
     }
-    if outcome.acknowledged < 20 || outcome.read < 20 {
+    if outcome.acknowledged < 20 || outcome.read < 20 || fought.done.is_empty() {
         return Err("too little happened".into());
     }
     Ok(())

@@ -92,7 +92,8 @@ pub fn fight(
 ///
 /// What is left.
 pub fn end(last: &Fighter, bucket: &Arc<Bucket>, history: &mut Vec<Event>) -> Result<(), String> {
-    let ends = Instant::now() + Duration::from_secs(60);
+    // A disk that is busy with what was built may sync for a minute.
+    let ends = Instant::now() + Duration::from_secs(180);
     while let Err(problem) = end_once(last, bucket, history) {
         // What is late may still come.
         if Instant::now() > ends {

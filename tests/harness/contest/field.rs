@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::{TempDir, tempdir};
 
 use super::fighter::{Fighter, Rules};
-use super::history::{Event, Outcome, What, now};
+use super::history::{Became, Event, Outcome, What, now};
 use super::network::{Network, can_be_made};
 use super::proxy::Proxy;
 use crate::engines::{Engine, Running};
@@ -36,8 +36,11 @@ const STORE: &str = "fought-for";
 /// The bucket, and a prefix.
 const PLACE: &str = "s3://snapshots/fights";
 
-/// How long the object store may take that is asked beside the fight.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// How long all may take to come to their ends.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// How many creates are acknowledged, at least; within two minutes more.
+const LEAST: usize = 20;
 
 const RULES: Rules = Rules {
     keep: NonZeroU32::new(2).expect("it is not 0"),
@@ -219,15 +222,19 @@ pub fn fight_for(time: Duration, engine: &Engine, running: &Running) -> io::Resu
         field.hosts.push(host);
     }
     let began = Instant::now();
-    while began.elapsed() < time {
+    while began.elapsed() < time
+        || began.elapsed() < time + Duration::from_secs(120) && field.acknowledged() < LEAST
+    {
         field.disturb()?;
         field.look();
     }
     field.end()?;
     let last = field.contender("last", &running.endpoints[0], 0);
     let bucket = Arc::new(last.bucket());
+    let rules = Rules { deadline: Duration::from_secs(60), ..RULES };
+    let last = Fighter { rules, ..last.fighter() };
     let mut history = field.history.lock().expect("nobody panics").clone();
-    let swept = super::end(&last.fighter(), &bucket, &mut history);
+    let swept = super::end(&last, &bucket, &mut history);
     let mut outcome = Outcome::of(&history);
     outcome.violations.extend(swept.err());
     outcome.violations.extend(field.looks.iter().filter_map(|look| too_much(*look, &history)));
@@ -280,6 +287,13 @@ impl Field<'_> {
             }
         });
         Ok(child)
+    }
+
+    fn acknowledged(&self) -> usize {
+        let history = self.history.lock().expect("nobody panics");
+        let is_one =
+            |event: &&Event| matches!(event.what, What::Created { became: Became::Acknowledged, .. });
+        history.iter().filter(is_one).count()
     }
 
     /// Does something to one of them, and makes up for it.
@@ -346,10 +360,11 @@ impl Field<'_> {
             host.signal(Signal::CONT)?;
             return Ok(false);
         };
+        let before = self.history.lock().expect("nobody panics").len();
         let overtakes =
             |event: &Event| event.what == What::Opened && event.host != host.name && event.began > began;
         waited_for(Duration::from_secs(10), &|| {
-            self.history.lock().expect("nobody panics").iter().any(overtakes)
+            self.history.lock().expect("nobody panics")[before..].iter().any(overtakes)
         });
         let what = What::Stopped { state: state_in(&request, &host.name) };
         let event = Event { host: host.name.clone(), began, ended: now(), what };
@@ -375,11 +390,17 @@ impl Field<'_> {
         }
         let began = Instant::now();
         for host in &mut self.hosts {
-            while host.child.try_wait()?.is_none() {
-                if began.elapsed() > DEADLINE {
-                    return Err(io::Error::other(format!("{} does not end", host.name)));
+            let status = loop {
+                match host.child.try_wait()? {
+                    Some(status) => break status,
+                    None if began.elapsed() > DEADLINE => {
+                        return Err(io::Error::other(format!("{} does not end", host.name)));
+                    }
+                    None => thread::sleep(Duration::from_millis(20)),
                 }
-                thread::sleep(Duration::from_millis(20));
+            };
+            if !status.success() {
+                return Err(io::Error::other(format!("{} ended by itself: {status}", host.name)));
             }
         }
         Ok(())

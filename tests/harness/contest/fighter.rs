@@ -65,13 +65,21 @@ impl Fighter {
             let opened = self.minisnap.open(self.grant(deadline));
             tell(self.told(began, opened.as_ref().map_or_else(failed, |_| What::Opened)));
             if let Ok(mut store) = opened {
-                self.create(&mut store, &mut count, 1 + random.below(12), &tell);
+                let times = 1 + random.below(12);
+                self.create(&mut store, &mut count, times, &goes_on, &tell);
             }
         }
     }
 
     /// Creates snapshots, until it is told that it may not.
-    fn create(&self, store: &mut SnapshotStore, count: &mut u64, times: u64, tell: impl Fn(Event)) {
+    fn create(
+        &self,
+        store: &mut SnapshotStore,
+        count: &mut u64,
+        times: u64,
+        goes_on: impl Fn() -> bool,
+        tell: impl Fn(Event),
+    ) {
         let began = now();
         let mut seq = match store.newest_seq() {
             Ok(newest) => newest + 1,
@@ -79,6 +87,9 @@ impl Fighter {
             Err(error) => return tell(self.told(began, failed(&error))),
         };
         for _ in 0..times {
+            if !goes_on() {
+                return;
+            }
             *count += 1;
             let state = format!("{}-{}-{count}", self.name, process::id());
             let began = now();

@@ -15,10 +15,11 @@ pub struct Network {
     pub address: Ipv4Addr,
 }
 
-/// Whether such networks can be made here.
+/// Whether such networks can be made here, as this user.
 pub fn can_be_made() -> bool {
-    let tried = Command::new("unshare").args(["--net", "true"]).stderr(Stdio::null()).status();
-    tried.is_ok_and(|status| status.success())
+    let mut tried = Command::new("unshare");
+    tried.args(["--net", "ip", "link", "add", "one", "type", "veth", "peer", "name", "other"]);
+    tried.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 fn done(command: &mut Command) -> io::Result<()> {
