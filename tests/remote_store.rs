@@ -240,7 +240,6 @@ fn a_rollback_and_a_clear_in_an_object_store_are_one_commit_each() {
     assert_eq!(store.keys(DEADLINE).unwrap(), [""; 0]);
 }
 
-/// More than one part, so that the parts are put together in their order.
 #[test]
 fn nobody_waits_for_an_object_that_is_being_deleted() {
     let trial = Trial::new();
@@ -259,6 +258,7 @@ fn nobody_waits_for_an_object_that_is_being_deleted() {
     assert_eq!(trial.restore(Wanted::Newest).0, Some((21, "next".to_owned())));
 }
 
+/// More than one part, so that the parts are put together in their order.
 #[test]
 fn a_large_file_comes_back_from_an_object_store_byte_for_byte() {
     let trial = Trial::new();
@@ -321,7 +321,6 @@ fn a_fight_shows_what_is_lost_where_conditions_are_ignored() {
     assert!(!outcome.violations.is_empty(), "{outcome}");
 }
 
-/// An object store in memory that takes no notice of conditions.
 #[test]
 fn a_server_that_ignores_conditions_is_refused_and_what_it_did_is_said() {
     for (neglect, said) in [

@@ -3,6 +3,7 @@
 pub mod field;
 pub mod fighter;
 pub mod history;
+pub mod host;
 mod network;
 mod proxy;
 
@@ -19,7 +20,7 @@ use crate::cached_builder;
 use crate::random::Random;
 
 pub use fighter::{Fighter, Rules};
-pub use history::{Became, Event, Outcome, What};
+pub use history::{Event, Outcome, What, acknowledged};
 
 /// How hosts fight that are threads of this process.
 #[derive(Debug, Clone, Copy)]
@@ -49,16 +50,12 @@ pub fn fight(
         minisnap: cached_builder().bucket(bucket).build().expect("the component compiles"),
         store: store.to_owned(),
         dir: folder.path().join(number.to_string()),
+        start: 0,
         rules: contest.rules,
     };
     let fighters: Vec<_> = (0..contest.hosts).map(|number| fighter(number, bucket(number))).collect();
     let history = Mutex::new(Vec::new());
     let is_over = AtomicBool::new(false);
-    let acknowledged = |history: &[Event]| {
-        let is_one =
-            |event: &&Event| matches!(event.what, What::Created { became: Became::Acknowledged, .. });
-        history.iter().filter(is_one).count() as u64
-    };
     thread::scope(|scope| {
         let tell = |event| history.lock().expect("pushing does not panic").push(event);
         let goes_on = || !is_over.load(Ordering::SeqCst);
@@ -111,7 +108,15 @@ fn end_once(last: &Fighter, bucket: &Arc<Bucket>, history: &mut Vec<Event>) -> R
     store.open(&last.name, TakeOver::Anyone, deadline).map_err(failed)?;
     let head = store.head().cloned().ok_or("it has no head")?;
     store.release(deadline).map_err(failed)?;
-    history.push(last.read_once(&mut last.open_for_reading().map_err(failed)?));
+    let read = last.read_once(&mut last.open_for_reading().map_err(failed)?);
+    if let What::Failed { why, .. } = read.what {
+        return Err(why);
+    }
+    history.push(read);
+    let numbers: Vec<u64> = head.generations.iter().map(|generation| generation.seq).collect();
+    if numbers.windows(2).any(|two| two[0] != two[1] + 1) {
+        return Err(format!("one between the generations {numbers:?} was lost"));
+    }
     let mut left = store.keys(deadline).map_err(failed)?;
     left.retain(|key| !head.names(key));
     if left.is_empty() { Ok(()) } else { Err(format!("this is left: {left:?}")) }

@@ -31,13 +31,16 @@ pub const SEAWEEDFS: Engine = Engine { name: "seaweedfs", key: ("test", "testtes
 /// s3rver, which takes no notice of conditions.
 pub const S3RVER: Engine = Engine { name: "s3rver", key: ("S3RVER", "S3RVER"), gateways: 1 };
 
+/// The file in which a script's errors are.
+const TOLD: &str = "told";
+
 /// An object store that runs until this is dropped.
 #[derive(Debug)]
 pub struct Running {
     /// The URL of each gateway.
     pub endpoints: Vec<String>,
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Why an object store was not started.
@@ -82,7 +85,7 @@ impl Engine {
         let ports = free_ports(self.gateways);
         let mut script = Command::new(root.join("tests/engines").join(self.name));
         script.arg(folder.path().join("engine")).args(ports.iter().map(u16::to_string)).current_dir(root);
-        let told = folder.path().join("told");
+        let told = folder.path().join(TOLD);
         script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&told)?);
         let mut child = script.spawn()?;
         let mut line = String::new();
@@ -93,7 +96,7 @@ impl Engine {
             return Ok(Err(NotStarted { why, is_missing }));
         }
         let endpoints = ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
-        Ok(Ok(Running { endpoints, child, _folder: folder }))
+        Ok(Ok(Running { endpoints, child, folder }))
     }
 }
 
@@ -104,6 +107,11 @@ impl Running {
         self.endpoints.iter().map(|endpoint| address(endpoint).expect("it has a port")).collect()
     }
 
+    /// What its script said that is wrong.
+    pub fn told(&self) -> String {
+        fs::read_to_string(self.folder.path().join(TOLD)).unwrap_or_default()
+    }
+
     /// Kills a gateway, which is started again.
     ///
     /// # Errors
@@ -112,6 +120,7 @@ impl Running {
     pub fn kill_gateway(&self, number: usize) -> io::Result<()> {
         let mut script = self.child.stdin.as_ref().expect("it is piped");
         writeln!(script, "{}", self.gateways()[number].port())
+            .map_err(|error| io::Error::other(format!("the server has ended: {error}: {}", self.told())))
     }
 }
 

@@ -3,16 +3,22 @@
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::{panic, process, thread};
 
-use minisnap_tests::contest::field::Contender;
-use minisnap_tests::contest::history::Event;
+use minisnap_tests::contest::Event;
+use minisnap_tests::contest::host::Contender;
 use minisnap_tests::random::Random;
 
 fn main() {
     let text = std::env::args().nth(1).expect("it is told what it is");
     let contender: Contender = serde_json::from_str(&text).expect("it is told in JSON");
-    let random = Random::of(contender.seed);
+    // Nothing goes on without one of its threads.
+    let told = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        told(panic);
+        process::abort();
+    }));
+    let random = Random::of(contender.start);
     let fighter = contender.fighter();
     let is_over = AtomicBool::new(false);
     let goes_on = || !is_over.load(Ordering::SeqCst);

@@ -1,86 +1,33 @@
-//! Hosts that are processes, each in a network of its own, and fight for one store of an object store that runs on this machine:
-//! while links are cut, requests go wrong, processes are stopped and killed, and gateways too.
+//! Hosts that fight for one store of an object store that runs on this machine: while links are cut, requests go wrong, processes
+//! are stopped and killed, and gateways too.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fmt, fs, thread};
 
-use minisnap_host::remote::{Bucket, Location, RemoteStore};
+use minisnap_host::remote::RemoteStore;
 use rustix::process::{Pid, Signal, kill_process};
-use serde::{Deserialize, Serialize};
 use tempfile::{TempDir, tempdir};
 
 use super::fighter::{Fighter, Rules};
-use super::history::{Became, Event, Outcome, What, now};
-use super::network::{Network, can_be_made};
-use super::proxy::Proxy;
+use super::history::{Event, Outcome, What, acknowledged, now};
+use super::host::{Contender, History, Host, RULES, STORE};
+use super::network::can_be_made;
 use crate::engines::{Engine, Running};
 use crate::random::Random;
-use crate::{cached_builder, program};
 
 /// How many hosts there are.
 const HOSTS: u8 = 3;
-
-/// Of how many requests one goes wrong.
-const ONE_IN: u64 = 12;
-
-/// The store that all want.
-const STORE: &str = "fought-for";
-
-/// The bucket, and a prefix.
-const PLACE: &str = "s3://snapshots/fights";
 
 /// How long all may take to come to their ends.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How many creates are acknowledged, at least; within two minutes more.
-const LEAST: usize = 20;
-
-const RULES: Rules = Rules {
-    keep: NonZeroU32::new(2).expect("it is not 0"),
-    deadline: Duration::from_secs(20),
-    short: Duration::from_secs(2),
-    pause: Duration::from_millis(600),
-};
-
-/// What the program of a host is told.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Contender {
-    /// Its name.
-    pub name: String,
-    /// Where the object store is.
-    pub endpoint: String,
-    /// Its key, and the secret.
-    pub key: (String, String),
-    /// Its own folder.
-    pub dir: PathBuf,
-    /// For what it does in which order.
-    pub seed: u64,
-}
-
-impl Contender {
-    /// Where the snapshots are.
-    fn location(&self) -> Location {
-        PLACE.parse::<Location>().expect("it is a place").endpoint(&self.endpoint)
-    }
-
-    fn bucket(&self) -> Bucket {
-        Bucket::connect_as(self.location(), &self.key.0, &self.key.1).expect("it is no connection yet")
-    }
-
-    /// What runs there.
-    pub fn fighter(self) -> Fighter {
-        let minisnap = cached_builder().bucket(self.bucket()).build().expect("the component compiles");
-        let location = self.location();
-        Fighter { name: self.name, minisnap, location, store: STORE.to_owned(), dir: self.dir, rules: RULES }
-    }
-}
+const LEAST: u64 = 20;
 
 /// What became of a fight.
 #[derive(Debug)]
@@ -91,113 +38,56 @@ pub struct Fought {
     pub done: BTreeMap<&'static str, u64>,
     /// What became of their requests.
     pub requests: BTreeMap<&'static str, u64>,
-    /// How many objects there were at most.
-    pub objects: usize,
+    /// How often it was looked how many objects there are, and how many there were at most.
+    pub objects: (usize, usize),
     /// Whether each host had a network of its own.
     pub has_networks: bool,
 }
 
 impl fmt::Display for Fought {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fought { outcome, done, requests, objects, has_networks } = self;
+        let Fought { outcome, done, requests, objects: (looks, most), has_networks } = self;
         let networks = if *has_networks { "in networks of their own" } else { "in one network" };
-        write!(
-            f,
-            "{HOSTS} hosts {networks}: {outcome}; {done:?}; requests {requests:?}; at most {objects} objects"
-        )
+        write!(f, "{HOSTS} hosts {networks}: {outcome}; {done:?}; requests {requests:?}; ")?;
+        write!(f, "at most {most} objects, in {looks} looks")
     }
 }
 
-/// Whether there are more objects than what is kept, what was put since a few openings, each of which deletes what is not needed,
-/// and what came late.
-fn too_much((at, objects): (u64, usize), history: &[Event]) -> Option<String> {
-    const OPENINGS: usize = 10;
-    const LATE: usize = 10;
-    let before = history.iter().filter(|event| event.began < at);
-    let opened = before.clone().filter(|event| event.what == What::Opened && event.ended < at);
-    let mut opened: Vec<u64> = opened.map(|event| event.began).collect();
-    opened.sort_unstable();
-    let since = opened.len().checked_sub(OPENINGS).map_or(0, |first| opened[first]);
-    let put = before.filter(|event| matches!(event.what, What::Created { .. }) && event.ended > since);
-    let most = RULES.keep.get() as usize + put.count() + LATE;
-    (objects > most).then(|| format!("there were {objects} objects, of which at most {most} had a reason"))
+/// What is done to hosts and gateways.
+#[derive(Debug, Clone, Copy)]
+enum Disturbance {
+    Cut,
+    Kill,
+    KillGateway,
+    Nothing,
+    Stop,
+    StopBeforeCommit,
 }
 
-/// A host.
-struct Host {
-    name: String,
-    network: Option<Network>,
-    proxy: Proxy,
-    /// Its process.
-    child: Child,
-}
-
-impl Host {
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(kill_process(self.pid(), signal)?)
-    }
-
-    /// Cuts its link, or mends it.
-    fn cut(&self, is_cut: bool) -> io::Result<()> {
-        match &self.network {
-            Some(network) => network.set_link(!is_cut),
-            None => {
-                self.proxy.set_cut(is_cut);
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Whether all of a process stands still now, which was told to.
-fn stands_still(pid: Pid) -> bool {
-    let is_stopped = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
-    };
-    waited_for(Duration::from_secs(2), &is_stopped)
-}
-
-/// Whether it comes to be within this time.
-fn waited_for(time: Duration, is_so: &dyn Fn() -> bool) -> bool {
-    let began = Instant::now();
-    loop {
-        match is_so() {
-            true => return true,
-            false if began.elapsed() > time => return false,
-            false => thread::sleep(Duration::from_millis(10)),
-        }
-    }
-}
-
-/// The state of a host in an object that it puts.
-fn state_in(request: &[u8], host: &str) -> String {
-    let text = String::from_utf8_lossy(request);
-    let start = text.rfind(&format!("\"{host}-")).expect("it is in there") + 1;
-    text[start..].split('"').next().unwrap_or_default().to_owned()
-}
+/// How often, in one shuffle.
+const DECK: [Disturbance; 8] = {
+    use Disturbance::{Cut, Kill, KillGateway, Nothing, Stop, StopBeforeCommit};
+    [Cut, Cut, Kill, KillGateway, Nothing, Stop, StopBeforeCommit, StopBeforeCommit]
+};
 
 struct Field<'a> {
     engine: &'a Engine,
     running: &'a Running,
     folder: TempDir,
     hosts: Vec<Host>,
-    history: Arc<Mutex<Vec<Event>>>,
+    history: History,
     random: Random,
+    deck: Vec<Disturbance>,
     done: BTreeMap<&'static str, u64>,
-    /// When it was looked, how many objects there were.
-    looks: Vec<(u64, usize)>,
+    looks: Vec<Look>,
+}
+
+/// How many objects there were.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    began: u64,
+    ended: u64,
+    objects: usize,
 }
 
 /// Has hosts fight for a store, for this time.
@@ -206,6 +96,8 @@ struct Field<'a> {
 ///
 /// If something cannot be done that belongs to the trial.
 pub fn fight_for(time: Duration, engine: &Engine, running: &Running) -> io::Result<Fought> {
+    // Compiled once, before anything is timed or killed.
+    crate::cached();
     let mut field = Field {
         engine,
         running,
@@ -213,12 +105,14 @@ pub fn fight_for(time: Duration, engine: &Engine, running: &Running) -> io::Resu
         hosts: Vec::new(),
         history: Arc::default(),
         random: Random::of(now()),
+        deck: Vec::new(),
         done: BTreeMap::new(),
         looks: Vec::new(),
     };
     let has_networks = can_be_made();
-    for number in 0..HOSTS {
-        let host = field.host(number, has_networks)?;
+    for name in ["host-a", "host-b", "host-c"] {
+        let (folder, history) = (field.folder.path(), Arc::clone(&field.history));
+        let host = Host::new(name.to_owned(), has_networks, running.gateways(), engine.key, folder, history)?;
         field.hosts.push(host);
     }
     let began = Instant::now();
@@ -227,121 +121,90 @@ pub fn fight_for(time: Duration, engine: &Engine, running: &Running) -> io::Resu
     {
         field.disturb()?;
         field.look();
+        field.hosts.iter_mut().try_for_each(Host::check)?;
     }
     field.end()?;
-    let last = field.contender("last", &running.endpoints[0], 0);
-    let bucket = Arc::new(last.bucket());
-    let rules = Rules { deadline: Duration::from_secs(60), ..RULES };
-    let last = Fighter { rules, ..last.fighter() };
-    let mut history = field.history.lock().expect("nobody panics").clone();
-    let swept = super::end(&last, &bucket, &mut history);
-    let mut outcome = Outcome::of(&history);
-    outcome.violations.extend(swept.err());
-    outcome.violations.extend(field.looks.iter().filter_map(|look| too_much(*look, &history)));
-    let objects = field.looks.iter().map(|(_, objects)| *objects).max().unwrap_or(0);
-    let mut requests = BTreeMap::new();
-    for (fate, count) in field.hosts.iter().flat_map(|host| host.proxy.counts()) {
-        *requests.entry(fate).or_default() += count;
-    }
-    Ok(Fought { outcome, done: field.done, requests, objects, has_networks })
+    field.outcome(has_networks)
 }
 
 impl Field<'_> {
-    fn contender(&self, name: &str, endpoint: &str, seed: u64) -> Contender {
+    /// Who asks the first gateway itself.
+    fn beside(&self, name: &str) -> Contender {
         let (key, secret) = self.engine.key;
         Contender {
             name: name.to_owned(),
-            endpoint: endpoint.to_owned(),
+            endpoint: self.running.endpoints[0].clone(),
             key: (key.to_owned(), secret.to_owned()),
             dir: self.folder.path().join(name),
-            seed,
+            start: 0,
         }
     }
 
-    /// The host of this number, at work.
-    fn host(&self, number: u8, has_network: bool) -> io::Result<Host> {
-        let name = format!("host-{}", char::from(b'a' + number));
-        let network = has_network.then(Network::new).transpose()?;
-        let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST, |network| network.address);
-        let gateways = self.running.gateways();
-        let proxy = Proxy::new(IpAddr::V4(address), gateways, now() ^ u64::from(number), ONE_IN)?;
-        let child = self.start(&name, network.as_ref(), &proxy)?;
-        Ok(Host { name, network, proxy, child })
-    }
-
-    /// Starts a host's process, whose events are written down.
-    fn start(&self, name: &str, network: Option<&Network>, proxy: &Proxy) -> io::Result<Child> {
-        let contender = self.contender(name, &format!("http://{}", proxy.address), now());
-        let program = program("contender");
-        let mut command = network.map_or_else(|| Command::new(&program), |network| network.command(&program));
-        command.arg(serde_json::to_string(&contender).expect("it is JSON"));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let told = BufReader::new(child.stdout.take().expect("it is piped"));
-        let history = Arc::clone(&self.history);
-        thread::spawn(move || {
-            for line in told.lines().map_while(Result::ok) {
-                // The last one of who is killed may not be whole.
-                if let Ok(event) = serde_json::from_str(&line) {
-                    history.lock().expect("nobody panics").push(event);
-                }
-            }
-        });
-        Ok(child)
-    }
-
-    fn acknowledged(&self) -> usize {
-        let history = self.history.lock().expect("nobody panics");
-        let is_one =
-            |event: &&Event| matches!(event.what, What::Created { became: Became::Acknowledged, .. });
-        history.iter().filter(is_one).count()
+    fn acknowledged(&self) -> u64 {
+        acknowledged(&self.history.lock().expect("nobody panics"))
     }
 
     /// Does something to one of them, and makes up for it.
     fn disturb(&mut self) -> io::Result<()> {
+        if self.deck.is_empty() {
+            self.deck = DECK.to_vec();
+        }
+        let drawn = self.random.below(self.deck.len() as u64) as usize;
         let host = self.random.below(HOSTS.into()) as usize;
         let time = Duration::from_millis(500) + self.random.time(Duration::from_secs(6));
-        let what = match self.random.below(8) {
-            0 | 1 => {
+        let what = match self.deck.swap_remove(drawn) {
+            Disturbance::Cut => {
                 self.hosts[host].cut(true)?;
                 thread::sleep(time);
                 self.hosts[host].cut(false)?;
                 "links cut"
             }
-            2 => {
-                let gateways = self.running.endpoints.len() as u64;
-                self.running.kill_gateway(self.random.below(gateways) as usize)?;
+            Disturbance::KillGateway => {
+                let gateway = self.random.below(self.running.endpoints.len() as u64) as usize;
+                self.running.kill_gateway(gateway)?;
                 thread::sleep(time);
+                self.wait_for_gateway(gateway)?;
                 "gateways killed"
             }
-            3 => {
+            Disturbance::Stop => {
                 self.hosts[host].signal(Signal::STOP)?;
                 thread::sleep(time);
                 self.hosts[host].signal(Signal::CONT)?;
                 "hosts stopped"
             }
-            4 => {
-                self.restart(host)?;
+            Disturbance::Kill => {
+                self.hosts[host].restart()?;
                 thread::sleep(time);
                 "hosts killed"
             }
-            5 => {
+            Disturbance::StopBeforeCommit if self.stop_before_commit(host)? => {
+                "hosts stopped before their commit"
+            }
+            Disturbance::Nothing | Disturbance::StopBeforeCommit => {
                 thread::sleep(time);
                 return Ok(());
             }
-            _ if self.stop_before_commit(host)? => "hosts stopped before their commit",
-            _ => return Ok(()),
         };
         *self.done.entry(what).or_default() += 1;
         Ok(())
     }
 
-    fn restart(&mut self, host: usize) -> io::Result<()> {
-        self.hosts[host].child.kill()?;
-        self.hosts[host].child.wait()?;
-        let Host { name, network, proxy, .. } = &self.hosts[host];
-        let child = self.start(name, network.as_ref(), proxy)?;
-        self.hosts[host].child = child;
-        Ok(())
+    /// Waits until a gateway that was killed answers again.
+    fn wait_for_gateway(&self, number: usize) -> io::Result<()> {
+        let address = self.running.gateways()[number];
+        let answers = || -> io::Result<()> {
+            let mut gateway = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+            gateway.set_read_timeout(Some(Duration::from_secs(5)))?;
+            gateway.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            gateway.read_exact(&mut [0; 8])
+        };
+        match waited_for(DEADLINE, &|| answers().is_ok()) {
+            true => Ok(()),
+            false => Err(io::Error::other(format!(
+                "the gateway at {address} was killed, and does not answer again: {}",
+                self.running.told()
+            ))),
+        }
     }
 
     /// Stops a host once the object of its next generation is put, before it is told; until another has opened the store.
@@ -375,34 +238,121 @@ impl Field<'_> {
 
     /// Counts the objects.
     fn look(&mut self) {
-        let bucket = self.contender("look", &self.running.endpoints[0], 0).bucket();
-        // The gateway may be dead.
+        let bucket = self.beside("look").bucket();
+        let began = now();
         if let Ok(keys) = RemoteStore::new(Arc::new(bucket), STORE).keys(Duration::from_secs(5)) {
-            self.looks.push((now(), keys.len()));
+            self.looks.push(Look { began, ended: now(), objects: keys.len() });
         }
     }
 
     /// Has all come to their ends.
     fn end(&mut self) -> io::Result<()> {
-        for host in &mut self.hosts {
-            host.proxy.heal();
-            drop(host.child.stdin.take());
+        self.hosts.iter_mut().for_each(Host::begin_end);
+        let until = Instant::now() + DEADLINE;
+        self.hosts.iter_mut().try_for_each(|host| host.end(until))
+    }
+
+    /// What came of it, which is written to a file if it must not be.
+    fn outcome(self, has_networks: bool) -> io::Result<Fought> {
+        let last = self.beside("last");
+        let bucket = Arc::new(last.bucket());
+        let rules = Rules { deadline: Duration::from_secs(60), ..RULES };
+        let last = Fighter { rules, ..last.fighter() };
+        let mut history = self.history.lock().expect("nobody panics").clone();
+        let swept = super::end(&last, &bucket, &mut history);
+        let mut outcome = Outcome::of(&history);
+        outcome.violations.extend(swept.err());
+        outcome.violations.extend(self.looks.iter().filter_map(|look| too_much(*look, &history)));
+        if !outcome.violations.is_empty() {
+            let file = write(&history, self.engine.name)?;
+            outcome.violations.push(format!("all that was done is in {}", file.display()));
         }
-        let began = Instant::now();
-        for host in &mut self.hosts {
-            let status = loop {
-                match host.child.try_wait()? {
-                    Some(status) => break status,
-                    None if began.elapsed() > DEADLINE => {
-                        return Err(io::Error::other(format!("{} does not end", host.name)));
-                    }
-                    None => thread::sleep(Duration::from_millis(20)),
-                }
-            };
-            if !status.success() {
-                return Err(io::Error::other(format!("{} ended by itself: {status}", host.name)));
-            }
+        let mut requests = BTreeMap::new();
+        for (fate, count) in self.hosts.iter().flat_map(|host| host.proxy.counts()) {
+            *requests.entry(fate).or_default() += count;
         }
-        Ok(())
+        let most = self.looks.iter().map(|look| look.objects).max().unwrap_or(0);
+        Ok(Fought { outcome, done: self.done, requests, objects: (self.looks.len(), most), has_networks })
+    }
+}
+
+/// Writes all events to a file, each in a line.
+fn write(history: &[Event], engine: &str) -> io::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("fight-{engine}.jsonl"));
+    let line = |event| serde_json::to_string(event).expect("it is JSON") + "\n";
+    fs::write(&file, history.iter().map(line).collect::<String>())?;
+    file.canonicalize()
+}
+
+/// Whether there are more objects than what is kept, what was put since a few openings, each of which deletes what is not needed,
+/// and what came late.
+fn too_much(Look { began, ended, objects }: Look, history: &[Event]) -> Option<String> {
+    const OPENINGS: usize = 8;
+    const LATE: usize = 10;
+    let opened = history.iter().filter(|event| event.what == What::Opened && event.ended < began);
+    let mut opened: Vec<u64> = opened.map(|event| event.began).collect();
+    opened.sort_unstable();
+    let since = opened.len().checked_sub(OPENINGS).map_or(0, |first| opened[first]);
+    let is_put = |event: &&Event| {
+        matches!(event.what, What::Created { .. }) && event.ended > since && event.began < ended
+    };
+    let most = RULES.keep.get() as usize + history.iter().filter(is_put).count() + LATE;
+    (objects > most).then(|| format!("there were {objects} objects, of which at most {most} had a reason"))
+}
+
+/// Whether all of a process stands still now, which was told to.
+fn stands_still(pid: Pid) -> bool {
+    let is_stopped = |thread: &Path| {
+        let stat = fs::read_to_string(thread.join("stat"));
+        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+    };
+    let all_are = || -> io::Result<bool> {
+        let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()))?;
+        Ok(threads.filter_map(Result::ok).all(|thread| is_stopped(&thread.path())))
+    };
+    waited_for(Duration::from_secs(2), &|| all_are().unwrap_or(false))
+}
+
+/// Whether it comes to be within this time.
+fn waited_for(time: Duration, is_so: &dyn Fn() -> bool) -> bool {
+    let began = Instant::now();
+    loop {
+        match is_so() {
+            true => return true,
+            false if began.elapsed() > time => return false,
+            false => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// The state of a host in an object that it puts.
+fn state_in(request: &[u8], host: &str) -> String {
+    let text = String::from_utf8_lossy(request);
+    let start = text.rfind(&format!("\"{host}-")).expect("it is in there") + 1;
+    text[start..].split('"').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contest::history::Became;
+
+    #[test]
+    fn objects_that_no_opening_has_deleted_are_too_much() {
+        let event = |began, ended, what| Event { host: "a".to_owned(), began, ended, what };
+        let create = |at| {
+            let what = What::Created { seq: at, state: String::new(), became: Became::InDoubt };
+            event(10 * at, 10 * at + 5, what)
+        };
+        let open = |at: u64| event(10 * at, 10 * at + 5, What::Opened);
+        let look = |objects| Look { began: 10_000, ended: 10_010, objects };
+        let creates: Vec<Event> = (0..100).map(create).collect();
+        assert_eq!(too_much(look(112), &creates), None);
+        assert!(too_much(look(113), &creates).is_some());
+        let opened: Vec<Event> = creates.into_iter().chain((100..110).map(open)).collect();
+        assert_eq!(too_much(look(12), &opened), None);
+        assert!(too_much(look(13), &opened).is_some());
     }
 }

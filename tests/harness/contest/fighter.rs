@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::process;
 use std::thread;
 use std::time::Duration;
 
@@ -38,6 +37,8 @@ pub struct Fighter {
     pub store: String,
     /// Its own folder.
     pub dir: PathBuf,
+    /// What no other start of it has.
+    pub start: u64,
     /// What it does.
     pub rules: Rules,
 }
@@ -91,25 +92,20 @@ impl Fighter {
                 return;
             }
             *count += 1;
-            let state = format!("{}-{}-{count}", self.name, process::id());
+            let state = format!("{}-{}-{count}", self.name, self.start);
             let began = now();
             let created = store.create_text(&format!("\"{state}\""), seq);
             let became = match &created {
                 Ok(()) => Became::Acknowledged,
                 Err(Error::InDoubt(_)) => Became::InDoubt,
-                Err(_) => Became::Refused,
+                Err(error) => Became::Refused(error.case().to_owned()),
             };
             tell(self.told(began, What::Created { seq, state, became }));
             match created {
                 Ok(()) => seq += 1,
-                Err(error) => {
-                    tell(self.told(began, failed(&error)));
-                    match error {
-                        Error::Busy(_) => return,
-                        Error::Stale(newest) => seq = newest + 1,
-                        _ => {}
-                    }
-                }
+                Err(Error::Busy(_)) => return,
+                Err(Error::Stale(newest)) => seq = newest + 1,
+                Err(_) => {}
             }
         }
     }
@@ -129,7 +125,7 @@ impl Fighter {
             while goes_on() {
                 thread::sleep(self.rules.pause / 20);
                 let event = self.read_once(&mut store);
-                let has_failed = matches!(event.what, What::Failed(_));
+                let has_failed = matches!(event.what, What::Failed { .. });
                 tell(event);
                 if has_failed {
                     break;
@@ -151,8 +147,11 @@ impl Fighter {
     pub fn read_once(&self, store: &mut SnapshotStore) -> Event {
         let began = now();
         let what = match store.restore::<String>() {
-            Ok(Snapshot { state, seq, skipped, .. }) => What::Read { seq, state, skipped: skipped.len() },
-            Err(Error::NotFound) => What::Read { seq: 0, state: String::new(), skipped: 0 },
+            Ok(Snapshot { state, seq, skipped, .. }) => {
+                let skipped = skipped.iter().map(|skipped| format!("{skipped:?}")).collect();
+                What::Read { seq, state, skipped }
+            }
+            Err(Error::NotFound) => What::Read { seq: 0, state: String::new(), skipped: Vec::new() },
             Err(error) => failed(&error),
         };
         self.told(began, what)
@@ -160,5 +159,5 @@ impl Fighter {
 }
 
 fn failed(error: &Error) -> What {
-    What::Failed(error.case().to_owned())
+    What::Failed { case: error.case().to_owned(), why: error.to_line() }
 }

@@ -39,12 +39,17 @@ pub enum What {
         seq: u64,
         /// Its state.
         state: String,
-        /// How many newer ones were skipped.
-        skipped: usize,
+        /// Which newer ones were skipped, and why.
+        skipped: Vec<String>,
     },
-    /// A call failed, with an error of this case.
-    Failed(String),
-    /// It was stopped after the object of this state was put, before it knew that.
+    /// A call failed.
+    Failed {
+        /// The case of its error.
+        case: String,
+        /// What it said.
+        why: String,
+    },
+    /// It was stopped after the object of this state was put for the first time, before it knew that.
     Stopped {
         /// The state.
         state: String,
@@ -52,12 +57,12 @@ pub enum What {
 }
 
 /// What a host was told of a create.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Became {
     /// It is in place.
     Acknowledged,
-    /// It never will be.
-    Refused,
+    /// It never will be, by an error of this case.
+    Refused(String),
     /// Nobody knows.
     InDoubt,
 }
@@ -75,8 +80,10 @@ pub struct Outcome {
     pub in_doubt: u64,
     /// How often a snapshot was read.
     pub read: u64,
-    /// How many creates were refused in which a host was stopped and another took the store over.
+    /// How many creates were busy in which a host was stopped and another took the store over.
     pub overtaken: u64,
+    /// How many creates of each host were acknowledged.
+    pub of_hosts: BTreeMap<String, u64>,
     /// How often a call failed, by the case of its error.
     pub failed: BTreeMap<String, u64>,
     /// What must not be.
@@ -85,11 +92,12 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { opened, acknowledged, refused, in_doubt, read, overtaken, failed, violations } = self;
+        let Outcome { opened, acknowledged, refused, in_doubt, read, overtaken, failed, violations, .. } =
+            self;
         write!(
             f,
-            "{opened} openings, {acknowledged} creates acknowledged, {refused} refused ({overtaken} of a host that was stopped \
-             and overtaken), {in_doubt} in doubt, {read} reads; failed: {failed:?}; {} violations {:?}",
+            "{opened} openings, {acknowledged} creates acknowledged, {refused} refused ({overtaken} since the host was stopped and \
+             overtaken), {in_doubt} in doubt, {read} reads; failed: {failed:?}; {} violations {:?}",
             violations.len(),
             violations.first()
         )
@@ -102,58 +110,101 @@ pub fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// How many creates were acknowledged.
+pub fn acknowledged(history: &[Event]) -> u64 {
+    let is_one = |event: &&Event| matches!(event.what, What::Created { became: Became::Acknowledged, .. });
+    history.iter().filter(is_one).count() as u64
+}
+
 impl Outcome {
     /// Counts what happened, and finds what must not have.
     pub fn of(history: &[Event]) -> Outcome {
-        let mut outcome = Outcome::default();
-        let (mut acknowledged, mut refused, mut read) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut outcome = Outcome { acknowledged: acknowledged(history), ..Outcome::default() };
         for event in history {
             match &event.what {
                 What::Opened => outcome.opened += 1,
-                What::Created { seq, state, became: Became::Acknowledged } => {
-                    outcome.acknowledged += 1;
-                    if let Some((earlier, _)) = acknowledged.insert(*seq, (state, event.ended)) {
-                        outcome.wrong(format!("{seq} was acknowledged for {earlier} and for {state}"));
-                    }
+                What::Created { became: Became::Acknowledged, .. } => {
+                    *outcome.of_hosts.entry(event.host.clone()).or_default() += 1;
                 }
-                What::Created { state, became: Became::Refused, .. } => {
+                What::Created { became: Became::Refused(case), .. } => {
                     outcome.refused += 1;
-                    refused.insert(state);
+                    outcome.failed(case);
                 }
                 What::Created { became: Became::InDoubt, .. } => outcome.in_doubt += 1,
-                What::Read { state, .. } => {
-                    outcome.read += 1;
-                    read.insert(state);
-                }
-                What::Failed(case) => {
+                What::Read { .. } => outcome.read += 1,
+                What::Failed { case, why } => {
                     if case == "corrupt" {
-                        outcome.wrong(format!("{} found something damaged", event.host));
+                        outcome.wrong(format!("{} found something damaged: {why}", event.host));
                     }
-                    *outcome.failed.entry(case.clone()).or_default() += 1;
+                    outcome.failed(case);
                 }
-                What::Stopped { state } => outcome.stopped(event, state, history),
+                What::Stopped { .. } => {}
             }
         }
-        for state in refused.intersection(&read) {
-            outcome.wrong(format!("{state} was refused, and read"));
-        }
-        outcome.check_reads(history, &acknowledged);
+        outcome.check_states(history);
+        outcome.check_reads(history);
+        outcome.check_owners(history);
         outcome
+    }
+
+    fn failed(&mut self, case: &str) {
+        *self.failed.entry(case.to_owned()).or_default() += 1;
     }
 
     fn wrong(&mut self, what: String) {
         self.violations.push(what);
     }
 
-    /// A host that was overtaken in its sleep has committed nothing.
-    fn stopped(&mut self, stop: &Event, stopped: &str, history: &[Event]) {
+    /// What was refused is never read; each state has one number, and each number at most one that was acknowledged.
+    fn check_states(&mut self, history: &[Event]) {
+        let (mut never, mut numbers, mut acknowledged) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for event in history {
+            match &event.what {
+                What::Created { seq, state, became } => {
+                    numbers.insert(state, *seq);
+                    match became {
+                        Became::Acknowledged => {
+                            if let Some(earlier) = acknowledged.insert(*seq, state) {
+                                self.wrong(format!("{seq} was acknowledged for {earlier} and for {state}"));
+                            }
+                        }
+                        Became::Refused(_) => {
+                            never.insert(state, "refused");
+                        }
+                        Became::InDoubt => {}
+                    }
+                }
+                What::Stopped { state } if self.is_overtaken(event, state, history) => {
+                    never.insert(state, "overtaken");
+                }
+                _ => {}
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for event in history {
+            let What::Read { seq, state, .. } = &event.what else { continue };
+            if let Some(why) = never.get(state)
+                && seen.insert(state)
+            {
+                self.wrong(format!("{state} was {why}, and read"));
+            }
+            if let Some(number) = numbers.get(state)
+                && number != seq
+            {
+                self.wrong(format!("{state} was created as {number}, and read as {seq}"));
+            }
+        }
+    }
+
+    /// Whether another took the store over while a host was stopped, which has committed nothing then.
+    fn is_overtaken(&mut self, stop: &Event, stopped: &str, history: &[Event]) -> bool {
         let overtook = |event: &&Event| {
             let in_between = stop.began < event.began && event.ended < stop.ended;
             event.what == What::Opened && event.host != stop.host && in_between
         };
-        let Some(other) = history.iter().find(overtook) else { return };
+        let Some(other) = history.iter().find(overtook) else { return false };
         let became = history.iter().find_map(|event| match &event.what {
-            What::Created { state, became, .. } if state == stopped => Some(*became),
+            What::Created { state, became, .. } if state == stopped => Some(became),
             _ => None,
         });
         match became {
@@ -161,21 +212,26 @@ impl Outcome {
                 "{stopped} was acknowledged to {}, which {} overtook while it was stopped",
                 stop.host, other.host
             )),
-            Some(Became::Refused) => self.overtaken += 1,
-            // It was killed, or could not find out.
-            Some(Became::InDoubt) | None => {}
+            Some(Became::Refused(case)) if case == "busy" => self.overtaken += 1,
+            // It was killed, or could not find out, or had no time left.
+            _ => {}
         }
+        true
     }
 
     /// What was acknowledged or read is not lost to who reads later.
-    fn check_reads(&mut self, history: &[Event], acknowledged: &BTreeMap<u64, (&String, u64)>) {
-        let known = |event: &Event| match event.what {
-            What::Created { seq, became: Became::Acknowledged, .. } | What::Read { seq, .. } => {
-                Some((event.ended, seq))
+    fn check_reads(&mut self, history: &[Event]) {
+        let (mut known, mut acknowledged) = (Vec::new(), BTreeMap::new());
+        for event in history {
+            match &event.what {
+                What::Created { seq, state, became: Became::Acknowledged } => {
+                    known.push((event.ended, *seq));
+                    acknowledged.insert(*seq, (state, event.ended));
+                }
+                What::Read { seq, .. } => known.push((event.ended, *seq)),
+                _ => {}
             }
-            _ => None,
-        };
-        let mut known: Vec<_> = history.iter().filter_map(known).collect();
+        }
         known.sort_unstable();
         let mut highest = 0;
         for (_, seq) in &mut known {
@@ -186,11 +242,9 @@ impl Outcome {
             let What::Read { seq, state, skipped } = &event.what else { continue };
             let before = known.partition_point(|(ended, _)| *ended < event.began);
             let least = before.checked_sub(1).map_or(0, |last| known[last].1);
-            if *seq < least || *skipped > 0 {
-                self.wrong(format!(
-                    "{} read {seq} after {least} was known, and skipped {skipped}",
-                    event.host
-                ));
+            if *seq < least || !skipped.is_empty() {
+                let host = &event.host;
+                self.wrong(format!("{host} read {seq} after {least} was known, and skipped {skipped:?}"));
             }
             // One in doubt may be read until another takes its number.
             if let Some((other, ended)) = acknowledged.get(seq)
@@ -198,6 +252,27 @@ impl Outcome {
                 && *other != state
             {
                 self.wrong(format!("{seq} was acknowledged for {other}, and read as {state}"));
+            }
+        }
+    }
+
+    /// Who was taken over from since it opened the store is acknowledged nothing that it begins then.
+    fn check_owners(&mut self, history: &[Event]) {
+        let mut opened: Vec<_> = history.iter().filter(|event| event.what == What::Opened).collect();
+        opened.sort_unstable_by_key(|event| event.ended);
+        for event in history {
+            let What::Created { state, became: Became::Acknowledged, .. } = &event.what else { continue };
+            let before = opened.partition_point(|opening| opening.ended < event.began);
+            let mut later = opened[..before].iter().rev();
+            let own = later.clone().find(|opening| opening.host == event.host);
+            let Some(own) = own else { continue };
+            let other = later
+                .by_ref()
+                .take_while(|opening| opening.ended > own.ended)
+                .find(|opening| opening.began > own.ended);
+            if let Some(other) = other {
+                let (host, other) = (&event.host, &other.host);
+                self.wrong(format!("{state} was acknowledged to {host}, from which {other} had taken over"));
             }
         }
     }
@@ -216,7 +291,11 @@ mod tests {
     }
 
     fn read(seq: u64, state: &str) -> What {
-        What::Read { seq, state: state.to_owned(), skipped: 0 }
+        What::Read { seq, state: state.to_owned(), skipped: Vec::new() }
+    }
+
+    fn refused(case: &str) -> Became {
+        Became::Refused(case.to_owned())
     }
 
     fn stopped(state: &str) -> What {
@@ -235,7 +314,7 @@ mod tests {
 
     #[test]
     fn each_violation_is_found_in_a_history_and_none_in_a_sound_one() {
-        use Became::{Acknowledged, InDoubt, Refused};
+        use Became::{Acknowledged, InDoubt};
         let one = || event("a", 1, 2, created(1, "x", Acknowledged));
         let two = || event("b", 3, 5, created(2, "y", Acknowledged));
         check(&[one(), two(), event("c", 6, 7, read(2, "y"))], None);
@@ -250,31 +329,50 @@ mod tests {
         check(&[one(), event("c", 4, 6, read(0, ""))], Some("read 0 after 1"));
         check(&[one(), event("b", 3, 4, created(1, "z", Acknowledged))], Some("for x and for z"));
         check(&[one(), event("c", 3, 4, read(1, "z"))], Some("read as z"));
-        let refused = event("b", 3, 4, created(2, "z", Refused));
-        check(&[one(), refused, event("c", 5, 6, read(2, "z"))], Some("z was refused, and read"));
+        let create = event("b", 3, 4, created(2, "z", refused("busy")));
+        check(&[one(), create, event("c", 5, 6, read(2, "z"))], Some("z was refused, and read"));
         let doubtful = event("b", 3, 4, created(2, "z", InDoubt));
         check(&[one(), doubtful.clone(), event("c", 5, 6, read(2, "z"))], None);
         check(&[one(), doubtful, event("c", 5, 6, read(1, "x"))], None);
-        let skipped = What::Read { seq: 1, state: "x".to_owned(), skipped: 1 };
-        check(&[one(), event("c", 5, 6, skipped)], Some("skipped 1"));
+        let skipped = What::Read { seq: 1, state: "x".to_owned(), skipped: vec!["2".to_owned()] };
+        check(&[one(), event("c", 5, 6, skipped)], Some("skipped [\"2\"]"));
+        check(&[one(), event("c", 0, 6, read(2, "x"))], Some("created as 1, and read as 2"));
     }
 
     #[test]
     fn what_is_found_damaged_is_a_violation() {
-        let failed = |case: &str| event("a", 1, 2, What::Failed(case.to_owned()));
+        let why = String::new();
+        let failed = |case: &str| event("a", 1, 2, What::Failed { case: case.to_owned(), why: why.clone() });
         check(&[failed("io")], None);
         check(&[failed("corrupt")], Some("damaged"));
     }
 
     #[test]
-    fn a_host_that_was_overtaken_while_it_was_stopped_must_not_be_acknowledged() {
+    fn a_host_that_was_overtaken_while_it_was_stopped_has_committed_nothing() {
         let create = |became| event("a", 1, 9, created(1, "x", became));
         let stop = || event("a", 2, 6, stopped("x"));
         let other = |began, ended| event("b", began, ended, What::Opened);
         check(&[create(Became::Acknowledged), stop(), other(3, 5)], Some("overtook"));
         check(&[create(Became::Acknowledged), stop(), other(3, 7)], None);
         check(&[create(Became::Acknowledged), stop(), other(1, 5)], None);
-        let refused = Outcome::of(&[create(Became::Refused), stop(), other(3, 5)]);
-        assert_eq!((refused.overtaken, refused.violations.len()), (1, 0));
+        // Whatever it was told, or if it was killed.
+        let seen = || event("c", 10, 11, read(1, "x"));
+        check(&[create(Became::InDoubt), stop(), other(3, 5), seen()], Some("x was overtaken, and read"));
+        check(&[stop(), other(3, 5), seen()], Some("x was overtaken, and read"));
+        check(&[create(Became::InDoubt), stop(), other(3, 7), seen()], None);
+        for (case, overtaken) in [("busy", 1), ("deadline-exceeded", 0)] {
+            let found = Outcome::of(&[create(refused(case)), stop(), other(3, 5)]);
+            assert_eq!((found.overtaken, found.violations.len()), (overtaken, 0));
+        }
+    }
+
+    #[test]
+    fn a_host_that_was_taken_over_from_is_acknowledged_nothing_that_it_begins_then() {
+        let opened = |host, began, ended| event(host, began, ended, What::Opened);
+        let create = || event("a", 5, 6, created(1, "x", Became::Acknowledged));
+        check(&[opened("a", 0, 1), opened("b", 2, 4), create()], Some("from which b had taken over"));
+        check(&[opened("a", 0, 1), opened("b", 2, 5), create()], None);
+        check(&[opened("a", 0, 3), opened("b", 2, 4), create()], None);
+        check(&[opened("a", 0, 1), opened("b", 2, 3), opened("a", 3, 4), create()], None);
     }
 }

@@ -17,13 +17,11 @@ pub struct Network {
 
 /// Whether such networks can be made here, as this user.
 pub fn can_be_made() -> bool {
-    let mut tried = Command::new("unshare");
-    tried.args(["--net", "ip", "link", "add", "one", "type", "veth", "peer", "name", "other"]);
-    tried.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    Network::new().and_then(|network| done(&mut network.command("true"))).is_ok()
 }
 
 fn done(command: &mut Command) -> io::Result<()> {
-    let output = command.output()?;
+    let output = command.output().map_err(|error| io::Error::other(format!("{command:?}: {error}")))?;
     let said = String::from_utf8_lossy(&output.stderr);
     output.status.success().then_some(()).ok_or_else(|| io::Error::other(format!("{command:?}: {said}")))
 }
@@ -41,8 +39,8 @@ impl Network {
         let part = u8::try_from(process::id() % 250).expect("it is below 250");
         let address = |last| Ipv4Addr::new(198, 18, part, 4 * number + last);
         let mut command = Command::new("unshare");
-        command.args(["--net", "sh", "-c", "echo; exec cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut holder = command.spawn()?;
+        command.args(["--net", "sh", "-c", "echo; exec cat"]).stderr(Stdio::null());
+        let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         // There is one once this is said.
         BufReader::new(holder.stdout.as_mut().expect("it is piped")).read_line(&mut String::new())?;
         let id = holder.id().to_string();

@@ -1,6 +1,6 @@
 //! What stands between a host and an object store, and passes requests on: or not, or late, or twice, or with another answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,6 +36,10 @@ struct Shared {
     is_cut: AtomicBool,
     trap: Mutex<Option<Trap>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    /// The first lines of those requests that put a generation.
+    puts: Mutex<BTreeSet<Vec<u8>>>,
+    /// How many requests are still to come that are late.
+    waiting: AtomicU64,
     is_over: AtomicBool,
 }
 
@@ -88,6 +92,8 @@ impl Proxy {
             is_cut: AtomicBool::new(false),
             trap: Mutex::new(None),
             counts: Mutex::default(),
+            puts: Mutex::default(),
+            waiting: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
         });
         let proxy = Proxy { address, shared: Arc::clone(&shared) };
@@ -116,7 +122,12 @@ impl Proxy {
         self.shared.is_cut.store(is_cut, Ordering::SeqCst);
     }
 
-    /// Does this once, after the next object of a generation was put, and before the host is told.
+    /// Whether nothing that is late is still to come.
+    pub fn is_quiet(&self) -> bool {
+        self.shared.waiting.load(Ordering::SeqCst) == 0
+    }
+
+    /// Does this once, after the next object of a generation was put for the first time, and before the host is told.
     pub fn set_trap(&self, trap: Option<Trap>) {
         *self.shared.trap.lock().expect("nobody panics") = trap;
     }
@@ -131,7 +142,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::SeqCst);
         // It waits for this one.
-        let _ = TcpStream::connect(self.address);
+        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
     }
 }
 
@@ -159,16 +170,20 @@ impl Shared {
         asking.set_read_timeout(Some(PATIENCE))?;
         asking.set_write_timeout(Some(PATIENCE))?;
         let request = read_request(&mut asking)?;
-        while self.is_cut.load(Ordering::SeqCst) {
+        while self.is_cut.load(Ordering::SeqCst) && !self.is_over.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(20));
         }
+        let is_first_put = is_generation(&request)
+            && self.puts.lock().expect("nobody panics").insert(first_line(&request).to_owned());
         let fate = self.fate();
         *self.counts.lock().expect("nobody panics").entry(fate.name()).or_default() += 1;
         if let Fate::Late(later) | Fate::Doubled(later) = fate {
             let (shared, request) = (Arc::clone(&self), request.clone());
+            self.waiting.fetch_add(1, Ordering::SeqCst);
             thread::spawn(move || {
                 thread::sleep(later);
-                shared.pass(&request)
+                let _ = shared.pass(&request);
+                shared.waiting.fetch_sub(1, Ordering::SeqCst);
             });
         }
         match fate {
@@ -187,9 +202,7 @@ impl Shared {
             }
             Fate::Done | Fate::Doubled(_) => {
                 let answered = self.pass(&request)?;
-                let is_generation = request.starts_with(b"PUT ")
-                    && request.split(|byte| *byte == b'\n').next().is_some_and(|line| has(line, b"/g/"));
-                if is_generation
+                if is_first_put
                     && answered.starts_with(b"HTTP/1.1 200")
                     && let Some(trap) = self.trap.lock().expect("nobody panics").take()
                 {
@@ -214,9 +227,13 @@ impl Shared {
     }
 }
 
-/// Whether it is somewhere in a text.
-fn has(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+fn first_line(request: &[u8]) -> &[u8] {
+    request.split(|byte| *byte == b'\n').next().unwrap_or_default()
+}
+
+/// Whether it puts the object of a generation.
+fn is_generation(request: &[u8]) -> bool {
+    request.starts_with(b"PUT ") && first_line(request).windows(3).any(|window| window == b"/g/")
 }
 
 fn answer(status: &str) -> String {
