@@ -64,19 +64,6 @@ pub(crate) fn link<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::R
     Ok(())
 }
 
-/// Has nothing synced, where nothing that is written has to survive a crash.
-pub(crate) fn leave_out_syncs<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    linker.allow_shadowing(true);
-    let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
-    for sync in ["[method]descriptor.sync", "[method]descriptor.sync-data"] {
-        types.func_wrap(sync, |_: StoreContextMut<'_, T>, (_,): (Resource<Descriptor>,)| {
-            Ok((Ok::<_, ErrorCode>(()),))
-        })?;
-    }
-    linker.allow_shadowing(false);
-    Ok(())
-}
-
 /// All entries whose names are UTF-8, as those of the store are.
 fn list(directory: &std::fs::File) -> std::io::Result<Vec<DirectoryEntry>> {
     // WASI's descriptors only name a directory.

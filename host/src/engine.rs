@@ -1,7 +1,7 @@
 //! What instances of the store's component are made of, and run in.
 
 use std::io;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use tokio::runtime::{Builder, EnterGuard, Runtime};
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
@@ -14,10 +14,7 @@ use crate::memory::{Budget, Memory};
 
 /// The component, compiled and linked, and what it needs while it runs.
 pub(crate) struct Engine {
-    pre: bindings::StorePre<Guest>,
-    /// The same without syncs, once an instance of that was made.
-    unsynced: OnceLock<bindings::StorePre<Guest>>,
-    linker: Linker<Guest>,
+    pub(crate) pre: bindings::StorePre<Guest>,
     pub(crate) budget: Arc<Budget>,
     clock: Clock,
     /// In which WASI's calls wait for files, instead of in a runtime with a thread for each processor, which
@@ -43,29 +40,7 @@ impl Engine {
         link_wasi(&mut linker)?;
         descriptor::link(&mut linker)?;
         let pre = bindings::StorePre::new(linker.instantiate_pre(component)?)?;
-        Ok(Engine {
-            pre,
-            unsynced: OnceLock::new(),
-            linker,
-            budget: Arc::new(budget),
-            clock: Clock::start(engine)?,
-            runtime: runtime()?,
-        })
-    }
-
-    /// What is instantiated: of what it writes, all survives a crash that it syncs, or nothing has to.
-    pub(crate) fn pre(&self, is_durable: bool) -> wasmtime::Result<&bindings::StorePre<Guest>> {
-        if is_durable {
-            return Ok(&self.pre);
-        }
-        if let Some(unsynced) = self.unsynced.get() {
-            return Ok(unsynced);
-        }
-        let mut linker = self.linker.clone();
-        descriptor::leave_out_syncs(&mut linker)?;
-        let unsynced = linker.instantiate_pre(self.pre.instance_pre().component())?;
-        let unsynced = bindings::StorePre::new(unsynced)?;
-        Ok(self.unsynced.get_or_init(|| unsynced))
+        Ok(Engine { pre, budget: Arc::new(budget), clock: Clock::start(engine)?, runtime: runtime()? })
     }
 
     /// Gives a call of the component what it needs while it runs: the clock that ends it, and a runtime for WASI.

@@ -65,8 +65,6 @@ pub struct Grant {
     pub max_memory: Option<u64>,
     /// How long one call may take.
     pub deadline: Duration,
-    /// Whether what is written in the directory must survive a crash, which it need not where that is a cache.
-    pub(crate) is_durable: bool,
     /// Where in an object store the snapshots are, if they are in one: the directory is a cache then.
     #[cfg(feature = "remote")]
     pub remote: Option<Remote>,
@@ -119,7 +117,6 @@ impl Grant {
             max_instances: None,
             max_memory: None,
             deadline: Grant::DEADLINE,
-            is_durable: true,
             #[cfg(feature = "remote")]
             remote: None,
         }

@@ -96,14 +96,13 @@ impl Instance {
         let limit = grant.memory();
         let memory = Memory::new(limit, engine.budget.clone());
         let guest = Guest { wasi: wasi.build(), table: ResourceTable::new(), memory };
-        let pre = engine.pre(grant.is_durable).map_err(Error::Component)?;
-        let mut store = wasmtime::Store::new(pre.engine(), guest);
+        let mut store = wasmtime::Store::new(engine.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         // What one call may bring back: its default would refuse a state above 128 MiB.
         store.set_hostcall_fuel(limit);
         store.set_epoch_deadline(Clock::epochs(time));
         let _calling = engine.calling();
-        let bindings = pre.instantiate(&mut store);
+        let bindings = engine.pre.instantiate(&mut store);
         let bindings = bindings.map_err(|error| not_made(error, &mut store, grant))?;
         let opened = bindings.arcella_minisnap_snapshot_store().call_open(&mut store, "");
         let this = opened.map_err(|error| not_made(error, &mut store, grant))??;

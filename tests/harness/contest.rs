@@ -91,17 +91,25 @@ pub fn fight(
 pub fn end(last: &Fighter, bucket: &Arc<Bucket>, history: &mut Vec<Event>) -> Result<(), String> {
     // A disk that is busy with what was built may sync for a minute.
     let ends = Instant::now() + Duration::from_secs(180);
-    while let Err(problem) = end_once(last, bucket, history) {
+    loop {
+        let problem = match end_once(last, bucket, history) {
+            Ok(ended) => return ended,
+            Err(problem) => problem,
+        };
         // What is late may still come.
         if Instant::now() > ends {
             return Err(problem);
         }
         thread::sleep(Duration::from_millis(100));
     }
-    Ok(())
 }
 
-fn end_once(last: &Fighter, bucket: &Arc<Bucket>, history: &mut Vec<Event>) -> Result<(), String> {
+/// What must not be, or else what may still mend itself.
+fn end_once(
+    last: &Fighter,
+    bucket: &Arc<Bucket>,
+    history: &mut Vec<Event>,
+) -> Result<Result<(), String>, String> {
     let deadline = last.rules.deadline;
     let failed = |error: Error| error.to_line();
     let mut store = RemoteStore::new(Arc::clone(bucket), &last.store);
@@ -109,15 +117,17 @@ fn end_once(last: &Fighter, bucket: &Arc<Bucket>, history: &mut Vec<Event>) -> R
     let head = store.head().cloned().ok_or("it has no head")?;
     store.release(deadline).map_err(failed)?;
     let read = last.read_once(&mut last.open_for_reading().map_err(failed)?);
-    if let What::Failed { why, .. } = read.what {
-        return Err(why);
+    history.push(read.clone());
+    match read.what {
+        What::Failed { case, why } if case == "corrupt" => return Ok(Err(why)),
+        What::Failed { why, .. } => return Err(why),
+        _ => {}
     }
-    history.push(read);
     let numbers: Vec<u64> = head.generations.iter().map(|generation| generation.seq).collect();
     if numbers.windows(2).any(|two| two[0] != two[1] + 1) {
-        return Err(format!("one between the generations {numbers:?} was lost"));
+        return Ok(Err(format!("one between the generations {numbers:?} was lost")));
     }
     let mut left = store.keys(deadline).map_err(failed)?;
     left.retain(|key| !head.names(key));
-    if left.is_empty() { Ok(()) } else { Err(format!("this is left: {left:?}")) }
+    if left.is_empty() { Ok(Ok(())) } else { Err(format!("this is left: {left:?}")) }
 }

@@ -126,8 +126,6 @@ impl Staging {
             must_exist: false,
             stores: if self.granted.stores > 0 { u32::MAX } else { 0 },
             max_instances: None,
-            // What counts is the object store.
-            is_durable: false,
             remote: None,
             ..self.granted.clone()
         }

@@ -26,8 +26,12 @@ const HOSTS: u8 = 3;
 /// How long all may take to come to their ends.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// How many creates are acknowledged, at least; within two minutes more.
+/// How many creates are acknowledged, at least.
 const LEAST: u64 = 20;
+
+/// In which time each kind of disturbance comes, of which there are so many.
+const LONG: Duration = Duration::from_secs(100);
+const KINDS: usize = 5;
 
 /// What became of a fight.
 #[derive(Debug)]
@@ -40,13 +44,15 @@ pub struct Fought {
     pub requests: BTreeMap<&'static str, u64>,
     /// How often it was looked how many objects there are, and how many there were at most.
     pub objects: (usize, usize),
+    /// Whether enough was done and seen for something to be found.
+    pub is_enough: bool,
     /// Whether each host had a network of its own.
     pub has_networks: bool,
 }
 
 impl fmt::Display for Fought {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fought { outcome, done, requests, objects: (looks, most), has_networks } = self;
+        let Fought { outcome, done, requests, objects: (looks, most), has_networks, .. } = self;
         let networks = if *has_networks { "in networks of their own" } else { "in one network" };
         write!(f, "{HOSTS} hosts {networks}: {outcome}; {done:?}; requests {requests:?}; ")?;
         write!(f, "at most {most} objects, in {looks} looks")
@@ -71,6 +77,7 @@ const DECK: [Disturbance; 8] = {
 };
 
 struct Field<'a> {
+    time: Duration,
     engine: &'a Engine,
     running: &'a Running,
     folder: TempDir,
@@ -90,7 +97,7 @@ struct Look {
     objects: usize,
 }
 
-/// Has hosts fight for a store, for this time.
+/// Has hosts fight for a store, for this time, or three minutes more if too little has happened.
 ///
 /// # Errors
 ///
@@ -99,6 +106,7 @@ pub fn fight_for(time: Duration, engine: &Engine, running: &Running) -> io::Resu
     // Compiled once, before anything is timed or killed.
     crate::cached();
     let mut field = Field {
+        time,
         engine,
         running,
         folder: tempdir()?,
@@ -115,16 +123,8 @@ pub fn fight_for(time: Duration, engine: &Engine, running: &Running) -> io::Resu
         let host = Host::new(name.to_owned(), has_networks, running.gateways(), engine.key, folder, history)?;
         field.hosts.push(host);
     }
-    let began = Instant::now();
-    while began.elapsed() < time
-        || began.elapsed() < time + Duration::from_secs(120) && field.acknowledged() < LEAST
-    {
-        field.disturb()?;
-        field.look();
-        field.hosts.iter_mut().try_for_each(Host::check)?;
-    }
-    field.end()?;
-    field.outcome(has_networks)
+    let fought = field.fight().and_then(|()| field.end());
+    field.outcome(has_networks, fought.err())
 }
 
 impl Field<'_> {
@@ -140,8 +140,22 @@ impl Field<'_> {
         }
     }
 
-    fn acknowledged(&self) -> u64 {
-        acknowledged(&self.history.lock().expect("nobody panics"))
+    fn fight(&mut self) -> io::Result<()> {
+        const MORE: Duration = Duration::from_secs(180);
+        let began = Instant::now();
+        while began.elapsed() < self.time || began.elapsed() < self.time + MORE && !self.is_enough() {
+            self.disturb()?;
+            self.look();
+            self.hosts.iter_mut().try_for_each(Host::check)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there was something to find.
+    fn is_enough(&self) -> bool {
+        acknowledged(&self.history.lock().expect("nobody panics")) >= LEAST
+            && !self.looks.is_empty()
+            && (self.time < LONG || self.done.len() == KINDS)
     }
 
     /// Does something to one of them, and makes up for it.
@@ -162,7 +176,7 @@ impl Field<'_> {
             Disturbance::KillGateway => {
                 let gateway = self.random.below(self.running.endpoints.len() as u64) as usize;
                 self.running.kill_gateway(gateway)?;
-                thread::sleep(time);
+                thread::sleep(Duration::from_secs(1) + time);
                 self.wait_for_gateway(gateway)?;
                 "gateways killed"
             }
@@ -253,7 +267,7 @@ impl Field<'_> {
     }
 
     /// What came of it, which is written to a file if it must not be.
-    fn outcome(self, has_networks: bool) -> io::Result<Fought> {
+    fn outcome(self, has_networks: bool, ended: Option<io::Error>) -> io::Result<Fought> {
         let last = self.beside("last");
         let bucket = Arc::new(last.bucket());
         let rules = Rules { deadline: Duration::from_secs(60), ..RULES };
@@ -261,6 +275,7 @@ impl Field<'_> {
         let mut history = self.history.lock().expect("nobody panics").clone();
         let swept = super::end(&last, &bucket, &mut history);
         let mut outcome = Outcome::of(&history);
+        outcome.violations.extend(ended.map(|error| error.to_string()));
         outcome.violations.extend(swept.err());
         outcome.violations.extend(self.looks.iter().filter_map(|look| too_much(*look, &history)));
         if !outcome.violations.is_empty() {
@@ -272,7 +287,8 @@ impl Field<'_> {
             *requests.entry(fate).or_default() += count;
         }
         let most = self.looks.iter().map(|look| look.objects).max().unwrap_or(0);
-        Ok(Fought { outcome, done: self.done, requests, objects: (self.looks.len(), most), has_networks })
+        let (is_enough, objects) = (self.is_enough() && outcome.read >= LEAST, (self.looks.len(), most));
+        Ok(Fought { outcome, done: self.done, requests, objects, is_enough, has_networks })
     }
 }
 
@@ -291,10 +307,13 @@ fn write(history: &[Event], engine: &str) -> io::Result<PathBuf> {
 fn too_much(Look { began, ended, objects }: Look, history: &[Event]) -> Option<String> {
     const OPENINGS: usize = 8;
     const LATE: usize = 10;
+    const A_MINUTE: u64 = 60_000_000_000;
     let opened = history.iter().filter(|event| event.what == What::Opened && event.ended < began);
     let mut opened: Vec<u64> = opened.map(|event| event.began).collect();
     opened.sort_unstable();
+    // They delete in passing, which may take a while.
     let since = opened.len().checked_sub(OPENINGS).map_or(0, |first| opened[first]);
+    let since = since.min(began.saturating_sub(A_MINUTE));
     let is_put = |event: &&Event| {
         matches!(event.what, What::Created { .. }) && event.ended > since && event.began < ended
     };
@@ -341,13 +360,19 @@ mod tests {
 
     #[test]
     fn objects_that_no_opening_has_deleted_are_too_much() {
-        let event = |began, ended, what| Event { host: "a".to_owned(), began, ended, what };
+        const SECOND: u64 = 1_000_000_000;
+        let event = |began: u64, ended: u64, what| Event {
+            host: "a".to_owned(),
+            began: began * SECOND,
+            ended: ended * SECOND,
+            what,
+        };
         let create = |at| {
             let what = What::Created { seq: at, state: String::new(), became: Became::InDoubt };
             event(10 * at, 10 * at + 5, what)
         };
         let open = |at: u64| event(10 * at, 10 * at + 5, What::Opened);
-        let look = |objects| Look { began: 10_000, ended: 10_010, objects };
+        let look = |objects| Look { began: 10_000 * SECOND, ended: 10_010 * SECOND, objects };
         let creates: Vec<Event> = (0..100).map(create).collect();
         assert_eq!(too_much(look(112), &creates), None);
         assert!(too_much(look(113), &creates).is_some());

@@ -82,8 +82,6 @@ pub struct Outcome {
     pub read: u64,
     /// How many creates were busy in which a host was stopped and another took the store over.
     pub overtaken: u64,
-    /// How many creates of each host were acknowledged.
-    pub of_hosts: BTreeMap<String, u64>,
     /// How often a call failed, by the case of its error.
     pub failed: BTreeMap<String, u64>,
     /// What must not be.
@@ -92,7 +90,7 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { opened, acknowledged, refused, in_doubt, read, overtaken, failed, violations, .. } =
+        let Outcome { opened, acknowledged, refused, in_doubt, read, overtaken, failed, violations } =
             self;
         write!(
             f,
@@ -123,9 +121,6 @@ impl Outcome {
         for event in history {
             match &event.what {
                 What::Opened => outcome.opened += 1,
-                What::Created { became: Became::Acknowledged, .. } => {
-                    *outcome.of_hosts.entry(event.host.clone()).or_default() += 1;
-                }
                 What::Created { became: Became::Refused(case), .. } => {
                     outcome.refused += 1;
                     outcome.failed(case);
@@ -138,7 +133,7 @@ impl Outcome {
                     }
                     outcome.failed(case);
                 }
-                What::Stopped { .. } => {}
+                What::Created { became: Became::Acknowledged, .. } | What::Stopped { .. } => {}
             }
         }
         outcome.check_states(history);

@@ -174,7 +174,7 @@ impl Host {
         if torn >= starts {
             return Err(io::Error::other(format!("{} told {torn} lines that are no events", self.name)));
         }
-        while !self.proxy.is_quiet() {
+        while !self.proxy.is_quiet() && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));
         }
         Ok(())

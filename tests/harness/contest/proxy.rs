@@ -202,11 +202,12 @@ impl Shared {
             }
             Fate::Done | Fate::Doubled(_) => {
                 let answered = self.pass(&request)?;
-                if is_first_put
-                    && answered.starts_with(b"HTTP/1.1 200")
-                    && let Some(trap) = self.trap.lock().expect("nobody panics").take()
-                {
-                    trap(&request);
+                if is_first_put && answered.starts_with(b"HTTP/1.1 200") {
+                    // While it is held, `set_trap` waits.
+                    let mut trap = self.trap.lock().expect("nobody panics");
+                    if let Some(trap) = trap.take() {
+                        trap(&request);
+                    }
                 }
                 asking.write_all(&answered)
             }
