@@ -1,6 +1,6 @@
 //! Hosts that fight for one store in an object store, whatever becomes of them, of their links and requests, and of its gateways.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
@@ -22,6 +22,12 @@ fn time() -> Duration {
     Duration::from_secs(given.unwrap_or(rounds(30, 150)))
 }
 
+/// Whether this user may make networks, where a container does not forbid that.
+fn may_have_networks() -> bool {
+    let tried = Command::new("unshare").args(["--net", "true"]).stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
+}
+
 fn loses_nothing(engine: &Engine, running: &Running) -> Result<(), Failed> {
     let fought = fight_for(time(), engine, running)?;
     eprintln!("{}: {fought}", engine.name);
@@ -29,8 +35,8 @@ fn loses_nothing(engine: &Engine, running: &Running) -> Result<(), Failed> {
     if !outcome.violations.is_empty() {
         return Err(format!("{:#?}", outcome.violations).into());
     }
-    if !has_networks && std::env::var_os("CI").is_some() {
-        return Err("no host had a network of its own: run this as root, with iproute2 and util-linux".into());
+    if !has_networks && std::env::var_os("CI").is_some() && may_have_networks() {
+        return Err("no host had a network of its own, as it could: install iproute2".into());
     }
     if *is_enough { Ok(()) } else { Err("too little happened".into()) }
 }

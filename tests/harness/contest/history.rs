@@ -90,8 +90,7 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { opened, acknowledged, refused, in_doubt, read, overtaken, failed, violations } =
-            self;
+        let Outcome { opened, acknowledged, refused, in_doubt, read, overtaken, failed, violations } = self;
         write!(
             f,
             "{opened} openings, {acknowledged} creates acknowledged, {refused} refused ({overtaken} since the host was stopped and \
