@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use minisnap_host::remote::{Location, Remote};
 use minisnap_host::{Error, Grant, Minisnap, Snapshot, SnapshotStore};
-use serde::{Deserialize, Serialize};
 
 use super::history::{Became, Event, What, now};
 use crate::random::Random;
 
 /// What all of them do alike.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// How many generations are kept.
     pub keep: NonZeroU32,
