@@ -84,7 +84,7 @@ impl Bench {
 
     /// What the component is told of the newest snapshot, in the library's type.
     pub fn newest(&mut self) -> Option<SnapshotInfo> {
-        self.bench.call_newest(&mut self.store).expect("no trap")
+        self.bench.minisnap_bench_told().call_newest(&mut self.store).expect("no trap")
     }
 
     /// Seconds of writing a file of its own, with one sync.

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use minisnap_host::COMPONENT;
+use minisnap_host::manifest::SNAPSHOT_STORE;
 use minisnap_tests::BENCH;
 use minisnap_tests::bench::{Host, linker, seconds};
 use wac_graph::types::Package;
-use wac_graph::{CompositionGraph, EncodeOptions, plug};
+use wac_graph::{CompositionGraph, EncodeOptions};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Store};
 
@@ -54,6 +55,13 @@ fn compose() -> Vec<u8> {
     let consumer = Package::from_file("consumer", None, BENCH, graph.types_mut()).expect("a component");
     let store = graph.register_package(store).expect("registered");
     let consumer = graph.register_package(consumer).expect("registered");
-    plug(&mut graph, vec![store], consumer).expect("it fits");
+    let (store, consumer) = (graph.instantiate(store), graph.instantiate(consumer));
+    let snapshots = graph.alias_instance_export(store, SNAPSHOT_STORE).expect("the store exports it");
+    graph.set_instantiation_argument(consumer, SNAPSHOT_STORE, snapshots).expect("it fits");
+    // What else the component exports has types of the store, which is hidden in the composition.
+    for name in ["prepare", "create"] {
+        let function = graph.alias_instance_export(consumer, name).expect("the component exports it");
+        graph.export(function, name).expect("no other has its name");
+    }
     graph.encode(EncodeOptions::default()).expect("encoded")
 }

@@ -6,13 +6,15 @@
 //!
 //! - `MINISNAP_JSON_DATA=FOLDER` formats and stores that folder's .json files as well.
 //! - `-- --write` also writes `tests/benches/speed.md` and `speed.svg`.
-//! - `-- TOPIC ...` measures some topics only: `snapshots`, `formatting`, `consumers`, `processes`, `threads`, `memory`, `logs`.
+//! - `-- TOPIC ...` measures some topics only: `snapshots`, `formatting`, `consumers`, `processes`, `threads`, `memory`, `logs`,
+//!   `objects`, which takes the servers that `tests/engines/install` has installed.
 
 mod chart;
 mod composed;
 mod contest;
 mod logs;
 mod native;
+mod objects;
 mod report;
 mod snapshots;
 mod topics;

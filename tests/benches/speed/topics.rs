@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use minisnap_host::remote::Bucket;
 use minisnap_host::{Grant, Layout, Minisnap, SnapshotStore};
 use minisnap_tests::bench::{Bench, memory_of_create};
 use minisnap_tests::records::state;
@@ -17,6 +18,7 @@ use crate::composed::Composed;
 use crate::contest::{Contest, Spread, Times, timed};
 use crate::logs;
 use crate::native::Floor;
+use crate::objects;
 use crate::report::{Group, Row};
 use crate::snapshots;
 
@@ -24,7 +26,7 @@ use crate::snapshots;
 type Topic = (&'static str, fn() -> Vec<Row>);
 
 /// The topics.
-pub const ALL: [Topic; 7] = [
+pub const ALL: [Topic; 8] = [
     ("snapshots", snapshots::all),
     ("formatting", formatting),
     ("consumers", consumers),
@@ -32,6 +34,7 @@ pub const ALL: [Topic; 7] = [
     ("threads", threads),
     ("memory", memory),
     ("logs", logs::all),
+    ("objects", objects::all),
 ];
 
 pub const SMALL: usize = 1 << 10;
@@ -56,6 +59,10 @@ pub fn open(minisnap: &Minisnap, dir: PathBuf, layout: Layout) -> RefCell<Snapsh
 
 pub fn minisnap() -> Minisnap {
     Minisnap::new().expect("the component compiles")
+}
+
+pub fn minisnap_with(bucket: Bucket) -> Minisnap {
+    Minisnap::builder().bucket(bucket).build().expect("the component compiles")
 }
 
 pub fn size_name(size: usize) -> String {

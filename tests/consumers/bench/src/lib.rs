@@ -24,6 +24,12 @@ thread_local! {
     static BUCKET: store::Bucket = store::open("bench").expect("a bucket");
 }
 
+impl exports::minisnap::bench::told::Guest for Bench {
+    fn newest() -> Option<snapshot_store::SnapshotInfo> {
+        STORE.with(|store| store.info().expect("told"))
+    }
+}
+
 impl Guest for Bench {
     fn prepare(state: String) {
         STATE.set(state);
@@ -31,10 +37,6 @@ impl Guest for Bench {
 
     fn create(seq: u64) -> u64 {
         STORE.with(|store| timed(|state| store.create(state, seq).expect("stored")))
-    }
-
-    fn newest() -> Option<SnapshotInfo> {
-        STORE.with(|store| store.info().expect("told"))
     }
 
     fn write_own_file() -> u64 {

@@ -1,0 +1,115 @@
+//! How long a create and a restore in an object store take beside plain requests of the same bytes, to the same server.
+
+use std::cell::RefCell;
+
+use minisnap_host::Grant;
+use minisnap_host::remote::{Bucket, Location, Remote};
+use minisnap_tests::engines::{CEPH, Engine, Running, SEAWEEDFS};
+use minisnap_tests::records::state;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path as Key;
+use object_store::{ObjectStoreExt, PutPayload};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::contest::{Contest, timed};
+use crate::report::Row;
+use crate::topics::{LARGE, SMALL, minisnap_with, row, size_name};
+
+/// The bucket that a server has.
+const PLACE: &str = "s3://snapshots/speed";
+
+/// Where a file system in memory is.
+const MEMORY: &str = "/dev/shm";
+
+/// The topic: those servers that are installed.
+pub fn all() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for engine in [CEPH, SEAWEEDFS] {
+        match engine.start() {
+            Ok(running) => rows.extend(of(engine, &running)),
+            Err(not_started) => eprintln!("{} is left out: {}", engine.name, not_started.why),
+        }
+    }
+    rows
+}
+
+fn of(engine: Engine, running: &Running) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (size, rounds) in [(SMALL, 60), (64 * SMALL, 60), (LARGE, 30), (16 * LARGE, 10), (64 * LARGE, 6)] {
+        let root = tempfile::tempdir().expect("a folder");
+        let endpoint = &running.endpoints[0];
+        let location = PLACE.parse::<Location>().expect("a place").endpoint(endpoint);
+        let bucket = Bucket::connect_as(location.clone(), engine.key.0, engine.key.1).expect("connected");
+        let minisnap = minisnap_with(bucket);
+        let grant = Grant::new(root.path().join("host")).max_state(u64::MAX);
+        let grant = grant.remote(Remote::new(location.clone(), format!("of-{size}")));
+        let writer = RefCell::new(minisnap.open(grant.clone()).expect("a store"));
+        // A file system in memory, which syncs nothing.
+        let memory = tempfile::tempdir_in(MEMORY).expect("a folder");
+        let in_memory = Grant::new(memory.path().join("host")).max_state(u64::MAX);
+        let in_memory = in_memory.remote(Remote::new(location, format!("from-memory-{size}")));
+        let in_memory = RefCell::new(minisnap.open(in_memory).expect("a store"));
+
+        let text = serde_json::to_string(&state(size)).expect("JSON");
+        let plain = Plain::new(engine, endpoint);
+        // As large as what a create puts, and as large as its head.
+        let (object, head) = (laid_out(&text), vec![b' '; 2 << 10]);
+        plain.put("object", &object);
+
+        let mut contest = Contest::new();
+        contest.add_timed("create", |seq| writer.borrow_mut().create_text(&text, seq).expect("stored"));
+        contest
+            .add_timed("from memory", |seq| in_memory.borrow_mut().create_text(&text, seq).expect("stored"));
+        // By another host, which has not got it yet.
+        contest.add("restore", |_| {
+            let mut reader = minisnap.open(grant.clone().read_only()).expect("a store");
+            timed(|| reader.restore_text().expect("restored"))
+        });
+        contest.add_timed("puts", |_| {
+            plain.put("put", &object);
+            plain.put("head", &head);
+        });
+        contest.add_timed("get", |_| plain.get("object"));
+        let times = contest.run(root.path(), rounds);
+        let state = format!("{}, {}", size_name(size), engine.name);
+        let puts = ("two plain PUTs", "puts");
+        rows.push(row(&times, ("create in an object store", "create"), puts, &state));
+        rows.push(row(&times, ("create, its folder in memory", "from memory"), puts, &state));
+        rows.push(row(&times, ("restore from an object store", "restore"), ("one plain GET", "get"), &state));
+    }
+    rows
+}
+
+/// What the store makes of a state.
+fn laid_out(text: &str) -> Vec<u8> {
+    let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    serde_json::to_vec_pretty(&value).expect("JSON")
+}
+
+/// A client that does nothing but what it is told.
+struct Plain {
+    objects: AmazonS3,
+    runtime: Runtime,
+}
+
+impl Plain {
+    fn new(engine: Engine, endpoint: &str) -> Plain {
+        let builder = AmazonS3Builder::new().with_endpoint(endpoint).with_allow_http(true);
+        let builder = builder.with_bucket_name("snapshots").with_region("us-east-1");
+        let builder = builder.with_access_key_id(engine.key.0).with_secret_access_key(engine.key.1);
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Plain { objects: builder.build().expect("a client"), runtime: runtime.expect("a runtime") }
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) {
+        let key = Key::from(format!("speed-plain/{key}"));
+        let put = self.objects.put(&key, PutPayload::from(bytes.to_vec()));
+        self.runtime.block_on(put).expect("put");
+    }
+
+    fn get(&self, key: &str) -> usize {
+        let key = Key::from(format!("speed-plain/{key}"));
+        let get = async { self.objects.get(&key).await?.bytes().await };
+        self.runtime.block_on(get).expect("got").len()
+    }
+}
