@@ -29,14 +29,19 @@ fn tests_of(engine: &Engine) -> Vec<(&'static str, Test)> {
     if *engine == S3RVER {
         return vec![("is_refused_by_the_name_of_what_it_did", is_refused)];
     }
-    vec![
+    let mut tests: Vec<(&str, Test)> = vec![
         ("keeps_the_conditions_of_a_put", keeps_conditions),
         ("gives_back_what_was_put_of_any_size", gives_back),
         ("refuses_wrong_credentials_and_buckets_which_is_said", refuses_strangers),
         ("is_refused_or_works_where_its_bucket_has_versions", has_versions),
         ("stands_wherever_a_directory_does", stands_for_directories),
         ("lets_a_host_take_a_ledger_over_without_losing_what_was_acknowledged", fails_over),
-    ]
+    ];
+    if *engine == CEPH {
+        // SeaweedFS does not tell.
+        tests.push(("is_refused_where_a_lifecycle_rule_of_its_bucket_deletes_snapshots", deletes));
+    }
+    tests
 }
 
 fn location(running: &Running, gateway: usize) -> Location {
@@ -107,7 +112,7 @@ fn refuses_strangers(engine: &Engine, running: &Running) -> Result<(), Failed> {
 }
 
 /// Asks for what no verb does, with the credentials of the engine.
-fn asks(engine: &Engine, running: &Running, what: &str, body: &str) -> Result<(), Failed> {
+fn asks(engine: &Engine, running: &Running, what: &str, body: &str, headers: &[&str]) -> Result<(), Failed> {
     let (key, secret) = engine.key;
     let mut curl = Command::new("curl");
     curl.args([
@@ -120,6 +125,7 @@ fn asks(engine: &Engine, running: &Running, what: &str, body: &str) -> Result<()
         "aws:amz:us-east-1:s3",
     ]);
     curl.args(["--user", &format!("{key}:{secret}"), "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
+    curl.args(headers.iter().flat_map(|header| ["-H", header]));
     curl.args(["-X", "PUT", "--data-binary", body, &format!("{}/{what}", running.endpoints[0])]);
     let (code, said) = told(&curl.output()?);
     must!(code == Some(0), "{what}: {said}");
@@ -130,8 +136,8 @@ fn has_versions(engine: &Engine, running: &Running) -> Result<(), Failed> {
     const ENABLED: &str = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
                            <Status>Enabled</Status></VersioningConfiguration>";
     const URL: &str = "s3://versioned/prefix/ledger";
-    asks(engine, running, "versioned", "")?;
-    asks(engine, running, "versioned?versioning=", ENABLED)?;
+    asks(engine, running, "versioned", "", &[])?;
+    asks(engine, running, "versioned?versioning=", ENABLED, &[])?;
     let (code, said) = told(&check(running, URL, engine.key));
     if *engine == CEPH {
         let did = "it replaced an object although the request said `If-None-Match: *`";
@@ -157,6 +163,38 @@ fn has_versions(engine: &Engine, running: &Running) -> Result<(), Failed> {
     }
     let (code, said) = verb(engine, running, &["restore", URL]);
     must!(code == Some(1), "{code:?}: {said}");
+    Ok(())
+}
+
+fn deletes(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    const RULES: &str = "<LifecycleConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                         <Rule><ID>aborted</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status><AbortIncompleteMultipartUpload>\
+                         <DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule>\
+                         <Rule><ID>monthly</ID><Filter><Prefix>old/</Prefix></Filter><Status>Enabled</Status><Expiration><Days>30</Days>\
+                         </Expiration></Rule></LifecycleConfiguration>";
+    // Of those rules.
+    const MD5: &str = "Content-MD5: 9B3KAzhLeFUpWkXbjZEmpQ==";
+    const URL: &str = "s3://deleting/old/ledger";
+    let folder = tempdir()?;
+    let state = folder.path().join("state.json");
+    let state = state.to_str().expect("the folder's name is UTF-8");
+    fs::write(state, "7")?;
+    asks(engine, running, "deleting", "", &[])?;
+    let (code, said) = verb(engine, running, &["create", URL, "--seq", "1", state]);
+    must!(code == Some(0), "{code:?}: {said}");
+    asks(engine, running, "deleting?lifecycle=", RULES, &[MD5])?;
+    for (code, said) in
+        [told(&check(running, URL, engine.key)), verb(engine, running, &["create", URL, "--seq", "2", state])]
+    {
+        let why = "a lifecycle rule of the bucket deletes what is put there";
+        must!(code == Some(10) && said.contains(why) && said.contains("monthly"), "{code:?}: {said}");
+    }
+    // What is there can still be read.
+    let (code, said) = verb(engine, running, &["restore", URL, "--json"]);
+    must!(code == Some(0) && said.contains("\"seq\":1"), "{code:?}: {said}");
+    // The other rule deletes no object.
+    let (code, said) = told(&check(running, "s3://deleting/new/ledger", engine.key));
+    must!(code == Some(0), "{code:?}: {said}");
     Ok(())
 }
 

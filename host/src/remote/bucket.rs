@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::ask::{Patience, again};
 use super::check::{self, Checked};
-use super::connect::{self, Location};
+use super::connect::{self, Expires, Location};
 use super::failure::Failure;
 use super::head::{FORMAT, Head};
 use super::protocol::{Answer, Request};
@@ -205,10 +205,21 @@ impl Bucket {
         text: Bytes,
         mode: PutMode,
     ) -> std::result::Result<String, Failure> {
+        self.put_told(path, text, mode).await.map(|(etag, _)| etag)
+    }
+
+    /// The same with whether it expires.
+    pub(super) async fn put_told(
+        &self,
+        path: &Path,
+        text: Bytes,
+        mode: PutMode,
+    ) -> std::result::Result<(String, Option<Expires>), Failure> {
         let failed = |told: &Told| Failure::of(&format!("put {}", self.url(path)), told);
         let put =
             self.objects.put_opts(path, text.into(), mode.into()).await.map_err(|told| failed(&told))?;
-        put.e_tag.ok_or_else(|| self.without_etag())
+        let etag = put.e_tag.ok_or_else(|| self.without_etag())?;
+        Ok((etag, put.extensions.get::<Expires>().cloned()))
     }
 
     pub(super) fn without_etag(&self) -> Failure {

@@ -11,6 +11,7 @@ use object_store::path::Path;
 
 use super::ask::random;
 use super::bucket::Bucket;
+use super::connect::Expires;
 use super::failure::Failure;
 use crate::error::Error;
 
@@ -30,6 +31,15 @@ fn unfit(bucket: &Bucket, did: &str) -> Failure {
     Failure::Final(Error::other(format!(
         "`{}` cannot hold snapshots, since its server does not keep the conditions of a PUT: {did}. Use a server that does; \
          Ceph's gateway does not in a bucket with versioning",
+        bucket.location()
+    )))
+}
+
+/// A bucket that deletes what is put there.
+fn deletes(bucket: &Bucket, Expires(when): &Expires) -> Failure {
+    Failure::Final(Error::other(format!(
+        "`{}` cannot hold snapshots, since a lifecycle rule of the bucket deletes what is put there: {when}. Have the rule \
+         leave out this prefix, or use another bucket",
         bucket.location()
     )))
 }
@@ -59,8 +69,9 @@ impl Trial<'_> {
     /// which was sent again.
     async fn put(&self, text: &str, mode: PutMode) -> Seen<Put> {
         let failure =
-            match self.bucket.put_if(&self.path, Bytes::copy_from_slice(text.as_bytes()), mode).await {
-                Ok(etag) => return Ok(Put::Done(etag)),
+            match self.bucket.put_told(&self.path, Bytes::copy_from_slice(text.as_bytes()), mode).await {
+                Ok((_, Some(expires))) => return Err(deletes(self.bucket, &expires)),
+                Ok((etag, None)) => return Ok(Put::Done(etag)),
                 Err(failure @ Failure::Refused(_)) => failure,
                 // What became of it, nobody knows.
                 Err(failure) => return Err(failure),

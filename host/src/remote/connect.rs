@@ -5,8 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{env, fmt, fs};
 
+use async_trait::async_trait;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::{HttpClient, HttpConnector};
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Url};
@@ -238,8 +239,28 @@ impl HttpConnector for Connector {
             .tcp_keepalive(Duration::from_secs(15))
             .build();
         match client {
-            Ok(client) => Ok(HttpClient::new(client)),
+            Ok(client) => Ok(HttpClient::new(Telling(client))),
             Err(error) => Err(object_store::Error::Generic { store: "S3", source: error.into() }),
         }
+    }
+}
+
+/// When the object that was asked for will be deleted, and by which lifecycle rule of its bucket, as the server tells it.
+#[derive(Debug, Clone)]
+pub(super) struct Expires(pub(super) String);
+
+/// A client that passes on, with each answer, whether its object [expires](Expires).
+#[derive(Debug)]
+struct Telling(reqwest::Client);
+
+#[async_trait]
+impl HttpService for Telling {
+    async fn call(&self, request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
+        let mut response = HttpService::call(&self.0, request).await?;
+        let expires = response.headers().get("x-amz-expiration");
+        if let Some(expires) = expires.map(|told| String::from_utf8_lossy(told.as_bytes()).into_owned()) {
+            response.extensions_mut().insert(Expires(expires));
+        }
+        Ok(response)
     }
 }
