@@ -135,6 +135,21 @@ fn a_server_that_gives_no_etag_is_refused() {
 }
 
 #[test]
+fn a_bucket_that_deletes_what_is_put_there_is_refused() {
+    const RULE: &str = "expiry-date=\"Wed, 30 Dec 2026 00:00:00 GMT\", rule-id=\"monthly\"";
+    // The second is what Amazon's directory buckets say.
+    for (told, deletes) in [(RULE, true), ("NotImplemented", false)] {
+        let headers = || vec![("ETag", "\"1\"".to_owned()), ("x-amz-expiration", told.to_owned())];
+        let line = bucket(&server(move |_, _, _| (200, headers(), String::new())))
+            .check(LONG)
+            .unwrap_err()
+            .to_line();
+        assert_eq!(line.contains("lifecycle rule") && line.contains("monthly"), deletes, "{line}");
+        assert!(line.contains("s3://bucket/prefix"), "{line}");
+    }
+}
+
+#[test]
 fn an_endpoint_that_is_no_url_is_refused_and_a_location_that_is_none() {
     let location = || "s3://bucket".parse::<Location>().unwrap();
     for endpoint in ["127.0.0.1:7480", "host", "", "ftp://host", "http://"] {

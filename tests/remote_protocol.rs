@@ -72,6 +72,21 @@ fn a_rollback_and_a_clear_of_a_remote_store_undo_no_later_snapshot() {
 }
 
 #[test]
+fn a_copy_to_a_remote_store_counts_as_a_whole_or_leaves_nothing() {
+    let kinds = &[Change::Next, Change::Copy, Change::CopyOver];
+    nothing_is_wrong(Bounds { kinds, changes: rounds(1, 2), keep: 2, faults: 1, ..TWO }, 10_000);
+    nothing_is_wrong(Bounds { kinds, keep: 2, writers: 1, changes: 3, ..TWO }, 1_000);
+}
+
+#[test]
+fn what_was_in_doubt_before_a_commit_is_in_place_or_never_will_be() {
+    let kinds = &[Change::Next, Change::Confirm];
+    nothing_is_wrong(Bounds { kinds, writers: 1, changes: 3, faults: rounds(2, 3), ..TWO }, 3_000);
+    nothing_is_wrong(Bounds { kinds, faults: 1, changes: rounds(1, 2), ..TWO }, 10_000);
+    nothing_is_wrong(Bounds { kinds, faults: rounds(0, 1), changes: 1, readers: 1, ..TWO }, 3_000);
+}
+
+#[test]
 fn a_store_that_was_released_is_changed_by_who_opens_it_alone() {
     let released = Bounds { releases: true, changes: 1, ..TWO };
     nothing_is_wrong(Bounds { take_over: TakeOver::Nobody, ..released }, 1_000);
@@ -105,9 +120,16 @@ fn every_mutant_of_the_remote_protocol_is_found() {
         Mutant::DiscardsWhatWasPlaced,
         Mutant::GoesOnWhenFenced,
         Mutant::BeginsAnew,
+        Mutant::CopiesInPieces,
+        Mutant::ConfirmsWithoutACommit,
     ] {
         let loses_head = mutant == Mutant::BeginsAnew;
-        let Explored { states, violation } = explore(Bounds { loses_head, ..TWO }, mutant);
+        let kinds: &[Change] = match mutant {
+            Mutant::CopiesInPieces => &[Change::Copy],
+            Mutant::ConfirmsWithoutACommit => &[Change::Next, Change::Confirm],
+            _ => TWO.kinds,
+        };
+        let Explored { states, violation } = explore(Bounds { loses_head, kinds, ..TWO }, mutant);
         println!("{mutant:?}: {states} states, {:.90}", violation.as_deref().unwrap_or("nothing"));
         assert!(violation.is_some(), "{mutant:?}");
     }

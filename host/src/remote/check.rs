@@ -1,5 +1,5 @@
 //! Whether a server keeps the conditions of a PUT, which many that speak S3's protocol ignore: without them, two writers would
-//! destroy each other's snapshots.
+//! destroy each other's snapshots. And whether it keeps what is put, which a lifecycle rule may delete.
 
 use std::num::NonZeroUsize;
 

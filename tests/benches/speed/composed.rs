@@ -58,7 +58,7 @@ fn compose() -> Vec<u8> {
     let (store, consumer) = (graph.instantiate(store), graph.instantiate(consumer));
     let snapshots = graph.alias_instance_export(store, SNAPSHOT_STORE).expect("the store exports it");
     graph.set_instantiation_argument(consumer, SNAPSHOT_STORE, snapshots).expect("it fits");
-    // What else the component exports has types of the store, which is hidden in the composition.
+    // Another export has types of the store, which is hidden in the composition.
     for name in ["prepare", "create"] {
         let function = graph.alias_instance_export(consumer, name).expect("the component exports it");
         graph.export(function, name).expect("no other has its name");

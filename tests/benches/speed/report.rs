@@ -84,7 +84,8 @@ impl Report {
              are generated; their size is without white space.\n\n- Native minisnap serialises a state each time, writes \
              without sums, and never removes an old generation; 0.1.2 syncs twice and loses snapshots.\n- \"The same \
              files\" is a program that only writes the final bytes, with the same syncs and renames.\n- Native serde_json \
-             changes numbers when it transcodes; this store changes no token.\n\n| work | state | time | against | its \
+             changes numbers when it transcodes; this store changes no token.\n- Plain requests put and get the bytes of the \
+             same objects, from and to memory, on the same server.\n\n| work | state | time | against | its \
              time | times as long |\n|---|---|---|---|---|---|\n",
         );
         for row in &self.rows {

@@ -37,7 +37,7 @@ enum Verb {
     Repair(Repair),
 }
 
-/// Try whether a server of S3's protocol keeps the conditions of a PUT
+/// Try whether a server of S3's protocol keeps the conditions of a PUT, and what is put
 ///
 /// It puts an object of its own below the prefix a few times, some of them at once, and deletes it again. Credentials are those of
 /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; AWS_CA_BUNDLE is a file of certificates to trust besides.

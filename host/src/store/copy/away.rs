@@ -25,6 +25,8 @@ impl SnapshotStore {
         self.ask(|staging, time| staging.begin_copy(gone, time)).map_err(Target)?;
         // Unless it comes to its end, it is given up in the end.
         let Some((copied, damaged)) = self.put_all(from, plan, progress)? else { return Ok(None) };
+        // What is read there next is got from there.
+        self.ask(|staging, _| staging.forget("")).map_err(Target)?;
         self.ask(|staging, time| staging.end_copy(&copied.replaced, &damaged, time)).map_err(Target)?;
         Ok(Some(copied))
     }
