@@ -115,7 +115,8 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if it does not, or a lifecycle rule deletes what is put, which says what it did; [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
+    /// [`Error::Io`] if it does not, or a lifecycle rule deletes what is put, which says what it did;
+    /// [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
     pub fn check(&self, deadline: Duration) -> Result<Checked> {
         self.check_within(Patience::new(deadline))
     }
