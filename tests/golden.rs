@@ -1,5 +1,5 @@
 //! The directories in `tests/golden`, which the first version has left, half-finished commits included: every later one reads
-//! them as that did, and goes on from there.
+//! them as that did, and goes on from there. What a later version leaves, this one refuses.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -169,6 +169,41 @@ fn an_object_store_that_the_first_version_left_is_read_and_gone_on_from() {
     store.create_text(&state(3), 43).unwrap();
     let found = store.restore_text().unwrap();
     assert_eq!((found.seq, found.state), (43, state(3)));
+}
+
+/// A later version names its layout in `snapshot.layout`, and whatever else is there may look like this one's.
+#[test]
+fn a_directory_of_a_later_version_is_refused_by_every_verb_and_stays_as_it_is() {
+    let sound = golden("numbered");
+    for name in ["pair-before-its-commit", "numbered-before-its-commit", "native-0.1.2-between-its-renames"] {
+        let dir = copy(name);
+        fs::write(dir.path().join("snapshot.layout"), "2\n").unwrap();
+        let (before, path) = (files(dir.path()), dir.path().to_str().unwrap());
+        let sound = sound.to_str().unwrap();
+        for args in [
+            &["restore", path][..],
+            &["restore", path, "--seq", "41"],
+            &["list", path],
+            &["info", path],
+            &["verify", path],
+            &["create", path, "--seq", "50"],
+            &["settle", path],
+            &["rollback", path, "--to", "41"],
+            &["clear", path, "--yes"],
+            &["copy", path, "copied"],
+            &["copy", path, "-"],
+            &["copy", sound, path],
+            &["copy", sound, path, "--replace"],
+        ] {
+            let away = tempdir().unwrap();
+            let done = run(cli().args(args).current_dir(away.path()), "{}");
+            assert_eq!(done.code, Some(10), "{args:?}: {}{}", done.stdout, done.stderr);
+            assert!(done.stderr.contains("a later version of minisnap"), "{args:?}: {}", done.stderr);
+            assert!(done.stderr.contains("`snapshot.layout`"), "{args:?}: {}", done.stderr);
+            assert!(names(away.path()).is_empty(), "{args:?}");
+            assert_eq!(files(dir.path()), before, "{args:?}");
+        }
+    }
 }
 
 /// The paths of all files below a folder, from there.

@@ -147,6 +147,21 @@ fn damage_before_the_last_segment_is_never_torn() {
 }
 
 #[test]
+fn a_log_of_a_later_version_is_refused_and_stays_as_it_is() {
+    let root = with(&[2, 4], 6);
+    let path = segment(root.path(), 5);
+    let text = fs::read_to_string(&path).unwrap();
+    for (version, is_later) in [("2", true), ("10", true), ("0", false), ("2 ", false), ("-2", false)] {
+        let written = text.replacen("log v1", &format!("log v{version}"), 1);
+        fs::write(&path, &written).unwrap();
+        let error = open(root.path()).unwrap_err();
+        assert_eq!(matches!(&error, Error::Later { path: named } if *named == path), is_later, "{error}");
+        assert_eq!(matches!(&error, Error::Damaged { line: 1, .. }), !is_later, "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), written);
+    }
+}
+
+#[test]
 fn only_one_process_has_a_log_open() {
     let root = folder();
     let state = open(root.path()).unwrap();

@@ -13,6 +13,9 @@ pub const SEQ: &str = "snapshot.seq";
 /// The sums of the two.
 pub const SUMS: &str = "snapshot.sum";
 
+/// A layout that this version does not know: a later one has made it. No other snapshot in its directory counts.
+pub const LATER: &str = "snapshot.layout";
+
 /// Where the state is made.
 pub const NEW_STATE: &str = "snapshot.json.new";
 /// Where the number is made.
@@ -142,6 +145,8 @@ pub struct Contents {
     pub near_miss: Option<String>,
     /// The name of one that was undone.
     pub undone: Option<String>,
+    /// Whether there is a layout of a later version.
+    pub is_later: bool,
     /// Why an entry came without its name, which may be a snapshot's.
     pub nameless: Option<String>,
     /// What was being made and never committed, of the numbered layout.
@@ -197,7 +202,10 @@ impl Contents {
 
     /// Whether the two hold the same snapshots; what is being made does not matter.
     pub fn holds_the_same_as(&self, other: &Contents) -> bool {
-        self.generations == other.generations && self.set_aside == other.set_aside && self.pair == other.pair
+        self.generations == other.generations
+            && self.set_aside == other.set_aside
+            && self.pair == other.pair
+            && self.is_later == other.is_later
     }
 
     /// Lists a directory that nobody else writes.
@@ -210,6 +218,7 @@ impl Contents {
                 STATE => contents.pair = Some(STATE),
                 SEQ => contents.pair = contents.pair.or(Some(SEQ)),
                 SUMS => contents.pair = contents.pair.or(Some(SUMS)),
+                LATER => contents.is_later = true,
                 NEW_STATE | NEW_SEQ | NEW_SUMS => {
                     contents.pair_temporary = true;
                     contents.new_sums |= name == NEW_SUMS;
@@ -231,8 +240,13 @@ impl Contents {
     }
 
     /// The layout of the directory, or `None` if it holds no snapshot. Where it holds snapshots of both, or none and something
-    /// that may be or looks like one, that is an error with what to do.
+    /// that may be or looks like one, or what a later version has made, that is an error with what to do.
     pub fn layout(&self) -> Result<Option<Layout>> {
+        if self.is_later {
+            return Err(Error::Io(format!(
+                "`{LATER}` is there, so the directory has a layout of a later version of minisnap: use that version"
+            )));
+        }
         match (self.pair, self.generations.first()) {
             (Some(pair), Some(&newest)) => Err(Error::Io(format!(
                 "the directory holds snapshots in two layouts, `{pair}` and `{}`: move the files of one of them away",

@@ -34,6 +34,12 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A later version of this library wrote the log. Nothing was changed.
+    #[error("`{}` says in its first line that a later version of the library wrote it: use that version", path.display())]
+    Later {
+        /// The segment.
+        path: PathBuf,
+    },
     /// Records are missing: between the snapshot and the log, or between two segments.
     #[error(
         "the log in `{}` lacks the records {first} to {last}: put its missing segments back, or restore an older copy of \

@@ -5,6 +5,15 @@ use std::fmt::Write;
 /// What a segment begins with. Native `ministore` reads any line that begins like this.
 pub(super) const HEADER: &str = "// MINISTORE JOURNAL v0.1.4, minisnap log v1\n";
 
+/// Whether this is what a segment of a later version begins with: the same line with a higher number.
+pub(super) fn is_later(header: &[u8]) -> bool {
+    let number = |header| str::from_utf8(header).ok()?.strip_suffix('\n')?.rsplit_once('v');
+    let (Some((start, number)), Some((own, _))) = (number(header), number(HEADER.as_bytes())) else {
+        return false;
+    };
+    start == own && number.parse::<u32>().is_ok_and(|number| number > 1)
+}
+
 /// The numbers of the first and the last record that were written together, and that count together or not at all.
 pub(super) type Batch = (u64, u64);
 

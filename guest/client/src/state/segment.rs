@@ -42,6 +42,9 @@ impl Segment {
         let file = BufReader::with_capacity(64 << 10, File::open(&path).doing("open", &path)?);
         let mut segment = Segment { path, file, text: Vec::new(), start: 0, line: 0 };
         segment.advance()?;
+        if record::is_later(&segment.text) {
+            return Err(Error::Later { path: segment.path });
+        }
         if segment.text != HEADER.as_bytes() {
             return Err(segment.damaged(format!("is not `{}`", HEADER.trim_end())));
         }

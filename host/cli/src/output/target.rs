@@ -272,7 +272,7 @@ fn holds_files_of_a_store(folder: &OwnedFd) -> io::Result<bool> {
 
 /// Whether a store uses this name, for temporary and damaged files too.
 fn is_of_a_store(name: &OsStr) -> bool {
-    const PAIR: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "snapshot.json",
         "snapshot.json.tmp",
         "snapshot.seq",
@@ -283,11 +283,13 @@ fn is_of_a_store(name: &OsStr) -> bool {
         "snapshot.json.new",
         "snapshot.seq.new",
         "snapshot.sum.new",
+        // Of a later version.
+        "snapshot.layout",
     ];
     let numbered = name.as_bytes().strip_prefix(b"snapshot_").and_then(|rest| rest.split_at_checked(20));
     let is_generation = numbered
         .is_some_and(|(number, end)| number.iter().all(u8::is_ascii_digit) && end.starts_with(b".json"));
-    is_generation || PAIR.iter().any(|ours| *name == **ours)
+    is_generation || NAMES.iter().any(|ours| *name == **ours)
 }
 
 fn names(folder: &OwnedFd) -> io::Result<Vec<OsString>> {
