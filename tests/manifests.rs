@@ -28,6 +28,26 @@ fn a_manifest_may_be_flat_or_a_table() {
     assert_eq!(Manifest::of(place.path("a.wasm")).unwrap(), None);
 }
 
+/// A manifest may be written for a later version of the interface than the component was built for, or than the host has. What
+/// the host does not have, the component does not link with; no snapshots at all would be no error.
+#[test]
+fn whatever_version_of_the_interface_a_manifest_imports_is_a_request_for_snapshots() {
+    let place = Place::new(GRANTS);
+    for (import, is_request) in [
+        (SNAPSHOT_STORE.to_owned(), true),
+        (format!("{SNAPSHOT_STORE}@0.1.0"), true),
+        (format!("{SNAPSHOT_STORE}@0.1.7"), true),
+        (format!("{SNAPSHOT_STORE}@1.0.0"), true),
+        (format!("{SNAPSHOT_STORE}s@0.1.0"), false),
+        ("arcella:minisnap/snapshot-maintenance@0.1.0".to_owned(), false),
+    ] {
+        place
+            .install_with("app", &format!("name = \"app\"\nversion = \"1.0.0\"\nimports = [\"{import}\"]\n"));
+        let read = Manifest::of(place.path("app.wasm")).unwrap().unwrap();
+        assert_eq!(read.wants_snapshots(), is_request, "{import}");
+    }
+}
+
 #[test]
 fn a_mistake_in_a_manifest_is_named_with_its_line() {
     let place = Place::new(GRANTS);
@@ -145,7 +165,7 @@ fn whatever_arcella_writes_in_a_manifest_is_read_as_arcella_reads_it() {
         (text("a:core/f"), Item::CoreFunc(text("f"))),
         (text("a:type/t"), Item::Type(text("t"))),
         (text("a:unknown/u"), unknown.clone()),
-        (text(SNAPSHOT_STORE), unknown.clone()),
+        (format!("{SNAPSHOT_STORE}@0.1.0"), unknown.clone()),
     ]);
     let manifest = ComponentManifest {
         id: ModuleId { name: text("app"), version: text("1.0.0") },

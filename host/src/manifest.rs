@@ -52,8 +52,8 @@ use crate::diagnostic::{Diagnostic, Place, Result, Source};
 pub use self::admission::{Admitted, Offer, Refused};
 pub use self::memory::MemoryLimit;
 
-/// The import that is the request for a snapshot directory.
-pub const SNAPSHOT_STORE: &str = "arcella:minisnap/snapshot-store@0.1.0";
+/// The interface whose import, in any version, is the request for a snapshot directory.
+pub const SNAPSHOT_STORE: &str = "arcella:minisnap/snapshot-store";
 
 /// Who a component is and what it needs. Nothing that it does or says when it runs changes that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Manifest {
         self.file.as_deref()
     }
 
-    /// Whether it asks for a snapshot directory: it imports [`SNAPSHOT_STORE`], or has no manifest that could say so.
+    /// Whether it asks for a snapshot directory: it imports [`SNAPSHOT_STORE`], of any version, or has no manifest that could say so.
     pub fn wants_snapshots(&self) -> bool {
         self.file.is_none() || self.said.imports.has(SNAPSHOT_STORE)
     }

@@ -196,8 +196,9 @@ fn wrong_id(place: Place, what: String) -> Diagnostic {
 }
 
 impl Interfaces {
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.0.contains(name)
+    /// Whether this interface is among them, in whatever version.
+    pub(super) fn has(&self, interface: &str) -> bool {
+        self.0.iter().any(|name| name.split('@').next() == Some(interface))
     }
 
     fn of<E: Error>(names: impl IntoIterator<Item = String>) -> std::result::Result<Self, E> {
