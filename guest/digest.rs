@@ -25,9 +25,12 @@ pub fn sources(root: &Path) -> String {
 
     let mut files = vec!["guest/build".into(), "guest/build.rs".into(), "guest/digest.rs".into()];
     list(root, Path::new("guest/src"), &mut files);
-    list(root, Path::new("wit"), &mut files);
-    // Beside the WIT lies how its package is published.
-    files.retain(|file| file.extension().is_none_or(|extension| extension != "toml"));
+    let mut interfaces = Vec::new();
+    list(root, Path::new("wit"), &mut interfaces);
+    // Beside the WIT lie pages, and how its package is published.
+    files.extend(
+        interfaces.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "wit")),
+    );
     files.sort();
     for file in files {
         let name = file.to_str().expect("the project's file names are ASCII").replace('\\', "/");

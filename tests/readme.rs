@@ -13,7 +13,9 @@ fn root() -> &'static Path {
 }
 
 /// All that are for people.
-const DOCUMENTS: [&str; 16] = [
+const DOCUMENTS: [&str; 19] = [
+    ".github/CONTRIBUTING.md",
+    ".github/SECURITY.md",
     "README.md",
     "guest/client/LOG.md",
     "guest/DESIGN.md",
@@ -30,6 +32,7 @@ const DOCUMENTS: [&str; 16] = [
     "tests/consumers/javascript/README.md",
     "tests/consumers/python/README.md",
     "tests/consumers/rust/README.md",
+    "wit/README.md",
 ];
 
 fn document(name: &str) -> String {
