@@ -16,7 +16,7 @@ pub(crate) use consumer::arcella::minisnap::snapshot_store as import;
 mod consumer {
     #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "wit",
         world: "consumer",
         with: {
             "arcella:minisnap/snapshot-store.store": super::ConsumerStore,
@@ -29,7 +29,7 @@ mod consumer {
 /// The world of the store's component.
 pub(crate) mod component {
     #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
-    wasmtime::component::bindgen!({ path: "../wit", world: "store" });
+    wasmtime::component::bindgen!({ path: "wit", world: "store" });
 }
 
 /// What is behind a component's handle of a store.

@@ -49,6 +49,7 @@
 //! `snapshot-store.wit` states what holds for every call, crashes included.
 
 #![deny(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(unix))]
 compile_error!("minisnap-host runs on Unix only: it locks and opens directories as Unix does");

@@ -78,7 +78,7 @@ mod stream;
 mod bindings {
     #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         world: "consumer",
         // A component may generate bindings of the same world for itself.
         type_section_suffix: "minisnap-client",
