@@ -29,6 +29,8 @@ const KEEP: &str = "3";
 /// The ways that do another thing than the script: of a component that has a log, and of what opens damaged ones.
 const KEEPS_A_LOG: &str = "keeps_a_log";
 const JUDGES_LOGS: &str = "judges_logs";
+/// And of the program on the language's page.
+const PAGE: &str = "page";
 
 /// Runs a consumer of a language, and returns what it printed.
 type Way = fn(&'static str) -> Result<String, Failed>;
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
         }
         let trial = Trial::test(format!("{language}::{way}"), move || match missing {
             Some(reason) => Err(reason.into()),
-            None if [KEEPS_A_LOG, JUDGES_LOGS].contains(&way) => run(language).map(drop),
+            None if [KEEPS_A_LOG, JUDGES_LOGS, PAGE].contains(&way) => run(language).map(drop),
             None => compare(&run(language)?),
         });
         trials.push(trial.with_ignored_flag(is_ignored));
@@ -59,16 +61,16 @@ fn main() -> ExitCode {
 
 /// Each language with each way in which it is run.
 fn cells() -> Vec<(&'static str, &'static str, Way)> {
-    let both = LANGUAGES
-        .into_iter()
-        .flat_map(|language| [(language, "linked", linked as Way), (language, "composed", composed as Way)]);
+    let all = LANGUAGES.into_iter().flat_map(|language| {
+        [(language, "linked", linked as Way), (language, "composed", composed), (language, PAGE, counts)]
+    });
     let hosts = [
         ("python", "hosts_the_store", python_hosts_the_store as Way),
         ("javascript", "hosts_the_store", javascript_hosts_the_store as Way),
         ("python", KEEPS_A_LOG, python_keeps_a_log as Way),
         ("python", JUDGES_LOGS, python_judges_logs as Way),
     ];
-    both.chain(hosts).collect()
+    all.chain(hosts).collect()
 }
 
 fn consumers() -> PathBuf {
@@ -92,12 +94,12 @@ fn missing(language: &str) -> Option<String> {
     if fs::read(&store).is_ok_and(|store| store != minisnap_host::COMPONENT) {
         return Some(format!("it was built with another store component than this one: {how}"));
     }
-    let sources = [language, "wit", "tools", "common.sh", "../../wit"].map(|name| consumers().join(name));
+    let sources = [language, "tools", "common.sh", "../../host/cli/wit"].map(|name| consumers().join(name));
     let newer = sources.iter().find_map(|source| newer(source, made));
     newer.map(|source| format!("{} is newer than what was built: {how}", source.display()))
 }
 
-/// The file, or one in the folder, if it was changed later; but for pages and what was built.
+/// The file, or one in the folder, if it was changed later; but for what was built.
 fn newer(source: &Path, than: SystemTime) -> Option<PathBuf> {
     if source.is_dir() {
         let entries = fs::read_dir(source).expect("a folder").map(|entry| entry.expect("an entry"));
@@ -106,8 +108,7 @@ fn newer(source: &Path, than: SystemTime) -> Option<PathBuf> {
             .find_map(|entry| newer(&entry.path(), than));
     }
     let changed = fs::metadata(source).and_then(|metadata| metadata.modified()).expect("a file");
-    let is_page = source.extension().is_some_and(|extension| extension == "md");
-    (changed > than && !is_page).then(|| source.to_owned())
+    (changed > than).then(|| source.to_owned())
 }
 
 fn compare(printed: &str) -> Result<(), Failed> {
@@ -136,6 +137,20 @@ fn linked(language: &'static str) -> Result<String, Failed> {
     let mut host = cli();
     host.arg("run").arg(built(&format!("{language}.wasm"))).arg("--grant").arg(dir.path());
     printed(host.args(["--layout", LAYOUT, "--keep", KEEP]))
+}
+
+/// The program on the language's page, which counts how often it was run.
+fn counts(language: &'static str) -> Result<String, Failed> {
+    let dir = tempdir()?;
+    for count in 1..=3 {
+        let mut host = cli();
+        host.arg("run").arg(built(&format!("{language}-page.wasm"))).arg("--grant").arg(dir.path());
+        let printed = printed(&mut host)?;
+        if printed != format!("counted to {count}\n") {
+            return Err(printed.into());
+        }
+    }
+    Ok(String::new())
 }
 
 /// As one component with the store in it, by a host that knows nothing of snapshots and preopens a directory.

@@ -1,6 +1,7 @@
 //! The interface as others read it: by the parser of wasm-tools, in the form in which packages of WIT are published, and
 //! by components that were built against it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,10 +22,66 @@ fn parsed() -> (Resolve, PackageId) {
     (resolve, package)
 }
 
+/// The WIT in a folder and those in it, by its path from there.
+fn wit(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = PathBuf::from(path.file_name().unwrap());
+        if path.is_dir() {
+            files.extend(wit(&path).into_iter().map(|(file, text)| (name.join(file), text)));
+        } else if path.extension().is_some_and(|extension| extension == "wit") {
+            files.insert(name, fs::read_to_string(path).unwrap());
+        }
+    }
+    files
+}
+
 fn print(resolve: &Resolve, package: PackageId) -> String {
     let mut printer = WitPrinter::default();
     printer.print(resolve, package, &[]).unwrap();
     printer.output.to_string()
+}
+
+#[test]
+fn the_wit_that_the_command_line_writes_is_this_one_with_a_world_for_commands() {
+    let dir = tempdir().unwrap();
+    let folder = dir.path().join("app/wit");
+    let write = |args: &[&str]| run(cli().args(["wit", "--output"]).arg(&folder).args(args), "");
+    let told = write(&["--json"]);
+    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
+    let written = wit(&folder);
+    assert_eq!(written, wit(&root().join("host/cli/wit")));
+    let told: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    assert!(
+        told["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap())
+            .eq(written.keys().map(|name| name.to_str().unwrap()))
+    );
+    let ours: BTreeMap<_, _> = wit(&root().join("wit"))
+        .into_iter()
+        .map(|(name, text)| (Path::new("deps/minisnap").join(name), text))
+        .collect();
+    assert!(ours.len() == 3 && ours.iter().all(|(name, text)| written.get(name) == Some(text)));
+
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(&folder).unwrap();
+    let world = resolve.select_world(&[package], Some("command")).unwrap();
+    let names = |items: &dyn Fn(&wit_parser::World) -> Vec<wit_parser::WorldKey>| -> Vec<String> {
+        items(&resolve.worlds[world]).iter().map(|key| resolve.name_world_key(key)).collect()
+    };
+    assert_eq!(names(&|world| world.exports.keys().cloned().collect()), ["wasi:cli/run@0.2.0"]);
+    let imports = names(&|world| world.imports.keys().cloned().collect());
+    assert_eq!(imports, ["arcella:minisnap/snapshot-store@0.1.0"]);
+
+    // What is there already stays.
+    fs::write(folder.join("command.wit"), "changed").unwrap();
+    let refused = write(&[]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("is not empty"), "{refused:?}");
+    assert_eq!(fs::read_to_string(folder.join("command.wit")).unwrap(), "changed");
 }
 
 #[test]

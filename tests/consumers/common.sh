@@ -1,6 +1,7 @@
 # What the build scripts of the consumers share, for the language of the folder that they lie in. Each ends with `finish`.
 #
-# They make target/polyglot/LANGUAGE.wasm, and LANGUAGE-composed.wasm, in which the store is a part, LANGUAGE-store.wasm.
+# They make target/polyglot/LANGUAGE.wasm, LANGUAGE-composed.wasm, in which the store is a part, LANGUAGE-store.wasm, and
+# LANGUAGE-page.wasm of the program on the language's page.
 set -euo pipefail
 language=$(basename "$(cd "$(dirname "$0")" && pwd)")
 root=$(cd "$(dirname "$0")/../../.." && pwd)
@@ -9,12 +10,9 @@ out=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")/polyglot
 # What the language's own tools need, and make on the way.
 work=$out/$language
 store=$(realpath -m "${MINISNAP_COMPONENT:-$root/host/component/minisnap.wasm}")
-# The world `script`, with the packages that it takes from beside it.
-wit=$work/wit
-rm -rf "$wit"
+# What `minisnap wit` writes.
+wit=$root/host/cli/wit
 mkdir -p "$work"
-cp -r "$root/tests/consumers/wit" "$wit"
-cp -r "$root/wit" "$wit/deps/minisnap"
 echo "building the consumer in $language"
 
 # The libraries behind `wit-bindgen`, `wasm-tools component` and `wac`: see tools/src/main.rs.
@@ -31,6 +29,11 @@ python_packages() { # FILE
     "$work/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$1"
     cp "$1" "$work/venv/installed"
   fi
+}
+
+# Prints the first block of the page that is in a language, or of a kind of file.
+page() { # LANGUAGE
+  awk -v start="\`\`\`$1" '$0 == "```" && inside { exit } inside { print } $0 == start { inside = 1 }' "$source/README.md"
 }
 
 finish() { # COMPONENT

@@ -7,7 +7,7 @@ use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     clear, completions, component, copy, create, grants, info, list, man, remote, restore, rollback, run,
-    settle, status, verify,
+    settle, status, verify, wit,
 };
 use crate::failure::Failure;
 use crate::habits::Habits;
@@ -58,6 +58,7 @@ enum Verb {
     Status(status::StatusOf),
     Remote(remote::Remote),
     Component(component::Component),
+    Wit(wit::Wit),
     Completions(completions::Completions),
     Man(man::ManPage),
 }
@@ -100,6 +101,7 @@ impl Cli {
             Verb::Status(verb) => verb.run(),
             Verb::Remote(verb) => verb.run(),
             Verb::Component(verb) => verb.run(),
+            Verb::Wit(verb) => verb.run(),
             Verb::Completions(verb) => verb.run(Cli::command()),
             Verb::Man(verb) => verb.run(Cli::command()),
         }

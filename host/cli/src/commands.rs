@@ -16,3 +16,4 @@ pub mod run;
 pub mod settle;
 pub mod status;
 pub mod verify;
+pub mod wit;
