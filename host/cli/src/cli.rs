@@ -23,7 +23,7 @@ Exit codes:
    2  wrong arguments                        8  access is denied
    3  the state is not one JSON value        9  the directory is in use
    4  the sequence number is too low        10  anything else the system said
-   5  the state is larger than the limit    11  a component cannot load, or trapped";
+   5  the state is larger than the limit    11  a component cannot load or traps";
 
 /// Store snapshots of a state, each with the number of the last log record in it
 #[derive(Parser)]
