@@ -23,6 +23,11 @@ fn main() {
     println!("cargo::rerun-if-changed=../guest/src");
     println!("cargo::rerun-if-changed=../guest/client");
 
+    let consumers = target.join("consumers");
+    build(&here.join("consumers"), &consumers, true);
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed=consumers/{file}");
+    }
     let mut programs = String::new();
     for (constant, folder, file) in [
         ("BENCH", "consumers/bench", "wasm32-wasip2/release/bench.wasm"),
@@ -36,10 +41,13 @@ fn main() {
     ] {
         let folder = here.join(folder);
         println!("cargo::rerun-if-changed={}", folder.display());
-        // Components share what they depend on.
-        let is_component = file.starts_with("wasm32-wasip2");
-        let target = target.join(if is_component { "consumers".to_owned() } else { constant.to_lowercase() });
-        build(&folder, &target, is_component);
+        let target = if folder.starts_with(here.join("consumers")) {
+            consumers.clone()
+        } else {
+            let own = target.join(constant.to_lowercase());
+            build(&folder, &own, false);
+            own
+        };
         let path = target.join(file);
         assert!(path.exists(), "{} was not built", path.display());
         programs +=
