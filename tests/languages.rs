@@ -31,6 +31,8 @@ const KEEPS_A_LOG: &str = "keeps_a_log";
 const JUDGES_LOGS: &str = "judges_logs";
 /// And of the program on the language's page.
 const PAGE: &str = "page";
+/// And of the host on it.
+const PAGE_HOSTS: &str = "page_hosts";
 
 /// Runs a consumer of a language, and returns what it printed.
 type Way = fn(&'static str) -> Result<String, Failed>;
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
         }
         let trial = Trial::test(format!("{language}::{way}"), move || match missing {
             Some(reason) => Err(reason.into()),
-            None if [KEEPS_A_LOG, JUDGES_LOGS, PAGE].contains(&way) => run(language).map(drop),
+            None if [KEEPS_A_LOG, JUDGES_LOGS, PAGE, PAGE_HOSTS].contains(&way) => run(language).map(drop),
             None => compare(&run(language)?),
         });
         trials.push(trial.with_ignored_flag(is_ignored));
@@ -67,6 +69,8 @@ fn cells() -> Vec<(&'static str, &'static str, Way)> {
     let hosts = [
         ("python", "hosts_the_store", python_hosts_the_store as Way),
         ("javascript", "hosts_the_store", javascript_hosts_the_store as Way),
+        ("python", PAGE_HOSTS, page_hosts),
+        ("javascript", PAGE_HOSTS, page_hosts),
         ("python", KEEPS_A_LOG, python_keeps_a_log as Way),
         ("python", JUDGES_LOGS, python_judges_logs as Way),
     ];
@@ -139,13 +143,35 @@ fn linked(language: &'static str) -> Result<String, Failed> {
     printed(host.args(["--layout", LAYOUT, "--keep", KEEP]))
 }
 
-/// The program on the language's page, which counts how often it was run.
+/// The program on the language's page.
 fn counts(language: &'static str) -> Result<String, Failed> {
     let dir = tempdir()?;
-    for count in 1..=3 {
+    count(|| {
         let mut host = cli();
         host.arg("run").arg(built(&format!("{language}-page.wasm"))).arg("--grant").arg(dir.path());
-        let printed = printed(&mut host)?;
+        host
+    })
+}
+
+/// The host on the language's page.
+fn page_hosts(language: &'static str) -> Result<String, Failed> {
+    let (dir, work) = (tempdir()?, built(language));
+    fs::copy(built(&format!("{language}-store.wasm")), dir.path().join("minisnap.wasm"))?;
+    count(|| {
+        let (program, host) = match language {
+            "python" => (work.join("venv/bin/python"), work.join("page/host.py")),
+            _ => ("node".into(), work.join("host.mjs")),
+        };
+        let mut command = Command::new(program);
+        command.arg(host).current_dir(dir.path());
+        command
+    })
+}
+
+/// Runs what counts how often it was run.
+fn count(command: impl Fn() -> Command) -> Result<String, Failed> {
+    for count in 1..=3 {
+        let printed = printed(&mut command())?;
         if printed != format!("counted to {count}\n") {
             return Err(printed.into());
         }
@@ -296,7 +322,7 @@ fn python_judges_logs(language: &'static str) -> Result<String, Failed> {
 fn javascript_hosts_the_store(language: &'static str) -> Result<String, Failed> {
     let (dir, work) = (tempdir()?, built(language));
     let mut node = Command::new("node");
-    printed(node.arg(work.join("host.js")).arg(work.join("store/minisnap.js")).arg(dir.path()))
+    printed(node.arg(work.join("host.js")).arg(work.join("minisnap/minisnap.js")).arg(dir.path()))
 }
 
 fn page_has_cells() -> Result<(), Failed> {

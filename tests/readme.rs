@@ -13,12 +13,13 @@ fn root() -> &'static Path {
 }
 
 /// All that are for people.
-const DOCUMENTS: [&str; 19] = [
+const DOCUMENTS: [&str; 20] = [
     ".github/CONTRIBUTING.md",
     ".github/SECURITY.md",
     "README.md",
     "guest/client/LOG.md",
     "guest/DESIGN.md",
+    "host/CHANGELOG.md",
     "host/README.md",
     "host/REMOTE.md",
     "tests/CRASH_STATES.md",

@@ -31,9 +31,10 @@ python_packages() { # FILE
   fi
 }
 
-# Prints the first block of the page that is in a language, or of a kind of file.
-page() { # LANGUAGE
-  awk -v start="\`\`\`$1" '$0 == "```" && inside { exit } inside { print } $0 == start { inside = 1 }' "$source/README.md"
+# Prints a block of the page that is in a language, or of a kind of file: the first one, or the one of that number.
+page() { # LANGUAGE [NUMBER]
+  awk -v start="\`\`\`$1" -v number="${2:-1}" '$0 == "```" { inside = 0 } inside { print } $0 == start { inside = ++at == number }' \
+    "$source/README.md"
 }
 
 finish() { # COMPONENT
