@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use minisnap_tests::{cli, run};
 use serde::Deserialize;
@@ -82,6 +83,32 @@ fn the_wit_that_the_command_line_writes_is_this_one_with_a_world_for_commands() 
     let refused = write(&[]);
     assert!(refused.code == Some(2) && refused.stderr.contains("is not empty"), "{refused:?}");
     assert_eq!(fs::read_to_string(folder.join("command.wit")).unwrap(), "changed");
+}
+
+#[test]
+fn the_packages_of_the_crates_hold_the_interface_and_the_licences() {
+    let ours = wit(&root().join("wit"));
+    for (package, folder, interface) in [
+        ("minisnap-client", "guest/client", "wit"),
+        ("minisnap-host", "host", "wit"),
+        ("minisnap-cli", "host/cli", "wit/deps/minisnap"),
+    ] {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["package", "--list", "--allow-dirty", "--offline", "--package", package]);
+        let listed = run(cargo.current_dir(root()), "");
+        assert_eq!(listed.code, Some(0), "{listed:?}");
+        let names: Vec<&str> = listed.stdout.lines().collect();
+        for name in ["Cargo.lock", "LICENSE-APACHE", "LICENSE-MIT", "README.md"] {
+            assert!(names.contains(&name), "{package} lacks {name}: {names:?}");
+        }
+        for (name, text) in &ours {
+            let packed = Path::new(interface).join(name);
+            assert!(names.iter().any(|name| Path::new(name) == packed), "{package}: {names:?}");
+            assert_eq!(&fs::read_to_string(root().join(folder).join(packed)).unwrap(), text);
+        }
+        let mut packed = names.iter().filter(|name| name.starts_with(interface));
+        assert!(packed.all(|name| name.ends_with(".wit")), "{package}: {names:?}");
+    }
 }
 
 #[test]
