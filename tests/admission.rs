@@ -4,7 +4,8 @@ use std::fs;
 
 use minisnap_host::Access;
 use minisnap_host::grants::Grants;
-use minisnap_tests::place::{GRANTS, Place, STORE, assert_prints, assert_refused, manifest};
+use minisnap_host::manifest::SNAPSHOT_STORE;
+use minisnap_tests::place::{GRANTS, Place, assert_prints, assert_refused, manifest};
 use minisnap_tests::{cli, run};
 
 #[test]
@@ -21,7 +22,7 @@ fn a_manifest_without_the_import_gets_no_snapshots() {
     );
     assert!(denied.stderr.starts_with("warning: `counter` gets no snapshots: "), "{}", denied.stderr);
     assert!(
-        denied.stderr.contains(&format!("app.component.toml` does not import `{STORE}`")),
+        denied.stderr.contains(&format!("app.component.toml` does not import `{SNAPSHOT_STORE}`")),
         "{}",
         denied.stderr
     );

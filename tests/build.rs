@@ -25,7 +25,7 @@ fn main() {
 
     let consumers = target.join("consumers");
     build(&here.join("consumers"), &consumers, true);
-    for file in ["Cargo.toml", "Cargo.lock"] {
+    for file in [".cargo", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed=consumers/{file}");
     }
     let mut programs = String::new();

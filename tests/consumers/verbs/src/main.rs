@@ -1,5 +1,6 @@
 //! A command component that keeps its state in snapshots, and does what its arguments say, a line of output a step.
 
+use std::hint::black_box;
 use std::io::Read;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -193,7 +194,7 @@ fn main() {
                 "watched".to_owned()
             }
             // How it may end.
-            "allocate" => format!("{} bytes", vec![1u8; next().parse().expect("a size")].len()),
+            "allocate" => format!("{} bytes", black_box(vec![1u8; next().parse().expect("a size")]).len()),
             "exit" => std::process::exit(next().parse().expect("an exit code")),
             "panic" => panic!("as told"),
             other => panic!("no verb {other}"),
