@@ -23,7 +23,12 @@ pub fn sources(root: &Path) -> String {
         hasher.update(&(contents.len() as u64).to_le_bytes()).update(contents);
     };
 
-    let mut files = vec!["guest/build".into(), "guest/build.rs".into(), "guest/digest.rs".into()];
+    let mut files = vec![
+        "guest/build".into(),
+        "guest/build.rs".into(),
+        "guest/digest.rs".into(),
+        "guest/metadata/src/main.rs".into(),
+    ];
     list(root, Path::new("guest/src"), &mut files);
     let mut interfaces = Vec::new();
     list(root, Path::new("wit"), &mut interfaces);

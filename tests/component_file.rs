@@ -200,9 +200,9 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn the_component_file_is_below_236_kb() {
+fn the_component_file_is_below_237_kb() {
     for (which, component) in components() {
-        assert!(component.len() < 236_000, "{which}: {} bytes", component.len());
+        assert!(component.len() < 237_000, "{which}: {} bytes", component.len());
     }
 }
 
@@ -220,7 +220,7 @@ fn nothing_of_the_building_machine_is_in_the_component_file() {
         unwanted.push(name.rsplit_once('-').map_or(name.clone(), |(host, _)| host.to_owned()));
     }
     for (which, component) in components() {
-        // Where its sources are is said of it.
+        // The component names its repository.
         let text = String::from_utf8_lossy(&component).replace("https://github.com/ArcellaTeam/mini-rs", "");
         for path in &unwanted {
             let found = text.find(path).map(|at| text[at..].chars().take(80).collect::<String>());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use minisnap_host::remote::{Bucket, Location, Remote};
 use minisnap_host::{Grant, Info, Layout, Soundness};
-use minisnap_tests::{LEDGER, cached_builder, cli, minisnap, names, run};
+use minisnap_tests::{LEDGER, VERBS, cached_builder, cli, minisnap, names, run};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path as Key;
@@ -175,8 +175,14 @@ fn an_object_store_that_the_first_version_left_is_read_and_gone_on_from() {
 #[test]
 fn a_directory_of_a_later_version_is_refused_by_every_verb_and_stays_as_it_is() {
     let sound = golden("numbered");
-    for name in ["pair-before-its-commit", "numbered-before-its-commit", "native-0.1.2-between-its-renames"] {
-        let dir = copy(name);
+    for name in [
+        "",
+        "numbered",
+        "pair-before-its-commit",
+        "numbered-before-its-commit",
+        "native-0.1.2-between-its-renames",
+    ] {
+        let dir = if name.is_empty() { tempdir().unwrap() } else { copy(name) };
         fs::write(dir.path().join("snapshot.layout"), "2\n").unwrap();
         let (before, path) = (files(dir.path()), dir.path().to_str().unwrap());
         let sound = sound.to_str().unwrap();
@@ -194,6 +200,7 @@ fn a_directory_of_a_later_version_is_refused_by_every_verb_and_stays_as_it_is() 
             &["copy", path, "-"],
             &["copy", sound, path],
             &["copy", sound, path, "--replace"],
+            &["copy", sound, path, "--dry-run"],
         ] {
             let away = tempdir().unwrap();
             let done = run(cli().args(args).current_dir(away.path()), "{}");
@@ -203,6 +210,12 @@ fn a_directory_of_a_later_version_is_refused_by_every_verb_and_stays_as_it_is() 
             assert!(names(away.path()).is_empty(), "{args:?}");
             assert_eq!(files(dir.path()), before, "{args:?}");
         }
+        let agent = ["texts", "restore", "names", "in", "agent-7", "restore", "create", "1", "1"];
+        let mut command = cli();
+        command.args(["run", VERBS, "--stores", "2", "--grant", path, "--"]).args(agent);
+        let told = run(&mut command, "").stdout;
+        assert_eq!(told.matches("a later version of minisnap").count(), 4, "{told}");
+        assert_eq!(files(dir.path()), before);
     }
 }
 

@@ -98,7 +98,8 @@ fn missing(language: &str) -> Option<String> {
     if fs::read(&store).is_ok_and(|store| store != minisnap_host::COMPONENT) {
         return Some(format!("it was built with another store component than this one: {how}"));
     }
-    let sources = [language, "tools", "common.sh", "../../host/cli/wit"].map(|name| consumers().join(name));
+    let sources = [language, "tools", "common.sh", "Cargo.toml", "Cargo.lock", "../../host/cli/wit"]
+        .map(|name| consumers().join(name));
     let newer = sources.iter().find_map(|source| newer(source, made));
     newer.map(|source| format!("{} is newer than what was built: {how}", source.display()))
 }

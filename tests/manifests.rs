@@ -28,8 +28,8 @@ fn a_manifest_may_be_flat_or_a_table() {
     assert_eq!(Manifest::of(place.path("a.wasm")).unwrap(), None);
 }
 
-/// A manifest may be written for a later version of the interface than the component was built for, or than the host has. What
-/// the host does not have, the component does not link with; no snapshots at all would be no error.
+/// A manifest may name a later version of the interface than the host has. If the component needs what the host lacks, it does
+/// not link. Without snapshots, it would run and lose its state silently.
 #[test]
 fn whatever_version_of_the_interface_a_manifest_imports_is_a_request_for_snapshots() {
     let place = Place::new(GRANTS);

@@ -207,7 +207,8 @@ fn a_head_that_is_damaged_or_of_a_later_format_is_an_error_and_stays() {
     for (text, said) in [
         ("{\"format\":1,\"epoch\":", "is no head of a store: EOF"),
         ("{\"format\":1}", "is no head of a store: missing field"),
-        ("{\"format\":2,\"epochs\":[]}", "a newer version"),
+        ("{\"format\":2,\"epochs\":[]}", "another version"),
+        ("{\"format\":2,\"epochs\":[", "another version"),
     ] {
         trial.by_hand(async |objects| objects.put(&path, text.into()).await.unwrap());
         for told in [

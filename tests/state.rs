@@ -151,7 +151,9 @@ fn a_log_of_a_later_version_is_refused_and_stays_as_it_is() {
     let root = with(&[2, 4], 6);
     let path = segment(root.path(), 5);
     let text = fs::read_to_string(&path).unwrap();
-    for (version, is_later) in [("2", true), ("10", true), ("0", false), ("2 ", false), ("-2", false)] {
+    for (version, is_later) in
+        [("2", true), ("10", true), ("0", false), ("2 ", false), ("+2", false), ("02", false)]
+    {
         let written = text.replacen("log v1", &format!("log v{version}"), 1);
         fs::write(&path, &written).unwrap();
         let error = open(root.path()).unwrap_err();

@@ -13,7 +13,7 @@ pub const SEQ: &str = "snapshot.seq";
 /// The sums of the two.
 pub const SUMS: &str = "snapshot.sum";
 
-/// A layout that this version does not know: a later one has made it. No other snapshot in its directory counts.
+/// Marks a directory that a later version wrote; nothing else in it counts.
 pub const LATER: &str = "snapshot.layout";
 
 /// Where the state is made.
@@ -63,6 +63,14 @@ fn beside(seq: u64, end: &str, count: u64) -> String {
         0 | 1 => format!("snapshot_{seq:020}{end}"),
         count => format!("snapshot_{seq:020}{end}-{count}"),
     }
+}
+
+/// Refuses a directory that a later version wrote.
+#[cold]
+pub fn later() -> Error {
+    Error::Io(format!(
+        "`{LATER}` is there, so the directory has a layout of a later version of minisnap: use that version"
+    ))
 }
 
 /// Whether a name is there only while something is being done, or after a crash in that.
@@ -145,7 +153,7 @@ pub struct Contents {
     pub near_miss: Option<String>,
     /// The name of one that was undone.
     pub undone: Option<String>,
-    /// Whether there is a layout of a later version.
+    /// Whether a later version wrote the directory.
     pub is_later: bool,
     /// Why an entry came without its name, which may be a snapshot's.
     pub nameless: Option<String>,
@@ -243,9 +251,7 @@ impl Contents {
     /// that may be or looks like one, or what a later version has made, that is an error with what to do.
     pub fn layout(&self) -> Result<Option<Layout>> {
         if self.is_later {
-            return Err(Error::Io(format!(
-                "`{LATER}` is there, so the directory has a layout of a later version of minisnap: use that version"
-            )));
+            return Err(later());
         }
         match (self.pair, self.generations.first()) {
             (Some(pair), Some(&newest)) => Err(Error::Io(format!(

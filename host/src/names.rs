@@ -10,6 +10,10 @@ pub(crate) const PAIR: [(&str, &str); 3] = [
 /// Where native minisnap 0.1.2 makes its files.
 pub(crate) const NATIVE: [&str; 2] = ["snapshot.seq.tmp", "snapshot.json.tmp"];
 
+/// Marks a directory that a later version wrote.
+#[cfg(feature = "remote")]
+pub(crate) const LATER: &str = "snapshot.layout";
+
 /// Whether a file of this name is a store's own.
 pub(crate) fn is_own(name: &str) -> bool {
     is_of_pair(name) || is_of_generation(name)

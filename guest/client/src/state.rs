@@ -219,8 +219,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Snapshot`] if the snapshots cannot be restored, [`Error::Damaged`], [`Error::Missing`], [`Error::Ahead`],
-    /// [`Error::RecordType`], [`Error::Busy`], [`Error::Io`]. Nothing was changed then, but by the last: what was torn
+    /// [`Error::Snapshot`] if the snapshots cannot be restored, [`Error::Damaged`], [`Error::Later`], [`Error::Missing`],
+    /// [`Error::Ahead`], [`Error::RecordType`], [`Error::Busy`], [`Error::Io`]. Nothing was changed then, but by the last: what was torn
     /// may be cut off.
     pub fn open(log: impl AsRef<Path>) -> Result<Self> {
         OpenOptions::new().open(SnapStore::new(), log)

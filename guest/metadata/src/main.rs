@@ -1,7 +1,8 @@
 //! Writes into a component file what it is and what it was built from: `component-metadata FROM TO`.
 //!
-//! The names of things in the component, which the compiler leaves, go: nobody needs them to run it. `wasm-tools metadata show`
-//! prints the rest, and scanners for vulnerabilities read the list of dependencies, which has the format of `cargo auditable`.
+//! `wasm-tools metadata show` prints it, and scanners for vulnerabilities read the list of dependencies, which has the format of
+//! `cargo auditable`. The revision is the digest of the sources, since the file is a part of every commit. The section of names,
+//! which the compiler leaves and nobody needs, is removed.
 
 use std::collections::BTreeMap;
 use std::{env, fs};
@@ -35,16 +36,15 @@ fn main() -> Result<()> {
 
 fn write(component: &[u8], metadata: &Metadata) -> Result<Vec<u8>> {
     let package = metadata.packages.iter().find(|package| package.name == PACKAGE).context(PACKAGE)?;
-    let said = |what: &Option<String>| what.clone().with_context(|| format!("{PACKAGE} lacks a field"));
-    let repository = said(&package.repository)?;
+    let repository = package.repository.clone().context("no `repository`")?;
 
     let mut unnamed = AddMetadata::default();
     unnamed.name = Clear;
     let mut named = AddMetadata::default();
     named.name = Set(PACKAGE.to_owned());
     named.version = Set(Version::new(package.version.to_string()));
-    named.description = Set(Description::new(said(&package.description)?));
-    named.licenses = Set(Licenses::new(&said(&package.license)?)?);
+    named.description = Set(Description::new(package.description.clone().context("no `description`")?));
+    named.licenses = Set(Licenses::new(package.license.as_ref().context("no `license`")?)?);
     named.authors = Set(Authors::new(package.authors.join(", ")));
     named.source = Set(wasm_metadata::Source::new(&repository)?);
     named.homepage = Set(Homepage::new(&repository)?);

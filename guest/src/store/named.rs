@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Store;
 use super::held::Shared;
+use crate::catalog::{LATER, later};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::files::{self, Place, sync_dir};
@@ -129,6 +130,7 @@ impl<D: Dir> Stores<D> {
     fn open(&self, name: &str) -> Result<Option<D>> {
         let place = Place::look(&self.own.dir, name)?;
         if place.is_empty() {
+            self.check_not_later()?;
             // What was known is not of the next directory of this name.
             self.others.borrow_mut().retain(|(other, _)| other != name);
             return Ok(None);
@@ -188,12 +190,18 @@ impl<D: Dir> Stores<D> {
         Ok(None)
     }
 
+    /// Refuses a directory that a later version wrote, which may have its stores elsewhere.
+    fn check_not_later(&self) -> Result<()> {
+        if Place::look(&self.own.dir, LATER)?.is_empty() { Ok(()) } else { Err(later()) }
+    }
+
     /// Lists what may be stores, by their names.
     fn list(&self) -> Result<()> {
         let listing = files::list(&self.own.dir)?;
         if let Some(error) = listing.nameless {
             return Err(Error::io("list", ".", &error));
         }
+        self.check_not_later()?;
         let mut names = listing.names;
         names.retain(|name| is_valid(name));
         *self.listed.borrow_mut() = names;

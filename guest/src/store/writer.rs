@@ -186,6 +186,9 @@ impl<D: Dir> Store<D> {
 
     fn count_leftovers(&self) -> Result<u64> {
         let names = self.in_dir(files::list(&self.dir))?.names;
+        if names.iter().any(|name| name == catalog::LATER) {
+            return Err(catalog::later());
+        }
         Ok(names.iter().filter(|name| catalog::is_leftover(name)).count() as u64)
     }
 

@@ -263,7 +263,7 @@ impl Bucket {
     pub(super) fn head_of(&self, path: &Path, text: &[u8]) -> std::result::Result<Head, Failure> {
         #[derive(Deserialize)]
         struct Any {
-            format: u32,
+            format: u64,
         }
         let damaged = |error: serde_json::Error| {
             Failure::Final(Error::Corrupt(format!(
@@ -271,11 +271,17 @@ impl Bucket {
                 self.url(path)
             )))
         };
-        let Any { format } = serde_json::from_slice(text).map_err(damaged)?;
-        if format != FORMAT {
+        // That of a later version may be damaged, too, and is no less its own.
+        let format = match serde_json::from_slice(text) {
+            Ok(Any { format }) => format,
+            Err(error) => number_in(text, "format")
+                .filter(|format| *format > FORMAT.into())
+                .ok_or_else(|| damaged(error))?,
+        };
+        if format != FORMAT.into() {
             let url = self.url(path);
             return Err(Failure::Final(Error::other(format!(
-                "{url} has the format {format}, which a newer version of minisnap has written: use that one"
+                "{url} has the format {format}, which another version of minisnap wrote: use that one"
             ))));
         }
         serde_json::from_slice(text).map_err(damaged)
@@ -333,4 +339,12 @@ pub(super) async fn delete(
             failure => Err(failure),
         },
     }
+}
+
+/// A number in a head that may be cut off or changed.
+pub(super) fn number_in(text: &[u8], member: &str) -> Option<u64> {
+    let text = String::from_utf8_lossy(text);
+    let digits = text.split_once(&format!("\"{member}\":"))?.1.trim_start();
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
 }

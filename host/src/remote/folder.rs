@@ -6,12 +6,13 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::grant::is_store_name;
-use crate::names::{end_of_generation, is_own};
+use crate::names::{LATER, end_of_generation, is_own};
 
 /// Whether there are snapshots in a directory.
 pub(super) fn has_snapshots(dir: &Path) -> Result<bool> {
     let names = names_in(dir)?;
-    let is_snapshot = |name: &String| is_own(name) && !name.ends_with(".tmp") && !name.ends_with(".new");
+    let is_snapshot =
+        |name: &String| is_own(name) && !name.ends_with(".tmp") && !name.ends_with(".new") || name == LATER;
     if names.iter().any(is_snapshot) {
         return Ok(true);
     }

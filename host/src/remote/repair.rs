@@ -10,7 +10,7 @@ use object_store::path::Path;
 use object_store::{Error as Told, ObjectStoreExt, PutMode};
 
 use super::ask::{Patience, again, random};
-use super::bucket::MAX_HEAD;
+use super::bucket::{MAX_HEAD, number_in};
 use super::failure::Failure;
 use super::files::Sum;
 use super::head::{FORMAT, Generation, Head, LISTED, Version};
@@ -205,9 +205,10 @@ impl RemoteStore {
             return Ok(Some((Some(etag), format!("{url} has more than {MAX_HEAD} bytes"), 0)));
         }
         let text = got.bytes().await.map_err(|told| failed(&told))?;
+        let epoch = number_in(&text, "epoch").filter(|epoch| *epoch <= HIGHEST).unwrap_or(0);
         match self.bucket.head_of(path, &text) {
             Ok(_) => Ok(None),
-            Err(Failure::Final(Error::Corrupt(problem))) => Ok(Some((Some(etag), problem, epoch_in(&text)))),
+            Err(Failure::Final(Error::Corrupt(problem))) => Ok(Some((Some(etag), problem, epoch))),
             Err(failure) => Err(failure),
         }
     }
@@ -271,12 +272,4 @@ impl RemoteStore {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The epoch in a head that is cut off or changed, or 0.
-fn epoch_in(text: &[u8]) -> u64 {
-    let text = String::from_utf8_lossy(text);
-    let digits = text.split_once("\"epoch\":").map(|(_, rest)| rest.trim_start()).unwrap_or_default();
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().ok().filter(|epoch| *epoch <= HIGHEST).unwrap_or(0)
 }

@@ -56,8 +56,9 @@ fn compose() -> Vec<u8> {
     let store = graph.register_package(store).expect("registered");
     let consumer = graph.register_package(consumer).expect("registered");
     let (store, consumer) = (graph.instantiate(store), graph.instantiate(consumer));
-    let snapshots = graph.alias_instance_export(store, SNAPSHOT_STORE).expect("the store exports it");
-    graph.set_instantiation_argument(consumer, SNAPSHOT_STORE, snapshots).expect("it fits");
+    let interface = format!("{SNAPSHOT_STORE}@0.1.0");
+    let snapshots = graph.alias_instance_export(store, &interface).expect("the store exports it");
+    graph.set_instantiation_argument(consumer, &interface, snapshots).expect("it fits");
     // Another export has types of the store, which is hidden in the composition.
     for name in ["prepare", "create"] {
         let function = graph.alias_instance_export(consumer, name).expect("the component exports it");

@@ -110,6 +110,8 @@ class Log:
         """The operations of a segment with their numbers and lines, where its last whole write is, and whether a torn end follows."""
         with open(self.name(first), "rb") as file:
             header, *lines = re.findall(rb"[^\n]*\n|[^\n]+", file.read()) or [b""]
+        if re.fullmatch(HEADER[:-2] + rb"([2-9]|[1-9][0-9]+)\n", header):
+            raise LogError(f"`{self.name(first)}` was written by a later version: use that one")
         if header != HEADER:
             raise LogError(f"`{self.name(first)}` is damaged: line 1 is not `{HEADER.decode().strip()}`")
         operations, batch, at, begun, end = [], [], len(header), len(header), len(header)

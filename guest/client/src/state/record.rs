@@ -7,11 +7,12 @@ pub(super) const HEADER: &str = "// MINISTORE JOURNAL v0.1.4, minisnap log v1\n"
 
 /// Whether this is what a segment of a later version begins with: the same line with a higher number.
 pub(super) fn is_later(header: &[u8]) -> bool {
-    let number = |header| str::from_utf8(header).ok()?.strip_suffix('\n')?.rsplit_once('v');
-    let (Some((start, number)), Some((own, _))) = (number(header), number(HEADER.as_bytes())) else {
-        return false;
-    };
-    start == own && number.parse::<u32>().is_ok_and(|number| number > 1)
+    let (start, own) = HEADER.trim_end().rsplit_once('v').expect("it ends with a version");
+    let version = || str::from_utf8(header).ok()?.strip_suffix('\n')?.strip_prefix(start)?.strip_prefix('v');
+    version().is_some_and(|number| {
+        let is_number = !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
+        is_number && (number.len(), number) > (own.len(), own)
+    })
 }
 
 /// The numbers of the first and the last record that were written together, and that count together or not at all.
