@@ -275,10 +275,10 @@ impl Bucket {
         let format = match serde_json::from_slice(text) {
             Ok(Any { format }) => format,
             Err(error) => number_in(text, "format")
-                .filter(|format| *format > FORMAT.into())
+                .filter(|format| *format > u64::from(FORMAT))
                 .ok_or_else(|| damaged(error))?,
         };
-        if format != FORMAT.into() {
+        if format != u64::from(FORMAT) {
             let url = self.url(path);
             return Err(Failure::Final(Error::other(format!(
                 "{url} has the format {format}, which another version of minisnap wrote: use that one"
