@@ -2,7 +2,8 @@
 //! them as that did, and goes on from there. What a later version leaves, this one refuses.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -184,6 +185,8 @@ fn a_directory_of_a_later_version_is_refused_by_every_verb_and_stays_as_it_is() 
     ] {
         let dir = if name.is_empty() { tempdir().unwrap() } else { copy(name) };
         fs::write(dir.path().join("snapshot.layout"), "2\n").unwrap();
+        // Named stores are for a directory that others cannot lock.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
         let (before, path) = (files(dir.path()), dir.path().to_str().unwrap());
         let sound = sound.to_str().unwrap();
         for args in [
@@ -214,7 +217,7 @@ fn a_directory_of_a_later_version_is_refused_by_every_verb_and_stays_as_it_is() 
         let mut command = cli();
         command.args(["run", VERBS, "--stores", "2", "--grant", path, "--"]).args(agent);
         let told = run(&mut command, "").stdout;
-        assert_eq!(told.matches("a later version of minisnap").count(), 4, "{told}");
+        assert_eq!(told.matches("a later version of minisnap").count(), 4, "{name}: {told}");
         assert_eq!(files(dir.path()), before);
     }
 }
