@@ -1,17 +1,13 @@
 //! What all stores of one host have together: calls at once, and memory.
 
-#[cfg(target_os = "linux")]
 use std::process::Command;
 
 use minisnap_host::{Error, Grant};
-#[cfg(target_os = "linux")]
 use minisnap_tests::{HANG, VERBS, program, run};
 use minisnap_tests::{cached, cached_builder, scratch};
-#[cfg(target_os = "linux")]
 use tempfile::tempdir;
 
 /// 600 directories hang, then 100 calls in one, then what is opened, and then the only call that may run.
-#[cfg(target_os = "linux")]
 #[cfg_attr(one_file_system, ignore = "/dev/shm and the folder for temporary files are on one file system")]
 #[test]
 fn calls_that_hang_take_a_share_of_all_and_hold_up_nobody_elsewhere() {
@@ -105,21 +101,4 @@ fn all_instances_together_have_no_more_memory_than_the_host_allows() {
     for store in &mut stores[1..] {
         assert_eq!(store.restore::<u64>().unwrap().state, 1);
     }
-}
-
-/// What waits for files needs no runtime with a thread for each processor.
-#[cfg(target_os = "linux")]
-#[test]
-fn stores_start_no_threads_of_a_runtime() {
-    let root = tempdir().unwrap();
-    let mut store = cached().open(Grant::new(root.path())).unwrap();
-    store.create(&"x".repeat(1 << 20), 1).unwrap();
-    store.restore_text().unwrap();
-    let threads = std::fs::read_dir("/proc/self/task").unwrap();
-    let name = |task: std::io::Result<std::fs::DirEntry>| {
-        std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
-    };
-    let names: Vec<String> = threads.map(name).collect();
-    assert!(names.iter().any(|name| name.starts_with("minisnap-clock")), "{names:?}");
-    assert!(names.iter().all(|name| !name.starts_with("tokio")), "{names:?}");
 }

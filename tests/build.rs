@@ -7,6 +7,7 @@
 #[path = "../guest/digest.rs"]
 mod digest;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -91,8 +92,7 @@ fn conditions(checked_in: &Path) {
     if embedded.iter().map(PathBuf::as_path).chain([checked_in]).any(is_of_this_toolchain) {
         println!("cargo::rustc-cfg=component_of_this_toolchain");
     }
-    #[cfg(target_os = "linux")]
-    if std::os::linux::fs::MetadataExt::st_uid(&fs::metadata("/proc/self").expect("Linux has it")) == 0 {
+    if fs::metadata("/proc/self").expect("Linux has it").uid() == 0 {
         println!("cargo::rustc-cfg=root");
     }
 }
@@ -111,10 +111,7 @@ fn attributes_can_be_set() -> bool {
 
 /// The device of a folder's file system.
 fn device(folder: &Path) -> Option<u64> {
-    #[cfg(unix)]
-    return fs::metadata(folder).ok().map(|metadata| std::os::unix::fs::MetadataExt::dev(&metadata));
-    #[cfg(not(unix))]
-    None
+    fs::metadata(folder).ok().map(|metadata| metadata.dev())
 }
 
 fn build(folder: &Path, target: &Path, to_wasm: bool) {

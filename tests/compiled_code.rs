@@ -1,7 +1,5 @@
 //! The compiled code that the command line keeps for its next run.
 
-#![cfg(target_os = "linux")]
-
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! Who and what gets at a snapshot directory beside the component that it belongs to: other users, folders that turn
 //! into links, bind mounts; and what a component learns of its host.
-#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -152,7 +152,6 @@ fn a_host_with_fuel_epochs_and_a_pool_of_instances_that_calls_asynchronously_get
     assert!(again(&host).is_some(), "a component without fuel ends");
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_file_system_that_hangs_is_an_error_to_its_own_component_and_holds_up_no_other() {
     let root = tempdir().unwrap();
@@ -178,7 +177,6 @@ fn a_file_system_that_hangs_is_an_error_to_its_own_component_and_holds_up_no_oth
 }
 
 /// What hangs goes on only when all others have ended: they waited for nothing of it.
-#[cfg(target_os = "linux")]
 #[test]
 fn others_end_while_a_file_system_still_hangs() {
     let root = tempdir().unwrap();
@@ -285,40 +283,6 @@ fn a_call_is_interrupted_at_its_deadline_and_costs_no_data() {
         store.create_text("3", 3).unwrap();
         assert_eq!(store.restore_text().unwrap().state, "3");
     }
-}
-
-/// The address space of this process in bytes: an instance reserves 4 GiB of it for its memory.
-#[cfg(target_os = "linux")]
-fn address_space() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmSize:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn instances_that_are_idle_are_dropped_and_made_again() {
-    let taken_by_64_stores = |most| {
-        let root = scratch();
-        let minisnap = Minisnap::builder().max_idle(most).build().unwrap();
-        let before = address_space();
-        let mut stores: Vec<_> = (0..64)
-            .map(|number| minisnap.open(Grant::new(root.path().join(number.to_string()))).unwrap())
-            .collect();
-        for _ in 0..2 {
-            for (number, store) in (0..).zip(&mut stores) {
-                store.create(&number, 1).unwrap();
-            }
-        }
-        let taken = address_space().saturating_sub(before);
-        for (number, store) in (0..).zip(&mut stores) {
-            assert_eq!(store.restore::<u64>().unwrap().state, number);
-        }
-        taken >> 30
-    };
-    // Other tests take some at the same time.
-    let (few, all) = (taken_by_64_stores(2), taken_by_64_stores(64));
-    assert!(few < 100 && all > 200, "2 idle instances took {few} GiB, and 64 took {all}");
 }
 
 /// What is logged.

@@ -39,7 +39,6 @@ const ERRORS: [&str; 3] = ["EIO", "EINTR", "ENOSPC"];
 
 const NONE: [String; 0] = [];
 
-#[cfg(target_os = "linux")]
 #[test]
 fn every_failed_system_call_of_a_create_is_reported_and_costs_no_data() {
     let errors = rounds(&ERRORS[..2], &ERRORS[..]);
@@ -53,7 +52,6 @@ fn every_failed_system_call_of_a_create_is_reported_and_costs_no_data() {
     });
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_short_write_is_finished_and_costs_no_data() {
     for subject in OURS {
@@ -65,13 +63,11 @@ fn a_short_write_is_finished_and_costs_no_data() {
 }
 
 /// The methods must be seen to bite.
-#[cfg(target_os = "linux")]
 #[test]
 fn failed_system_calls_of_native_minisnap_are_found_to_cost_data() {
     assert_ne!(failed_calls(Subject::Native013, Act::Create, &["EIO"]).violations, NONE);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn every_limit_of_the_system_is_reported_by_its_name_and_costs_no_data() {
     for subject in OURS {
@@ -82,7 +78,6 @@ fn every_limit_of_the_system_is_reported_by_its_name_and_costs_no_data() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_file_size_limit_is_an_error_and_costs_no_data() {
     for layout in LAYOUTS {
@@ -100,7 +95,6 @@ fn a_file_size_limit_is_an_error_and_costs_no_data() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn permission_that_is_taken_away_between_two_creates_is_access_denied() {
     for layout in LAYOUTS {
@@ -117,7 +111,6 @@ fn permission_that_is_taken_away_between_two_creates_is_access_denied() {
 }
 
 /// What leads to a new directory must be durable, too.
-#[cfg(target_os = "linux")]
 #[test]
 fn where_the_folder_above_may_not_be_read_its_whole_file_system_is_synced() {
     let dir = tempdir().unwrap();

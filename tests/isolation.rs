@@ -1,5 +1,4 @@
 //! Components that mean harm, beside one that keeps its state: each attack ends in an error to the attacker alone.
-#![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
 use std::fs;

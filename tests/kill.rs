@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::time::Instant;
 use std::{fs, thread};
-#[cfg(unix)]
 use std::{io::Write, process::Command, time::Duration};
 
 use minisnap_tests::interrupt::kills;
@@ -106,7 +105,6 @@ fn kill(layout: &str, temporary: &str) {
 }
 
 /// The half of a state is there, and then comes the end of the input, or a signal.
-#[cfg(unix)]
 #[test]
 fn a_streamed_create_that_is_stopped_in_the_middle_leaves_the_snapshot_before() {
     for subject in OURS {
@@ -152,7 +150,6 @@ fn a_streamed_create_that_is_stopped_in_the_middle_leaves_the_snapshot_before() 
     }
 }
 
-#[cfg(unix)]
 fn names(dir: &std::path::Path) -> BTreeSet<std::ffi::OsString> {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }

@@ -1,5 +1,4 @@
-//! What thousands of attacks leave in the process of the host. Alone in its file: other tests open files, too.
-#![cfg(target_os = "linux")]
+//! What thousands of attacks leave in the process of the host. A program of its own: other tests open files, too.
 
 use std::alloc::{GlobalAlloc, Layout as Block, System};
 use std::fs;

@@ -115,7 +115,6 @@ fn no_link_makes_an_output_of_a_file_of_a_snapshot() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn no_mount_makes_an_output_of_a_file_of_a_snapshot() {
     let place = Place::new();
@@ -214,7 +213,6 @@ fn what_is_replaced_keeps_its_mode_and_its_owner() {
     assert_eq!(umask.stdout, "640\n", "{umask:?}");
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn what_is_open_already_is_written_where_it_is() {
     let place = Place::new();
@@ -267,7 +265,6 @@ enum On {
 }
 
 /// Restores to `out/file`, sends the signal in the middle of that, and returns how the program ended.
-#[cfg(target_os = "linux")]
 fn interrupt(place: &Place, on: On, signal: &str, shell: &str) -> ExitStatus {
     let mut restore = cli();
     restore.arg("restore").arg(place.path("s")).arg("-o").arg(place.path("out/file"));
@@ -305,7 +302,6 @@ fn interrupt(place: &Place, on: On, signal: &str, shell: &str) -> ExitStatus {
 }
 
 /// Each of these signals ends the program as it ends others, and leaves the file as it was.
-#[cfg(target_os = "linux")]
 #[track_caller]
 fn assert_interrupted(on: On) {
     let place = large();
@@ -318,19 +314,16 @@ fn assert_interrupted(on: On) {
     assert_eq!(place.read("out/file"), OLD);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn an_interrupted_output_leaves_the_old_file_and_nothing_else() {
     assert_interrupted(On::ThisFileSystem);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn where_a_file_needs_a_name_an_interrupted_output_removes_it() {
     assert_interrupted(On::OneThatNeedsNames);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_signal_that_is_ignored_does_not_end_an_output() {
     let place = large();
@@ -400,11 +393,9 @@ fn standard_output_that_is_closed_is_an_error_of_every_verb() {
     }
     assert_eq!(place.sh("$1 restore s 2>&-").code, Some(10), "the number");
     assert_eq!(place.sh("$1 restore 2>&-").code, Some(2), "wrong arguments");
-    if cfg!(target_os = "linux") {
-        for args in PRINTING {
-            let full = place.sh(&format!("$1 {} >/dev/full", args.join(" ")));
-            assert!(full.code == Some(10) && full.stderr.contains("No space left"), "{args:?}: {full:?}");
-        }
+    for args in PRINTING {
+        let full = place.sh(&format!("$1 {} >/dev/full", args.join(" ")));
+        assert!(full.code == Some(10) && full.stderr.contains("No space left"), "{args:?}: {full:?}");
     }
     // A closed one is told from /dev/null, however that is opened.
     for args in PRINTING {

@@ -1,5 +1,4 @@
 //! A create of a pair that could not be finished is refused before it changes anything.
-#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

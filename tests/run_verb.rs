@@ -80,7 +80,6 @@ fn errors_reach_the_component_as_the_same_cases() {
     assert!(io.starts_with("io: the directory holds snapshots in two layouts"), "{io}");
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_reaches_the_component_as_no_space() {
     let dir = tempdir().unwrap();
@@ -207,7 +206,6 @@ fn a_component_cannot_take_more_memory_than_it_is_given() {
     assert_eq!(consumer(dir.path(), &["--component-memory", "64MiB"], &args, "").code, Some(11));
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_file_system_that_becomes_read_only_is_access_denied() {
     let dir = tempdir().unwrap();

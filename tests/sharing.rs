@@ -59,7 +59,6 @@ fn readers_and_writers_beside_native_0_1_2_are_found_to_mix_pairs() {
 
 /// A host looks at each entry after it has listed them. Here, it takes so long over that in its first two listings that a
 /// writer gets ahead of it: the one entry goes away, and what replaced it was not listed.
-#[cfg(target_os = "linux")]
 #[test]
 fn a_listing_that_a_writer_overtakes_is_not_taken_for_an_empty_directory() {
     let dir = scratch();

@@ -345,7 +345,6 @@ fn what_a_component_has_open_is_kept_beside_the_newest_generations() {
 }
 
 /// With less memory for data than the state is large, on the way in and out.
-#[cfg(target_os = "linux")]
 #[test]
 fn the_command_line_needs_less_memory_than_the_state() {
     let dir = tempdir().unwrap();

@@ -1,6 +1,5 @@
 //! Entries of a directory that the system cannot look at or read, on real file systems: what is none of the store's never
 //! matters, and an older generation never stands in for one that cannot be read now.
-#![cfg(target_os = "linux")]
 
 use std::path::Path;
 use std::process::Command;

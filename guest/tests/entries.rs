@@ -26,7 +26,6 @@ fn a_directory_of_other_files_has_no_snapshot() {
     assert!(dir.path().join("snapshot_7.json").exists());
 }
 
-#[cfg(unix)]
 #[test]
 fn what_is_not_a_file_is_never_opened() {
     use std::os::unix::fs::symlink;
@@ -69,7 +68,6 @@ fn what_is_not_a_file_is_never_opened() {
 }
 
 /// As `cp -al`, rsnapshot and what finds duplicates make them.
-#[cfg(unix)]
 #[test]
 fn a_hard_linked_copy_is_read_as_any_other_and_keeps_its_contents() {
     for layout in [Layout::Pair, Layout::Numbered] {

@@ -85,7 +85,6 @@ fn a_commit_that_was_cut_short_is_read_as_it_will_be_finished() {
 }
 
 /// A crash may leave both names of a file that was moved, and to rename one to the other does nothing.
-#[cfg(unix)]
 #[test]
 fn a_moved_file_that_kept_its_old_name_does_not_stop_a_create() {
     let dir = dir_with_snapshot();
