@@ -40,6 +40,7 @@ mod messages;
 mod metrics;
 mod outputs;
 mod power_cuts;
+mod public_api;
 mod readme;
 mod remote_answers;
 mod remote_components;

@@ -24,7 +24,8 @@ fn main() {
     println!("cargo::rerun-if-changed=../guest/src");
     println!("cargo::rerun-if-changed=../guest/client");
 
-    let consumers = target.join("consumers");
+    // Each with what is the same in several.
+    let (consumers, native) = (target.join("consumers"), target.join("native"));
     build(&here.join("consumers"), &consumers, true);
     for file in [".cargo", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed=consumers/{file}");
@@ -36,8 +37,8 @@ fn main() {
         ("HOSTILE", "consumers/hostile", "wasm32-wasip2/release/hostile.wasm"),
         ("LEDGER", "consumers/ledger", "wasm32-wasip2/release/ledger.wasm"),
         ("VERBS", "consumers/verbs", "wasm32-wasip2/release/verbs.wasm"),
-        ("NATIVE_0_1_2", "native/0.1.2", "release/native"),
-        ("NATIVE_0_1_3", "native/0.1.3", "release/native"),
+        ("NATIVE_0_1_2", "native/0.1.2", "release/native-pair"),
+        ("NATIVE_0_1_3", "native/0.1.3", "release/native-numbered"),
         ("NATIVE_STATE", "native/ministate", "release/native-state"),
     ] {
         let folder = here.join(folder);
@@ -45,9 +46,8 @@ fn main() {
         let target = if folder.starts_with(here.join("consumers")) {
             consumers.clone()
         } else {
-            let own = target.join(constant.to_lowercase());
-            build(&folder, &own, false);
-            own
+            build(&folder, &native, false);
+            native.clone()
         };
         let path = target.join(file);
         assert!(path.exists(), "{} was not built", path.display());

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use minisnap_host::bindings::arcella::minisnap::snapshot_store::{SnapshotInfo, Soundness};
-use minisnap_host::{Error, Grant, Layout, Minisnap, SnapshotStore};
+use minisnap_host::{Error, Grant, Layout, SnapshotStore};
 use minisnap_tests::bench::Bench;
 use minisnap_tests::host::Host;
 use minisnap_tests::{COUNTER, HANG, HOSTILE, VERBS, built, minisnap, program, run, scratch};

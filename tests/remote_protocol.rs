@@ -6,8 +6,8 @@ use minisnap_host::remote::head::{Generation, Head, Limits, Refusal};
 use minisnap_host::remote::protocol::{
     Answer, Ended, GivenUp, Machine, Next, Opened, Opening, Request, TakeOver, Writer,
 };
-use minisnap_tests::remote_model::{Bounds, Change, Explored, Mutant, explore};
 use minisnap_tests::rounds;
+use remote_model::{Bounds, Change, Explored, Mutant, explore};
 
 const TWO: Bounds = Bounds {
     writers: 2,

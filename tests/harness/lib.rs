@@ -26,7 +26,6 @@ pub mod nodes;
 pub mod place;
 pub mod random;
 pub mod records;
-pub mod remote_model;
 mod replay;
 pub mod scenarios;
 pub mod subject;

@@ -5,8 +5,8 @@ use minisnap_host::remote::protocol::{
     Answer, Ended, Machine, Next, Opened, Read, Request, TakeOver, Writer,
 };
 
-use super::world::{Doing, Step, World};
-use super::{Model, Mutant, etag, key_epoch};
+use crate::world::{Doing, Step, World};
+use crate::{Model, Mutant, etag, key_epoch};
 
 impl Model {
     /// A node is told an answer.

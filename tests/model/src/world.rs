@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minisnap_host::remote::head::{Generation, Head};
 use minisnap_host::remote::protocol::{ETag, Opening, Reading, Request, Writer};
 
-use super::key_epoch;
+use crate::key_epoch;
 
 /// What a node is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -8,8 +8,8 @@ use minisnap_host::remote::protocol::{
     Answer, GivenUp, Machine, Next, Opening, Reading, Request, Wanted, Writer,
 };
 
-use super::world::{Doing, Node, Step, World};
-use super::{Change, Model, Mutant, claim};
+use crate::world::{Doing, Node, Step, World};
+use crate::{Change, Model, Mutant, claim};
 
 impl Model {
     pub(super) fn start(&self) -> World {

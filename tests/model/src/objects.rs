@@ -3,8 +3,8 @@
 use minisnap_host::remote::head::Head;
 use minisnap_host::remote::protocol::{Answer, Machine, Next, Opened, Opening, Request, TakeOver};
 
-use super::world::World;
-use super::{Change, Model, Mutant, etag};
+use crate::world::World;
+use crate::{Change, Model, Mutant, etag};
 
 impl Model {
     /// What the object store does and answers.
