@@ -45,6 +45,7 @@ pub fn sources(root: &Path) -> String {
     // What only tests and registries use does not change the component.
     let mut manifest = table(&root.join("guest/Cargo.toml"));
     manifest.remove("dev-dependencies");
+    manifest.remove("test");
     let decides = |key: &str| ["build", "edition", "version"].contains(&key);
     if let Some(Value::Table(package)) = manifest.get_mut("package") {
         package.retain(|key, _| decides(key));

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use minisnap_host::{Error, Grant};
 use minisnap_tests::{HANG, VERBS, program, run};
-use minisnap_tests::{cached, cached_builder, scratch};
+use minisnap_tests::{cached_builder, scratch};
 use tempfile::tempdir;
 
 /// 600 directories hang, then 100 calls in one, then what is opened, and then the only call that may run.

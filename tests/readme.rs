@@ -89,27 +89,31 @@ fn files(folder: &str) -> BTreeSet<String> {
     names.filter(|name| name.ends_with(".rs")).collect()
 }
 
+/// The files that are modules of the program of a folder's tests.
+fn modules(folder: &str) -> BTreeSet<String> {
+    let all = document(&format!("{folder}/all.rs"));
+    let modules = all.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let is_file = |file: &String| root().join(folder).join(file).is_file();
+    modules.map(|module| format!("{module}.rs")).filter(is_file).collect()
+}
+
 /// The files of tests that are programs, as the manifest of this package says, and the modules of the largest of those.
 fn registered() -> BTreeSet<String> {
-    let manifest: toml::Table = fs::read_to_string(root().join("tests/Cargo.toml")).unwrap().parse().unwrap();
+    let manifest: toml::Table = document("tests/Cargo.toml").parse().unwrap();
     assert_eq!(manifest["package"]["autotests"].as_bool(), Some(false));
     let tests = manifest["test"].as_array().unwrap();
     let runs =
         tests.iter().filter(|test| test.get("test").is_none() && test.get("required-features").is_none());
     let mut files: BTreeSet<String> = runs.map(|test| test["path"].as_str().unwrap().to_owned()).collect();
-    let all = document("tests/all.rs");
-    let modules = all.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
-    for module in modules {
-        assert!(files.insert(format!("{module}.rs")), "{module} is a program");
+    for module in modules("tests") {
+        assert!(files.insert(module.clone()), "{module} is a program");
     }
     files
 }
 
 /// Every test that `cargo test --workspace` compiles, of the store's sources and of those here.
 fn all_tests() -> Vec<Test> {
-    let guests: toml::Table = fs::read_to_string(root().join("guest/Cargo.toml")).unwrap().parse().unwrap();
-    assert!(guests["package"].get("autotests").is_none() && guests.get("test").is_none());
-    let guests = files("guest/tests").into_iter().map(|file| format!("guest/tests/{file}"));
+    let guests = modules("guest/tests").into_iter().map(|file| format!("guest/tests/{file}"));
     let ours = registered().into_iter().map(|file| format!("tests/{file}"));
     guests.chain(ours).flat_map(|file| tests_of(&fs::read_to_string(root().join(file)).unwrap())).collect()
 }
@@ -119,6 +123,11 @@ fn every_file_of_tests_is_registered() {
     let mut found = files("tests");
     assert!(found.remove("build.rs"));
     assert_eq!(found, registered());
+    let manifest: toml::Table = document("guest/Cargo.toml").parse().unwrap();
+    assert_eq!(manifest["package"]["autotests"].as_bool(), Some(false));
+    let mut found = files("guest/tests");
+    assert!(found.remove("all.rs"));
+    assert_eq!(found, modules("guest/tests"));
 }
 
 #[test]

@@ -1,17 +1,15 @@
 //! The commit of the pair layout: its order, and what every failure and every kill in the middle of it leaves.
 
-mod seam;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::seam::{DIR_TIME, Fault, FaultyDir, copy_of};
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
 use proptest::prelude::*;
-use seam::{DIR_TIME, Fault, FaultyDir, copy_of};
 
 fn store(dir: &Path) -> Store<OsDir> {
     Store::new(OsDir::new(dir))

@@ -1,7 +1,5 @@
 //! Readers without a lock: each of their operations with any number of a writer's in between.
 
-mod seam;
-
 use std::cell::Cell;
 use std::fs;
 use std::io;
@@ -10,10 +8,10 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use crate::seam::copy_of;
 use minisnap_component::dir::{Dir, Entry, Listing, OsDir};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
-use seam::copy_of;
 
 /// A directory that asks before each operation.
 #[derive(Clone)]

@@ -1,16 +1,13 @@
 //! Damaged generations: each damage is found, and the newest sound one is restored.
 
-mod generations;
-mod seam;
-
 use std::fs;
 use std::io::ErrorKind;
 
-use generations::*;
+use crate::generations::*;
+use crate::seam::{Fault, FaultyDir, copy_of};
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Soundness, Store};
-use seam::{Fault, FaultyDir, copy_of};
 use tempfile::tempdir;
 
 #[test]

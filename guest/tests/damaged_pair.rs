@@ -1,15 +1,12 @@
 //! Damaged pairs: each damage is found, and the error names the file and what was made of it.
 
-mod pairs;
-mod seam;
-
 use std::fs;
 use std::path::Path;
 
+use crate::pairs::*;
+use crate::seam::rot;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Soundness};
-use pairs::*;
-use seam::rot;
 
 #[test]
 fn one_file_that_is_not_what_was_written_is_corrupt() {

@@ -1,15 +1,13 @@
 //! What lies in a directory beside plain files of the store's: other files, folders, pipes and links.
 
-mod pairs;
-
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use crate::pairs::*;
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Store};
-use pairs::*;
 use tempfile::TempDir;
 
 #[test]

@@ -1,16 +1,13 @@
 //! Which names in a directory are those of generations, and what becomes of the other entries.
 
-mod generations;
-mod seam;
-
 use std::fs;
 use std::path::Path;
 
-use generations::*;
+use crate::generations::*;
+use crate::seam::{Fault, FaultyDir};
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Soundness, Store};
-use seam::{Fault, FaultyDir};
 use tempfile::tempdir;
 
 #[test]

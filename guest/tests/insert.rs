@@ -1,19 +1,15 @@
 //! A snapshot with any number, as a copy makes it: what it replaces, what stays, and what a power cut leaves.
 
-mod generations;
-mod model;
-mod seam;
-
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-use generations::*;
+use crate::generations::*;
+use crate::model::{Disk, Machine, ModelDir};
 use minisnap_component::dir::{Dir, OsDir};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Soundness, Store};
-use model::{Disk, Machine, ModelDir};
 use tempfile::tempdir;
 
 fn insert<D: Dir>(store: &Store<D>, state: &str, seq: u64) -> Result<(), Error> {

@@ -1,17 +1,14 @@
 //! Named stores: their directories are made durably, and no sooner than they are needed.
 
-mod model;
-mod seam;
-
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::model::{Disk, Machine, ModelDir};
+use crate::seam::{Fault, FaultyDir};
 use minisnap_component::dir::{Dir, OsDir};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Settings, Stores};
-use model::{Disk, Machine, ModelDir};
-use seam::{Fault, FaultyDir};
 
 fn stores<D: Dir>(dir: D) -> Stores<D> {
     Stores::new(dir, Settings::default(), 3)

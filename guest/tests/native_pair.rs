@@ -1,14 +1,11 @@
 //! Pairs that native minisnap wrote: alone, over this store's, and cut short by a crash of either.
 
-mod pairs;
-mod seam;
-
 use std::fs;
 
+use crate::pairs::*;
+use crate::seam::{Fault, FaultyDir, rot, write_later, write_native};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Soundness, Store};
-use pairs::*;
-use seam::{Fault, FaultyDir, rot, write_later, write_native};
 
 #[test]
 fn a_native_pair_without_sums_is_accepted_as_unverified() {

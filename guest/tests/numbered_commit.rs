@@ -1,16 +1,13 @@
 //! The commit of the numbered layout: its file, its order, and what every failure and every kill in the middle leaves.
 
-mod generations;
-mod seam;
-
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use generations::*;
+use crate::generations::*;
+use crate::seam::{Fault, FaultyDir, copy_of};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Store};
-use seam::{Fault, FaultyDir, copy_of};
 use tempfile::tempdir;
 
 #[test]

@@ -1,15 +1,12 @@
 //! When the directory of a numbered store is synced: before what another process left is returned, and no more often.
 
-mod generations;
-mod seam;
-
 use std::fs;
 use std::io::ErrorKind;
 
-use generations::*;
+use crate::generations::*;
+use crate::seam::{Fault, FaultyDir};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Snapshot, Soundness, Store};
-use seam::{Fault, FaultyDir};
 use tempfile::tempdir;
 
 #[test]

@@ -8,18 +8,16 @@
 //!
 //! The model must be seen to bite: with any single sync left out, it finds a lost or a mixed snapshot.
 
-mod model;
-
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
+use crate::model::disk::Visible;
+use crate::model::{Disk, Machine, ModelDir};
 use minisnap_component::dir::Dir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Snapshot, Store};
-use model::disk::Visible;
-use model::{Disk, Machine, ModelDir};
 
 /// A state and its number, or that there is no snapshot.
 type Pair = Option<(String, u64)>;

@@ -1,15 +1,12 @@
 //! Which generations a create prunes: by their count, by the directory's limit, and beside readers and other programs.
 
-mod generations;
-mod seam;
-
 use std::fs;
 use std::path::Path;
 
-use generations::*;
+use crate::generations::*;
+use crate::seam::{Fault, FaultyDir, rot};
 use minisnap_component::dir::OsDir;
 use minisnap_component::store::{Settings, Store};
-use seam::{Fault, FaultyDir, rot};
 use tempfile::tempdir;
 
 #[test]

@@ -1,16 +1,13 @@
 //! What the verbs that read return, in both layouts: no snapshot, the newest number, and errors of the directory.
 
-mod pairs;
-mod seam;
-
 use std::fs;
 use std::io::ErrorKind;
 
+use crate::pairs::*;
+use crate::seam::{Fault, FaultyDir, copy_of, write_later, write_native};
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Soundness, Store};
-use pairs::*;
-use seam::{Fault, FaultyDir, copy_of, write_later, write_native};
 
 #[test]
 fn an_empty_directory_has_no_snapshot_and_a_missing_one_is_an_error() {

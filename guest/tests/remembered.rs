@@ -1,18 +1,15 @@
 //! What a store remembers of its directory from one call to the next.
 
-mod generations;
-mod seam;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
-use generations::{cut, damage, dir_with, generations, name, names, settings, store, untimed};
+use crate::generations::{cut, damage, dir_with, generations, name, names, settings, store, untimed};
+use crate::seam::{Fault, FaultyDir};
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Store};
 use proptest::prelude::*;
-use seam::{Fault, FaultyDir};
 use tempfile::tempdir;
 
 fn listings(dir: &FaultyDir) -> usize {

@@ -1,22 +1,18 @@
 //! Going back to an older generation: the order of its steps, what failures and power cuts leave, and what becomes of what
 //! was undone.
 
-mod generations;
-mod model;
-mod seam;
-
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use generations::*;
+use crate::generations::{self, *};
+use crate::model::{Disk, Machine, ModelDir};
+use crate::seam::{Fault, FaultyDir, copy_of, rot};
 use minisnap_component::dir::Dir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Store};
-use model::{Disk, Machine, ModelDir};
-use seam::{Fault, FaultyDir, copy_of, rot};
 use tempfile::tempdir;
 
 fn undone(seq: u64) -> String {

@@ -1,14 +1,11 @@
 //! Damaged generations that a create sets aside: when, under which names, and how many are kept.
 
-mod generations;
-mod seam;
-
 use std::fs;
 
-use generations::*;
+use crate::generations::*;
+use crate::seam::{Fault, FaultyDir};
 use minisnap_component::error::Error;
 use minisnap_component::store::Store;
-use seam::{Fault, FaultyDir};
 
 #[test]
 fn a_generation_that_was_cut_is_set_aside_and_does_not_count() {

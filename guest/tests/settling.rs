@@ -1,15 +1,12 @@
 //! What a crash of this store left of a pair: it is read as it will be finished, and the next create settles it.
 
-mod pairs;
-mod seam;
-
 use std::fs;
 use std::io::ErrorKind;
 
+use crate::pairs::*;
+use crate::seam::{Fault, FaultyDir, copy_of, rot, write_later};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Settings, Soundness, Store};
-use pairs::*;
-use seam::{Fault, FaultyDir, copy_of, rot, write_later};
 
 #[test]
 fn what_a_crash_left_is_settled_and_counted() {

@@ -1,7 +1,5 @@
 //! Directories of generations, and what lies in them.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::num::NonZeroU32;

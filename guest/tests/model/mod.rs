@@ -1,6 +1,6 @@
 //! The model of the disk behind the seam.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, reason = "each user of it has a part")]
 
 pub mod disk;
 

@@ -1,7 +1,5 @@
 //! Directories of a pair, and what is asserted of them.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::fs;
 use std::path::Path;
 

@@ -1,7 +1,5 @@
 //! A directory whose operations are recorded, and any of which can be made to fail.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::{self, Write};
