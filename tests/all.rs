@@ -39,6 +39,7 @@ mod manifests;
 mod messages;
 mod metrics;
 mod outputs;
+mod packages;
 mod power_cuts;
 mod public_api;
 mod readme;

@@ -69,7 +69,8 @@ fn a_thousand_named_stores_cost_a_directory_each_and_no_instance() {
     let args = ["create-in-each", "1000", "1", "restore-each"];
     let mut ended = host.run(&component, snapshots, &args);
     assert_eq!(ended.printed.lines().count(), 2002);
-    assert_eq!(open(), before);
+    // The folder that they are in, at most.
+    assert!(open() <= before + 1, "{} more are open", open() - before);
     let memory = ended.snapshots.store().unwrap().peak_memory();
     assert!(memory < 4 << 20, "{memory} bytes");
 }

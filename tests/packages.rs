@@ -1,0 +1,73 @@
+//! The packages of the crates, as a registry would have them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use minisnap_tests::{run, scratch};
+use tempfile::tempdir;
+
+/// What the README says between its lines.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("the README has no {before}"));
+    rest.split_once(after).unwrap_or_else(|| panic!("the README has no {after} behind {before}")).0
+}
+
+/// By the README's lines, with packages in the place of registries, and nothing else of this project: each package is built
+/// from its own folder, then the command line is installed, then a component is made and run.
+#[test]
+fn in_long_runs_a_stranger_goes_from_the_packages_to_a_component_that_counts() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let (place, work) = (tempdir().unwrap(), scratch());
+    let (registry, cargo_home) = (place.path().join("registry"), place.path().join("cargo"));
+    let built = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("stranger");
+    let sh = |folder: &Path, offline: bool, script: &str| {
+        let mut sh = Command::new("sh");
+        sh.args(["-euc", script]).current_dir(folder).env("REGISTRY", &registry).env("PLACE", place.path());
+        sh.env("CARGO_TARGET_DIR", &built).env_remove("RUSTFLAGS").env_remove("MINISNAP_COMPONENT");
+        if offline {
+            sh.env("CARGO_HOME", &cargo_home).env("XDG_CACHE_HOME", place.path().join("cache"));
+        }
+        let done = run(&mut sh, "");
+        assert_eq!(done.code, Some(0), "{script}\n{}", done.stderr);
+        done.stdout
+    };
+
+    // What Cargo.lock names, and the packages themselves.
+    sh(root, false, "cargo vendor --locked --quiet --versioned-dirs \"$REGISTRY\"");
+    fs::create_dir(&cargo_home).unwrap();
+    let config = format!(
+        "[source.crates-io]\nreplace-with = \"packages\"\n[source.packages]\ndirectory = {registry:?}\n\
+         [net]\noffline = true\n[profile.dev]\ndebug = false\n"
+    );
+    fs::write(cargo_home.join("config.toml"), config).unwrap();
+    sh(
+        root,
+        true,
+        "rm -rf \"$CARGO_TARGET_DIR/package\"
+         cargo package --locked --quiet --allow-dirty -p minisnap-client -p minisnap-host -p minisnap-cli
+         for package in \"$CARGO_TARGET_DIR\"/package/*.crate; do
+           tar -xzf \"$package\" -C \"$REGISTRY\"
+           sum=$(sha256sum <\"$package\")
+           echo \"{\\\"files\\\":{},\\\"package\\\":\\\"${sum%% *}\\\"}\" >\"$REGISTRY/$(basename \"$package\" .crate)/.cargo-checksum.json\"
+         done",
+    );
+
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let install = between(&readme, "## Install\n`", "`");
+    assert!(install.starts_with("cargo install ") && install.ends_with(" minisnap-cli"), "{install}");
+    // Unoptimised, as the packages were built just now.
+    sh(place.path(), true, &format!("{install} --debug --quiet"));
+
+    let program = between(&readme, "```rust\nuse minisnap_client", "```");
+    let console = between(&readme, "```console\n$ rustup -q target add wasm32-wasip2\n", "```");
+    let (commands, printed): (Vec<&str>, Vec<&str>) =
+        console.lines().partition(|line| line.starts_with("$ "));
+    let commands: Vec<&str> = commands.iter().map(|line| &line[2..]).collect();
+    let commands = commands.join("\n").replace("/tmp/counted", work.path().to_str().unwrap());
+    sh(place.path(), true, "cargo new -q counter");
+    let counter = place.path().join("counter");
+    fs::write(counter.join("src/main.rs"), format!("use minisnap_client{program}")).unwrap();
+    let script = format!("unset CARGO_TARGET_DIR; PATH=$CARGO_HOME/bin:$PATH\n{commands}");
+    assert_eq!(sh(&counter, true, &script).trim_end(), printed.join("\n"));
+}
