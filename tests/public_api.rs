@@ -9,7 +9,7 @@ use tempfile::tempdir;
 
 /// The committed list of each library. `MINISNAP_ACCEPT_API=1` writes it anew.
 #[test]
-fn the_public_api_of_the_libraries_is_the_one_that_is_committed() {
+fn in_long_runs_the_public_api_of_the_libraries_is_the_one_that_is_committed() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let folder = tempdir().unwrap();
     // The compiler documents as JSON only if it may do what is not stable; nothing else may.
