@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use minisnap_host::{Error, Grant};
-use minisnap_tests::{HANG, VERBS, program, run};
-use minisnap_tests::{cached_builder, scratch};
+use minisnap_tests::{HANG, VERBS, cached_builder, program, run, scratch};
 use tempfile::tempdir;
 
 /// 600 directories hang, then 100 calls in one, then what is opened, and then the only call that may run.

@@ -89,6 +89,7 @@ fn only_what_decides_over_its_code_makes_a_component_file_old() {
     };
     change("wit/wkg.toml", "description = \"", "description = \"Other words. ");
     change("guest/Cargo.toml", "description = \"", "description = \"Other words. ");
+    change("guest/Cargo.toml", "name = \"store\"", "name = \"other\"");
     change("wit/README.md", "# The interface", "# Other words");
     change("Cargo.toml", "repository = \"", "repository = \"elsewhere");
     assert_eq!(sources(), original);

@@ -1,4 +1,4 @@
-//! What stores take of the process of their host. A program of its own: other tests start threads, too.
+//! What stores take of the process of their host. A program of its own: other tests start threads, and make instances, too.
 
 use std::{fs, io};
 

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::time::Instant;
+use std::io::Write;
+use std::process::Command;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
-use std::{io::Write, process::Command, time::Duration};
 
 use minisnap_tests::interrupt::kills;
 use minisnap_tests::random::Random;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use minisnap_host::{Error, Grant, Layout, describe_metrics};
-use minisnap_tests::{COUNTER, built, cached_builder, minisnap, run, scratch};
+use minisnap_tests::{COUNTER, built, cached, cached_builder, minisnap, run, scratch};
 
 /// The metrics of what is done, as lines of Prometheus.
 fn recorded(act: impl FnOnce()) -> String {
@@ -38,8 +38,10 @@ fn ledger(dir: &Path) -> Grant {
 fn what_a_store_does_is_counted_for_its_component_and_instance() {
     let scratch = scratch();
     let dir = scratch.path().join("s");
+    // Whose idle instances no other test makes it drop.
+    let minisnap = cached();
     let metrics = recorded(|| {
-        let mut store = minisnap().open(ledger(&dir).stores(1).max_state(100)).unwrap();
+        let mut store = minisnap.open(ledger(&dir).stores(1).max_state(100)).unwrap();
         for seq in 1..=4 {
             store.create_text("[1]", seq).unwrap();
         }
@@ -49,16 +51,16 @@ fn what_a_store_does_is_counted_for_its_component_and_instance() {
         writer.commit().unwrap();
         assert!(matches!(store.create_text("1", 1), Err(Error::Stale(5))));
         assert!(matches!(store.create_text(&"1".repeat(101), 9), Err(Error::TooLarge(100))));
-        assert!(matches!(minisnap().open(ledger(&dir)), Err(Error::Busy(_))));
+        assert!(matches!(minisnap.open(ledger(&dir)), Err(Error::Busy(_))));
         let newest = dir.join("snapshot_00000000000000000005.json");
         fs::write(&newest, fs::read_to_string(&newest).unwrap().replace('2', "3")).unwrap();
         assert_eq!(store.restore_text().unwrap().seq, 4);
         assert_eq!(store.open_reader().unwrap().info().seq, 4);
         drop(store);
         fs::write(dir.join("snapshot_00000000000000000009.json.tmp"), "").unwrap();
-        let mut store = minisnap().open(ledger(&dir)).unwrap();
+        let mut store = minisnap.open(ledger(&dir)).unwrap();
         assert_eq!(store.settle().unwrap(), 1);
-        let mut reader = minisnap().open(ledger(&dir).read_only()).unwrap();
+        let mut reader = minisnap.open(ledger(&dir).read_only()).unwrap();
         assert!(matches!(reader.create_text("1", 9), Err(Error::AccessDenied(_))));
         assert!(matches!(reader.restore_text_at(77), Err(Error::NotFound)));
     });

@@ -23,8 +23,8 @@ fn in_long_runs_a_stranger_goes_from_the_packages_to_a_component_that_counts() {
     let built = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("stranger");
     let sh = |folder: &Path, offline: bool, script: &str| {
         let mut sh = Command::new("sh");
-        sh.args(["-euc", script]).current_dir(folder).env("REGISTRY", &registry).env("PLACE", place.path());
-        sh.env("CARGO_TARGET_DIR", &built).env_remove("RUSTFLAGS").env_remove("MINISNAP_COMPONENT");
+        sh.args(["-euc", script]).current_dir(folder).env("REGISTRY", &registry);
+        sh.env("CARGO_TARGET_DIR", &built).env_remove("MINISNAP_COMPONENT");
         if offline {
             sh.env("CARGO_HOME", &cargo_home).env("XDG_CACHE_HOME", place.path().join("cache"));
         }
@@ -33,7 +33,7 @@ fn in_long_runs_a_stranger_goes_from_the_packages_to_a_component_that_counts() {
         done.stdout
     };
 
-    // What Cargo.lock names, and the packages themselves.
+    // What Cargo.lock names, and the packages themselves, which Cargo cannot build while they stand in for the registry.
     sh(
         root,
         false,

@@ -14,13 +14,13 @@ fn two_hundred_power_cuts(file_system: usize) {
 }
 
 #[test]
-#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run power_cuts:: -- --ignored"]
+#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run --test all power_cuts:: -- --ignored"]
 fn two_hundred_power_cuts_on_ext4_lose_no_acknowledged_snapshot() {
     two_hundred_power_cuts(0);
 }
 
 #[test]
-#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run power_cuts:: -- --ignored"]
+#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run --test all power_cuts:: -- --ignored"]
 fn two_hundred_power_cuts_on_xfs_lose_no_acknowledged_snapshot() {
     two_hundred_power_cuts(1);
 }
@@ -32,20 +32,20 @@ fn two_hundred_power_cuts_of_a_log(file_system: usize) {
 }
 
 #[test]
-#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run power_cuts:: -- --ignored"]
+#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run --test all power_cuts:: -- --ignored"]
 fn two_hundred_power_cuts_on_ext4_lose_no_acknowledged_operation() {
     two_hundred_power_cuts_of_a_log(0);
 }
 
 #[test]
-#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run power_cuts:: -- --ignored"]
+#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run --test all power_cuts:: -- --ignored"]
 fn two_hundred_power_cuts_on_xfs_lose_no_acknowledged_operation() {
     two_hundred_power_cuts_of_a_log(1);
 }
 
 /// The method must be seen to bite.
 #[test]
-#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run power_cuts:: -- --ignored"]
+#[ignore = "mounts loop devices, so it must be root's where that is allowed: tests/run --test all power_cuts:: -- --ignored"]
 fn power_cuts_of_native_0_1_2_on_ext4_lose_acknowledged_snapshots() {
     // Every fourth cut comes when the program has ended, so that what it lacks does not need a lucky moment to be seen.
     let lost = power_cuts(&Subject::Native012, FILE_SYSTEMS[0].1, 20).violations.len();

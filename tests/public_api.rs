@@ -19,7 +19,16 @@ fn in_long_runs_the_public_api_of_the_libraries_is_the_one_that_is_committed() {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
     for library in ["minisnap-client", "minisnap-host"] {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["rustdoc", "--quiet", "--lib", "--all-features", "--package", library, "--target-dir"]);
+        cargo.args([
+            "rustdoc",
+            "--locked",
+            "--quiet",
+            "--lib",
+            "--all-features",
+            "--package",
+            library,
+            "--target-dir",
+        ]);
         cargo.arg(&target).args(["--", "-Zunstable-options", "--output-format", "json"]);
         let done = cargo.env("RUSTDOC", &rustdoc).current_dir(root).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -29,7 +38,7 @@ fn in_long_runs_the_public_api_of_the_libraries_is_the_one_that_is_committed() {
             .omit_auto_trait_impls(true)
             .omit_blanket_impls(true)
             .build()
-            .unwrap();
+            .unwrap_or_else(|e| panic!("take another `public-api`, of this compiler's rustdoc: {e}"));
         let file = root.join(format!("tests/api/{library}.txt"));
         if std::env::var_os("MINISNAP_ACCEPT_API").is_some() {
             fs::write(&file, api.to_string()).unwrap();

@@ -70,9 +70,9 @@ fn tests_of(source: &str) -> Vec<Test> {
             }
             _ if line.starts_with("//") => continue,
             Some((name, _)) if attributes.contains(&"#[test]") => {
-                if !attributes.iter().any(|attribute| attribute.starts_with("#[cfg(")) {
-                    let is_ignored = attributes.iter().any(|attribute| attribute.starts_with("#[ignore"));
-                    tests.push(Test { name: name.to_owned(), is_ignored });
+                let has = |start: &str| attributes.iter().any(|attribute| attribute.starts_with(start));
+                if !has("#[cfg(") {
+                    tests.push(Test { name: name.to_owned(), is_ignored: has("#[ignore") });
                 }
             }
             _ => {}
@@ -92,9 +92,11 @@ fn files(folder: &str) -> BTreeSet<String> {
 /// The files that are modules of the program of a folder's tests.
 fn modules(folder: &str) -> BTreeSet<String> {
     let all = document(&format!("{folder}/all.rs"));
-    let modules = all.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
-    let is_file = |file: &String| root().join(folder).join(file).is_file();
-    modules.map(|module| format!("{module}.rs")).filter(is_file).collect()
+    // Nothing leaves one out on a condition.
+    let lines = all.lines().filter(|line| !line.is_empty() && !line.starts_with("//!"));
+    let name = |line: &str| line.strip_prefix("mod ")?.strip_suffix(';').map(|name| format!("{name}.rs"));
+    let modules = lines.map(|line| name(line).unwrap_or_else(|| panic!("{folder}/all.rs: {line}")));
+    modules.filter(|file| root().join(folder).join(file).is_file()).collect()
 }
 
 /// The files of tests that are programs, as the manifest of this package says, and the modules of the largest of those.
@@ -125,6 +127,9 @@ fn every_file_of_tests_is_registered() {
     assert_eq!(found, registered());
     let manifest: toml::Table = document("guest/Cargo.toml").parse().unwrap();
     assert_eq!(manifest["package"]["autotests"].as_bool(), Some(false));
+    let program = manifest["test"].as_array().unwrap();
+    assert_eq!((program.len(), program[0].as_table().unwrap().len()), (1, 2), "nothing switches it off");
+    assert_eq!(program[0]["path"].as_str(), Some("tests/all.rs"));
     let mut found = files("guest/tests");
     assert!(found.remove("all.rs"));
     assert_eq!(found, modules("guest/tests"));

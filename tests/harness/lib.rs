@@ -93,7 +93,7 @@ impl Extend<Tally> for Tally {
     }
 }
 
-/// The store component, compiled once for all tests of a file, or taken from the user's cache.
+/// The store component, compiled once for all tests of a program, or taken from the user's cache.
 pub fn minisnap() -> &'static Minisnap {
     static MINISNAP: OnceLock<Minisnap> = OnceLock::new();
     MINISNAP.get_or_init(cached)
