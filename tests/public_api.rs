@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::tempdir;
 
-/// The committed list of each library. `MINISNAP_ACCEPT_API=1` writes it anew.
+/// The committed list of each library. `MINISNAP_ACCEPT_API=1` rewrites it.
 #[test]
 fn in_long_runs_the_public_api_of_the_libraries_is_the_one_that_is_committed() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
@@ -51,7 +51,7 @@ fn in_long_runs_the_public_api_of_the_libraries_is_the_one_that_is_committed() {
             gone.map(|line| format!("- {line}")).chain(new.map(|line| format!("+ {line}"))).collect();
         assert!(
             changes.is_empty(),
-            "the public API of {library} is another than in tests/api; MINISNAP_ACCEPT_API=1 writes that anew:\n{}",
+            "the public API of {library} differs from tests/api; if that is meant, MINISNAP_ACCEPT_API=1 rewrites it:\n{}",
             changes.join("\n")
         );
     }
