@@ -43,6 +43,7 @@ mod packages;
 mod power_cuts;
 mod public_api;
 mod readme;
+mod release;
 mod remote_answers;
 mod remote_components;
 mod remote_copies;

@@ -9,6 +9,7 @@ use std::{env, fs};
 use arcella_types::manifest::ComponentManifest;
 use auditable_serde::DependencyKind;
 use minisnap_host::COMPONENT;
+use minisnap_tests::root;
 use toml::{Table, Value};
 use wasmparser::{Parser, Payload};
 
@@ -19,10 +20,6 @@ mod digest;
 fn components() -> [(&'static str, Vec<u8>); 2] {
     let checked_in = fs::read(root().join("host/component/minisnap.wasm")).unwrap();
     [("embedded", COMPONENT.to_vec()), ("checked in", checked_in)]
-}
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// The custom sections, those of the modules inside included.

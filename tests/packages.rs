@@ -4,20 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use minisnap_tests::{run, scratch};
+use minisnap_tests::{between, root, run, scratch};
 use tempfile::tempdir;
-
-/// What the README says between its lines.
-fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
-    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("the README has no {before}"));
-    rest.split_once(after).unwrap_or_else(|| panic!("the README has no {after} behind {before}")).0
-}
 
 /// By the README's lines, with packages in the place of registries, and nothing else of this project: the command line is
 /// installed, which builds the host's package, too; then a component is made of the client's, and run.
 #[test]
 fn in_long_runs_a_stranger_goes_from_the_packages_to_a_component_that_counts() {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let (place, work) = (tempdir().unwrap(), scratch());
     let (registry, cargo_home) = (place.path().join("registry"), place.path().join("cargo"));
     let built = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("stranger");
@@ -35,7 +28,7 @@ fn in_long_runs_a_stranger_goes_from_the_packages_to_a_component_that_counts() {
 
     // What Cargo.lock names, and the packages themselves, which Cargo cannot build while they stand in for the registry.
     sh(
-        root,
+        root(),
         false,
         "cargo vendor --locked --quiet --versioned-dirs \"$REGISTRY\"
          rm -rf \"$CARGO_TARGET_DIR/package\"
@@ -52,7 +45,7 @@ fn in_long_runs_a_stranger_goes_from_the_packages_to_a_component_that_counts() {
          [net]\noffline = true\n[profile.dev]\ndebug = false\n"
     );
     fs::write(cargo_home.join("config.toml"), config).unwrap();
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let install = between(&readme, "## Install\n`", "`");
     assert!(install.starts_with("cargo install ") && install.ends_with(" minisnap-cli"), "{install}");
     // Unoptimised, in a third of the time.

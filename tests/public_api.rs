@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 
+use minisnap_tests::root;
 use tempfile::tempdir;
 
 /// The committed list of each library. `MINISNAP_ACCEPT_API=1` rewrites it.
 #[test]
 fn in_long_runs_the_public_api_of_the_libraries_is_the_one_that_is_committed() {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let folder = tempdir().unwrap();
     // The compiler documents as JSON only if it may do what is not stable; nothing else may.
     let rustdoc = folder.path().join("rustdoc");
@@ -30,7 +29,7 @@ fn in_long_runs_the_public_api_of_the_libraries_is_the_one_that_is_committed() {
             "--target-dir",
         ]);
         cargo.arg(&target).args(["--", "-Zunstable-options", "--output-format", "json"]);
-        let done = cargo.env("RUSTDOC", &rustdoc).current_dir(root).output().unwrap();
+        let done = cargo.env("RUSTDOC", &rustdoc).current_dir(root()).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let json = target.join("doc").join(library.replace('-', "_")).with_extension("json");
         let api = public_api::Builder::from_rustdoc_json(json)
@@ -39,7 +38,7 @@ fn in_long_runs_the_public_api_of_the_libraries_is_the_one_that_is_committed() {
             .omit_blanket_impls(true)
             .build()
             .unwrap_or_else(|e| panic!("take another `public-api`, of this compiler's rustdoc: {e}"));
-        let file = root.join(format!("tests/api/{library}.txt"));
+        let file = root().join(format!("tests/api/{library}.txt"));
         if std::env::var_os("MINISNAP_ACCEPT_API").is_some() {
             fs::write(&file, api.to_string()).unwrap();
         }

@@ -2,15 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use minisnap_tests::{COUNTER, binary, cli, program, run};
+use minisnap_tests::{COUNTER, binary, cli, program, root, run};
 use tempfile::tempdir;
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-}
 
 /// All that are for people.
 const DOCUMENTS: [&str; 20] = [

@@ -6,16 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use minisnap_tests::{cli, run};
+use minisnap_tests::{cli, root, run};
 use serde::Deserialize;
 use tempfile::tempdir;
 use wasm_metadata::{AddMetadata, AddMetadataField, Payload};
 use wit_component::{DecodedWasm, WitPrinter, semver_check};
 use wit_parser::{Docs, PackageId, Resolve, Stability, Type, TypeDefKind};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
 
 fn parsed() -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();

@@ -156,6 +156,17 @@ pub fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is built beside its tests"))
 }
 
+/// The folder of the sources.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// What a page says between two texts.
+pub fn between<'a>(page: &'a str, before: &str, after: &str) -> &'a str {
+    let (_, rest) = page.split_once(before).unwrap_or_else(|| panic!("the page has no {before}"));
+    rest.split_once(after).unwrap_or_else(|| panic!("the page has no {after} behind {before}")).0
+}
+
 /// What a directory holds, sorted.
 pub fn names(dir: &Path) -> Vec<String> {
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("listed").file_name();
