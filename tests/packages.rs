@@ -4,11 +4,19 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use minisnap_tests::server::Server;
 use minisnap_tests::{between, root, run, scratch};
 use tempfile::tempdir;
 
+/// What is typed in a console, and what is printed.
+fn typed(console: &str) -> (String, String) {
+    let (commands, printed): (Vec<&str>, Vec<&str>) =
+        console.lines().partition(|line| line.starts_with("$ "));
+    (commands.iter().map(|line| &line[2..]).collect::<Vec<_>>().join("\n"), printed.join("\n"))
+}
+
 /// By the README's lines, with packages in the place of registries, and nothing else of this project: the command line is
-/// installed, which builds the host's package, too; then a component is made of the client's, and run.
+/// installed, which builds the host's package, too; then a component is made of the client's, and run; then one in Python.
 #[test]
 fn in_long_runs_a_stranger_goes_from_the_packages_to_a_component_that_counts() {
     let (place, work) = (tempdir().unwrap(), scratch());
@@ -40,26 +48,48 @@ fn in_long_runs_a_stranger_goes_from_the_packages_to_a_component_that_counts() {
          done",
     );
     fs::create_dir(&cargo_home).unwrap();
+    // Unoptimised, in a third of the time, but for the compiler of components, which takes minutes over Python.
+    let optimised: String = ["cranelift-codegen", "regalloc2", "wasmtime-internal-cranelift"]
+        .map(|package| format!("[profile.dev.package.{package}]\nopt-level = 1\n"))
+        .concat();
     let config = format!(
         "[source.crates-io]\nreplace-with = \"packages\"\n[source.packages]\ndirectory = {registry:?}\n\
-         [net]\noffline = true\n[profile.dev]\ndebug = false\n"
+         [net]\noffline = true\n[profile.dev]\ndebug = false\n{optimised}"
     );
     fs::write(cargo_home.join("config.toml"), config).unwrap();
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let install = between(&readme, "## Install\n`", "`");
     assert!(install.starts_with("cargo install ") && install.ends_with(" minisnap-cli"), "{install}");
-    // Unoptimised, in a third of the time.
     sh(place.path(), true, &format!("{install} --debug --quiet"));
 
     let program = between(&readme, "```rust\nuse minisnap_client", "```");
     let console = between(&readme, "```console\n$ rustup -q target add wasm32-wasip2\n", "```");
-    let (commands, printed): (Vec<&str>, Vec<&str>) =
-        console.lines().partition(|line| line.starts_with("$ "));
-    let commands: Vec<&str> = commands.iter().map(|line| &line[2..]).collect();
-    let commands = commands.join("\n").replace("/tmp/counted", work.path().to_str().unwrap());
+    let (commands, printed) = typed(console);
+    let commands = commands.replace("/tmp/counted", work.path().to_str().unwrap());
     sh(place.path(), true, "cargo new -q counter");
     let counter = place.path().join("counter");
     fs::write(counter.join("src/main.rs"), format!("use minisnap_client{program}")).unwrap();
     let script = format!("unset CARGO_TARGET_DIR; PATH=$CARGO_HOME/bin:$PATH\n{commands}");
-    assert_eq!(sh(&counter, true, &script).trim_end(), printed.join("\n"));
+    assert_eq!(sh(&counter, true, &script).trim_end(), printed);
+
+    // In Python, by the lines of its page; the packages are those of a registry on this machine.
+    let page = fs::read_to_string(root().join("tests/consumers/python/README.md")).unwrap();
+    let install = between(&page, "`pip ", "`");
+    let download = install.replace("install", "download --quiet --no-deps --dest index/componentize-py");
+    sh(place.path(), false, &format!("python3 -m venv venv; venv/bin/pip {download}"));
+    let index = Server::start(|port| {
+        let mut server = Command::new("python3");
+        let listens = ["-m", "http.server", "--bind", "127.0.0.1", "--directory"];
+        server.args(listens).arg(place.path().join("index")).arg(port.to_string());
+        server
+    });
+    fs::write(place.path().join("app.py"), between(&page, "```python\n", "```")).unwrap();
+    let console = between(&page, "```console\n", "```")
+        .replace("snapshots", work.path().join("python").to_str().unwrap());
+    let (commands, printed) = typed(&console);
+    let script = format!(
+        "export PIP_INDEX_URL=http://127.0.0.1:{} PATH=$CARGO_HOME/bin:$PWD/venv/bin:$PATH\npip {install} --quiet\n{}",
+        index.port, commands
+    );
+    assert_eq!(sh(place.path(), true, &script).trim_end(), printed);
 }

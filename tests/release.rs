@@ -1,184 +1,123 @@
 //! A release: `.ci/release`, and what a registry then gives to others.
 
-use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use minisnap_tests::command_line::{assert_fails, restore};
-use minisnap_tests::{between, root, run, scratch};
+use minisnap_tests::release::{Sources, VERSION, sh, succeed, target};
+use minisnap_tests::server::Server;
+use minisnap_tests::{between, names, root, scratch};
 use serde_json::Value;
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 
 /// The commands that a release needs beside those of all tests, which `tests/install-tools` installs by these names.
 const TOOLS: [&str; 5] = ["cargo-cyclonedx", "docker-registry", "musl-gcc", "wasmtime", "wkg"];
 
-/// The folder in which Cargo builds these tests.
-fn target() -> PathBuf {
-    std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned()
-}
-
-/// The shell, with what `tests/install-tools` compiled, and without what a developer's settings would change.
-fn sh(folder: &Path, script: &str) -> Command {
-    let mut sh = Command::new("bash");
-    let path = format!("{}:{}", std::env::var("PATH").unwrap(), target().join("tools/bin").display());
-    sh.args(["-euc", script]).current_dir(folder).env("PATH", path);
-    sh.env_remove("CARGO_TARGET_DIR").env_remove("MINISNAP_COMPONENT");
-    sh
-}
-
-fn succeed(command: &mut Command) -> String {
-    let done = run(command, "");
-    assert_eq!(done.code, Some(0), "{command:?}\n{}{}", done.stdout, done.stderr);
-    done.stdout
-}
-
-/// Copies what git knows of the sources into a folder, but for what Cargo built there.
-fn copy_sources(to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    let script = "find \"$TO\" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
-        git ls-files --cached --others --exclude-standard -z | tar -c --null -T - --ignore-failed-read | tar -x -C \"$TO\"";
-    succeed(sh(root(), script).env("TO", to));
-}
-
-/// Changes a file in the one place that has a text.
-fn change(folder: &Path, file: &str, from: &str, to: &str) {
-    let path = folder.join(file);
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(from), "{file} has no {from}");
-    fs::write(path, text.replacen(from, to, 1)).unwrap();
-}
-
-/// Makes what is in a folder the one commit of a repository.
-fn commit(folder: &Path) {
-    let author = "-c user.name=a -c user.email=a@b";
-    let script = format!("rm -rf .git && git init -q && git add -A && git {author} commit -q -m 0.1.0");
-    succeed(&mut sh(folder, &script));
-}
-
 /// Each place that says the version, and each section of the changes.
 #[test]
 fn a_release_is_refused_unless_its_version_is_the_same_everywhere_and_described() {
-    let sources = tempdir().unwrap();
-    copy_sources(sources.path());
+    let folder = tempdir().unwrap();
+    let sources = Sources::copy(folder.path());
     let another = |file: &str, version: &str| {
-        let first = "error: the host's version is 0.1.0, and it is another here:\n";
-        (first.to_owned(), format!("{file}: {version}\n"))
+        let first = format!("error: the host's version is {VERSION}, and it is another here:\n");
+        (first, format!("{file} {version}\n"))
     };
     let undescribed = |what: &str| (format!("error: host/CHANGELOG.md has no {what}"), String::new());
+    let (plain, quoted) = (format!("@{VERSION};"), format!("version = \"{VERSION}\""));
+    let manifest = "host/component/minisnap.component.toml";
     let cases = [
         (
             "guest/client/Cargo.toml",
             "version.workspace = true",
-            "version = \"0.1.1\"",
-            another("guest/client/Cargo.toml", "0.1.1"),
+            "version = \"0.1.99\"",
+            another("guest/client/Cargo.toml", "0.1.99"),
         ),
         (
             "guest/Cargo.toml",
             "version.workspace = true",
-            "version = \"0.2.0\"",
-            another("guest/Cargo.toml", "0.2.0"),
+            "version = \"0.99.0\"",
+            another("guest/Cargo.toml", "0.99.0"),
+        ),
+        ("host/cli/Cargo.toml", &quoted, "version = \"0\"", another("host/cli/Cargo.toml", "0")),
+        ("wit/worlds.wit", &plain, "@0.1.99;", another("wit/worlds.wit", "0.1.99")),
+        (
+            "wit/worlds.wit",
+            &plain,
+            &format!("@{VERSION}-rc.1;"),
+            another("wit/worlds.wit", &format!("{VERSION}-rc.1")),
         ),
         (
-            "host/cli/Cargo.toml",
-            "{ version = \"0.1.0\"",
-            "{ version = \"0.1\"",
-            another("host/cli/Cargo.toml", "0.1"),
+            "wit/README.md",
+            &format!("minisnap-store@{VERSION}"),
+            "minisnap-store@0.1.99",
+            another("wit/README.md", "0.1.99"),
         ),
-        ("wit/worlds.wit", "@0.1.0;", "@0.1.1;", another("wit/worlds.wit", "0.1.1")),
-        (
-            "host/cli/wit/command.wit",
-            "consumer@0.1.0;",
-            "consumer@0.1.1;",
-            another("host/cli/wit/command.wit", "0.1.1"),
-        ),
+        ("host/cli/wit/command.wit", &plain, "@0.1.99;", another("host/cli/wit/command.wit", "0.1.99")),
         (
             "host/src/linker.rs",
-            "snapshot-store@0.1.0\"",
-            "snapshot-store@0.1.1\"",
-            another("host/src/linker.rs", "0.1.1"),
+            &format!("@{VERSION}\""),
+            "@0.1.99\"",
+            another("host/src/linker.rs", "0.1.99"),
+        ),
+        (manifest, &quoted, "version = \"0.1.00\"", another(manifest, "0.1.00")),
+        (manifest, &quoted, "", another(manifest, "")),
+        (
+            "host/CHANGELOG.md",
+            &format!("## {VERSION}, "),
+            "## 0.0.9, ",
+            undescribed(&format!("section `## {VERSION}, ...`")),
         ),
         (
-            "host/component/minisnap.component.toml",
-            "version = \"0.1.0\"",
-            "version = \"0.1.00\"",
-            another("host/component/minisnap.component.toml", "0.1.00"),
+            "host/CHANGELOG.md",
+            "### WIT\n",
+            "### wit\n",
+            undescribed(&format!("`### WIT` in its section `## {VERSION}`")),
         ),
-        ("host/CHANGELOG.md", "## 0.1.0, ", "## 0.0.9, ", undescribed("section `## 0.1.0, ...`")),
-        ("host/CHANGELOG.md", "### WIT\n", "### wit\n", undescribed("`### WIT` in its section `## 0.1.0`")),
         (
             "host/CHANGELOG.md",
             "### Disk format\n",
             "",
-            undescribed("`### Disk format` in its section `## 0.1.0`"),
+            undescribed(&format!("`### Disk format` in its section `## {VERSION}`")),
         ),
     ];
     for (file, from, to, (message, place)) in cases {
-        let before = fs::read_to_string(sources.path().join(file)).unwrap();
-        change(sources.path(), file, from, to);
-        let done = run(&mut sh(sources.path(), ".ci/release --dry-run"), "");
+        let before = fs::read_to_string(sources.folder.join(file)).unwrap();
+        sources.change(file, from, to);
+        let done = sources.released("--dry-run");
         assert_fails(&done, 1, &message);
         assert!(done.stderr.ends_with(&place), "{file}: {}", done.stderr);
-        fs::write(sources.path().join(file), before).unwrap();
+        fs::write(sources.folder.join(file), before).unwrap();
     }
-    commit(sources.path());
-    let publish = |to: &str| run(&mut sh(sources.path(), &format!(".ci/release {to}")), "");
-    assert_fails(
-        &publish(""),
-        2,
-        "give --dry-run, or an OCI registry with a prefix, such as ghcr.io/arcellateam",
-    );
-    assert_fails(
-        &publish("localhost:1"),
-        1,
-        "`localhost:1` is not a registry with a prefix, such as ghcr.io/arcellateam",
-    );
-    assert_fails(&publish("localhost:1/project"), 1, "is not of this commit: run .ci/release --dry-run");
-}
-
-/// An OCI registry on this machine, until this is dropped.
-struct Registry {
-    child: Child,
-    address: String,
-    _folder: TempDir,
-}
-
-impl Registry {
-    fn start() -> Self {
-        let folder = tempdir().unwrap();
-        // Free a moment ago, which is as sure as it gets: it takes no socket.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = folder.path().join("config.yml");
-        let data = folder.path().join("data");
-        let text = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {data:?}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n"
+    for arguments in
+        ["", "--images", "--images localhost:1", "--images localhost:1/", "--crates x", "--dry-run --crates"]
+    {
+        assert_fails(
+            &sources.released(arguments),
+            2,
+            "give --dry-run, --crates, or --images with a registry and a prefix",
         );
-        fs::write(&config, text).unwrap();
-        let log = File::create(folder.path().join("log")).unwrap();
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "{ended:?}: {:?}", fs::read_to_string(folder.path().join("log")));
-            thread::sleep(Duration::from_millis(20));
-        }
-        Registry { child, address: format!("localhost:{port}"), _folder: folder }
     }
+    for arguments in ["--crates", "--images localhost:1/project"] {
+        assert_fails(&sources.released(arguments), 1, "is not of this commit: run .ci/release --dry-run");
+        fs::write(sources.folder.join("new"), "").unwrap();
+        assert_fails(&sources.released(arguments), 1, "something is not committed");
+        fs::remove_file(sources.folder.join("new")).unwrap();
+    }
+    assert_eq!(sources.published(), "");
 }
 
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// An OCI registry on this machine that keeps its images in a folder.
+fn registry(folder: &Path) -> Server {
+    Server::start(|port| {
+        let config = folder.join("config.yml");
+        let storage = format!("storage: {{filesystem: {{rootdirectory: {:?}}}}}", folder.join("images"));
+        let http = format!("http: {{addr: \"127.0.0.1:{port}\"}}");
+        fs::write(&config, format!("version: 0.1\n{storage}\n{http}\n")).unwrap();
+        let mut registry = Command::new("docker-registry");
+        registry.arg("serve").arg(config);
+        registry
+    })
 }
 
 /// The dry run makes the release's files, lists each with its sum, and publishes nothing; then the release is published, to
@@ -193,79 +132,109 @@ fn in_long_runs_a_release_lists_its_files_and_others_get_them_from_a_registry() 
         println!("IGNORED: run `tests/install-tools {}`, as root", missing.trim_end().replace('\n', " "));
         return;
     }
-    let sources = target().join("release-trial");
-    copy_sources(&sources);
-    change(&sources, "host/CHANGELOG.md", "## 0.1.0, not released yet", "## 0.1.0, 2026-12-01");
-    commit(&sources);
-
+    // What is built there stays, for the next time.
+    let sources = Sources::copy(&target().join("release-trial"));
+    // Its tools are those of these tests.
+    succeed(&mut sh(
+        &sources.folder,
+        &format!("mkdir -p target && ln -sfn {:?} target/tools", target().join("tools")),
+    ));
     // Unoptimised, in a third of the time.
-    let dry = succeed(sh(&sources, ".ci/release --dry-run").env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"));
-    let files = sources.join("target/release-files");
+    let dry = succeed(sources.release("--dry-run").env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"));
+    assert_eq!(
+        (sources.published(), succeed(&mut sh(&sources.folder, "git tag"))),
+        (String::new(), String::new())
+    );
+    let files = sources.folder.join("target/release-files");
     assert_complete(&files, &dry);
 
-    let registry = Registry::start();
-    publish_once(&sources, &files, &registry);
-    assert_others_get_them(&files, &registry);
+    let images = tempdir().unwrap();
+    let registry = registry(images.path());
+    let address = format!("localhost:{}", registry.port);
+    publish_once(&sources, &files, &address);
+    assert_others_get_them(&files, &address);
+    drop(registry);
+    assert_fails(
+        &sources.released(&format!("--images {address}/project")),
+        1,
+        "it is not known whether localhost:",
+    );
 }
 
 /// Every file of a release is there, and in the list; the command line runs anywhere, and nothing in the lists of what it
 /// is made of is missing or too much.
 fn assert_complete(files: &Path, dry: &str) {
     let summed = succeed(&mut sh(files, "sha256sum --quiet -c SHA256SUMS; cat SHA256SUMS"));
-    assert!(dry.contains(&summed), "{dry}\n{summed}");
+    let mut expected: Vec<String> = [
+        "cli-VERSION.cdx.json",
+        "cli-VERSION.crate",
+        "client-VERSION.crate",
+        "host-VERSION.crate",
+        "VERSION-x86_64-unknown-linux-musl.tar.gz",
+        "store-VERSION.cdx.json",
+        "store-VERSION.wasm",
+        "wit-VERSION.wasm",
+    ]
+    .map(|name| format!("minisnap-{}", name.replace("VERSION", VERSION)))
+    .to_vec();
+    expected.sort_unstable();
     let named: Vec<&str> = summed.lines().map(|line| line.split_once("  ").unwrap().1).collect();
-    let found = succeed(&mut sh(files, "find . -type f ! -name SHA256SUMS -printf '%P\\n' | LC_ALL=C sort"));
-    assert_eq!(named, found.lines().collect::<Vec<_>>());
-    let verbs: Vec<String> = fs::read_dir(root().join("host/cli/src/commands"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
-        .collect();
-    let mut expected: Vec<String> = verbs.iter().map(|verb| format!("man/minisnap-{verb}.1")).collect();
+    assert_eq!(named, expected);
+    expected.extend(["SHA256SUMS", "commit"].map(str::to_owned));
+    expected.sort_unstable();
+    assert_eq!(names(files), expected);
+    let checked_in = root().join("host/component/minisnap.wasm");
+    assert_eq!(
+        fs::read(files.join(format!("minisnap-store-{VERSION}.wasm"))).unwrap(),
+        fs::read(checked_in).unwrap()
+    );
+
+    let unpacked = tempdir().unwrap();
+    let archive = format!("tar -xzf {:?}/minisnap-{VERSION}-*.tar.gz", files);
+    let listed =
+        succeed(&mut sh(unpacked.path(), &format!("{archive}; find . -type f ! -empty -printf '%P\\n'")));
+    let mut listed: Vec<&str> = listed.lines().collect();
+    listed.sort_unstable();
+    let mut expected: Vec<String> =
+        ["LICENSE-APACHE", "LICENSE-MIT", "man/minisnap.1", "minisnap"].map(str::to_owned).to_vec();
+    for verb in fs::read_dir(root().join("host/cli/src/commands")).unwrap() {
+        let verb = verb.unwrap().path();
+        expected.push(format!("man/minisnap-{}.1", verb.file_stem().unwrap().display()));
+    }
     expected.extend(
         ["bash", "elvish", "fish", "powershell", "zsh"].map(|shell| format!("completions/minisnap.{shell}")),
     );
-    expected.extend(["client", "host", "cli"].map(|of| format!("minisnap-{of}-0.1.0.crate")));
-    expected.extend(["cli", "component"].map(|of| format!("sbom/minisnap-{of}.cdx.json")));
-    let single = [
-        "commit",
-        "man/minisnap.1",
-        "minisnap-wit.wasm",
-        "minisnap-x86_64-unknown-linux-musl",
-        "minisnap.wasm",
-    ];
-    expected.extend(single.map(str::to_owned));
     expected.sort_unstable();
-    assert_eq!(named, expected);
-    for file in named {
-        assert_ne!(fs::metadata(files.join(file)).unwrap().len(), 0, "{file}");
+    assert_eq!(listed, expected);
+    for line in expected.iter().map(|file| format!("./{file}\n")).chain([summed]) {
+        assert!(dry.contains(&line), "{dry}\n{line}");
     }
-    assert_eq!(fs::read(files.join("minisnap.wasm")).unwrap(), minisnap_host::COMPONENT);
-
     // In a system that has nothing else.
-    let empty = tempdir().unwrap();
-    fs::copy(files.join("minisnap-x86_64-unknown-linux-musl"), empty.path().join("minisnap")).unwrap();
     let version =
-        succeed(&mut sh(empty.path(), "unshare --user --map-root-user --root=. /minisnap --version"));
-    assert!(version.starts_with("minisnap 0.1.0"), "{version}");
+        succeed(&mut sh(unpacked.path(), "unshare --user --map-root-user --root=. /minisnap --version"));
+    assert!(version.starts_with(&format!("minisnap {VERSION}")), "{version}");
 
-    for (package, target) in
-        [("minisnap-cli", "x86_64-unknown-linux-musl"), ("minisnap-component", "wasm32-wasip2")]
-    {
-        let file = files.join(format!("sbom/{package}.cdx.json"));
-        let text = fs::read_to_string(file).unwrap();
-        assert!(!text.contains(target_folder_of(files)), "{package} names a folder of this machine");
+    for (package, file, target, with, without) in [
+        ("minisnap-cli", "cli", "x86_64-unknown-linux-musl", "wasmtime", "proptest"),
+        ("minisnap-component", "store", "wasm32-wasip2", "xxhash-rust", "tempfile"),
+    ] {
+        let text = fs::read_to_string(files.join(format!("minisnap-{file}-{VERSION}.cdx.json"))).unwrap();
+        for (at, _) in text.match_indices("file://") {
+            let place = &text[at + 7..];
+            assert!(place.starts_with("/minisnap/") || place.starts_with('.'), "{package}: {}", &place[..40]);
+        }
         let bom: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             (&bom["bomFormat"], &bom["specVersion"]),
             (&Value::from("CycloneDX"), &Value::from("1.5"))
         );
-        let mut listed: Vec<String> = bom["components"]
-            .as_array()
-            .unwrap()
-            .iter()
+        let components = bom["components"].as_array().unwrap().iter();
+        let mut listed: Vec<String> = components
             .map(|part| format!("{} {}", part["name"].as_str().unwrap(), part["version"].as_str().unwrap()))
             .collect();
         listed.sort_unstable();
+        let has = |name: &str| listed.iter().any(|part| part.starts_with(&format!("{name} ")));
+        assert!(has(with) && !has(without), "{package}: {listed:?}");
         let script = format!(
             "cargo tree --locked -p {package} -e normal,build --target {target} --prefix none -f '{{p}}' |
              sed 's/^\\([^ ]*\\) v\\([^ ]*\\).*/\\1 \\2/' | grep -v '^{package} ' | LC_ALL=C sort -u"
@@ -274,60 +243,83 @@ fn assert_complete(files: &Path, dry: &str) {
     }
 }
 
-fn target_folder_of(files: &Path) -> &str {
-    files.parent().unwrap().parent().unwrap().to_str().unwrap()
-}
-
-/// What the dry run made is published, whole and in an order in which each finds what it needs, and never replaced.
-fn publish_once(sources: &Path, files: &Path, registry: &Registry) {
-    let fake = tempdir().unwrap();
-    let log = fake.path().join("log");
-    let cargo = fake.path().join("cargo");
-    // In the place of what publishes crates, for good.
-    let script = format!(
-        "#!/bin/sh\ncase $1 in\npublish) echo \"$@\" >>{log:?} ;;\ninfo) grep -q \" ${{3%@*}}\\$\" {log:?} ;;\n*) exec {:?} \"$@\" ;;\nesac\n",
-        env!("CARGO")
+/// What the dry run made is published, in an order in which each finds what it needs; after a failure the rest; and nothing
+/// is ever replaced.
+fn publish_once(sources: &Sources, files: &Path, registry: &str) {
+    let images = format!("--images {registry}/project");
+    let store = files.join(format!("minisnap-store-{VERSION}.wasm"));
+    let component = fs::read(&store).unwrap();
+    fs::write(&store, &component[1..]).unwrap();
+    for arguments in ["--crates", &images] {
+        assert_fails(&sources.released(arguments), 1, "is not what the dry run made: run it again");
+    }
+    fs::write(&store, &component).unwrap();
+    assert_eq!(
+        (sources.published(), succeed(&mut sh(&sources.folder, "git tag"))),
+        (String::new(), String::new())
     );
-    fs::write(&cargo, script).unwrap();
-    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
-    let script = format!("PATH={}:$PATH; .ci/release {}/project", fake.path().display(), registry.address);
-    let publish = || run(&mut sh(sources, &script), "");
 
-    let component = fs::read(files.join("minisnap.wasm")).unwrap();
-    fs::write(files.join("minisnap.wasm"), &component[..component.len() - 1]).unwrap();
-    assert_fails(&publish(), 1, "is not what the dry run made: run it again");
-    fs::write(files.join("minisnap.wasm"), &component).unwrap();
-    fs::write(sources.join("new"), "").unwrap();
-    succeed(&mut sh(sources, "git add new"));
-    assert_fails(&publish(), 1, "is not of this commit: run .ci/release --dry-run");
-    succeed(&mut sh(sources, "git reset -q && rm new"));
-    assert!(!log.exists());
+    fs::write(sources.fake.path().join("fails"), "minisnap-host").unwrap();
+    assert_eq!(sources.released("--crates").code, Some(1));
+    let line = |of: &str| format!("publish --locked --package minisnap-{of}\n");
+    assert_eq!(sources.published(), line("client"));
+    for _ in 0..2 {
+        succeed(&mut sources.release("--crates"));
+        assert_eq!(sources.published(), ["client", "host", "cli"].map(line).concat());
+    }
+    assert_eq!(succeed(&mut sh(&sources.folder, "git tag --points-at HEAD")), format!("v{VERSION}\n"));
 
-    let done = publish();
-    assert_eq!(done.code, Some(0), "{}", done.stderr);
-    let published = fs::read_to_string(&log).unwrap();
-    let crates = ["client", "host", "cli"].map(|of| format!("publish --locked --package minisnap-{of}\n"));
-    assert_eq!(published, crates.concat());
-    assert_eq!(succeed(&mut sh(sources, "git tag --points-at HEAD")), "v0.1.0\n");
-
-    // Again, it finds that all is there, as if the first had been stopped; and refuses another file of the same version.
-    let again = publish();
-    assert_eq!(again.code, Some(0), "{}", again.stderr);
-    assert_eq!(fs::read_to_string(&log).unwrap(), published);
-    fs::write(files.join("minisnap.wasm"), [&component[..], b"\0\x02\x01aa"].concat()).unwrap();
-    succeed(&mut sh(files, "sed -i '/ minisnap.wasm$/d' SHA256SUMS && sha256sum minisnap.wasm >>SHA256SUMS"));
-    assert_fails(&publish(), 1, "has another arcella:minisnap-store@0.1.0");
-    fs::write(files.join("minisnap.wasm"), &component).unwrap();
+    let first = succeed(&mut sources.release(&images));
+    assert!(first.contains(&format!("{registry} has arcella:minisnap@{VERSION}")), "{first}");
+    succeed(&mut sources.release(&images));
+    for file in [&store, &files.join(format!("minisnap-wit-{VERSION}.wasm"))] {
+        let before = fs::read(file).unwrap();
+        // A custom section more.
+        fs::write(file, [&before[..], b"\0\x02\x01a"].concat()).unwrap();
+        let sum = "sha256sum minisnap-* >SHA256SUMS";
+        succeed(&mut sh(files, sum));
+        assert_fails(&sources.released(&images), 1, &format!("{registry} has another arcella:minisnap"));
+        fs::write(file, before).unwrap();
+        succeed(&mut sh(files, sum));
+    }
+    // Of another commit, with the same version.
+    let commit = fs::read_to_string(files.join("commit")).unwrap();
+    let commit = commit.trim();
+    succeed(&mut sh(
+        &sources.folder,
+        "git commit -q --allow-empty -m more; git rev-parse HEAD >target/release-files/commit",
+    ));
+    for arguments in ["--crates", &images] {
+        assert_fails(&sources.released(arguments), 1, &format!("the tag v{VERSION} is another commit"));
+    }
+    sources.change("wit/README.md", "# The interface", "# The interface\nNothing is published yet.");
+    succeed(&mut sh(
+        &sources.folder,
+        "git commit -qam early; git rev-parse HEAD >target/release-files/commit",
+    ));
+    assert_fails(
+        &sources.released(&images),
+        1,
+        "it is said that nothing is published:\nwit/README.md:2:Nothing",
+    );
+    sources.change("host/CHANGELOG.md", ", 2026-12-01", ", not released yet");
+    succeed(&mut sh(
+        &sources.folder,
+        "git commit -qam undated; git rev-parse HEAD >target/release-files/commit",
+    ));
+    assert_fails(&sources.released(&images), 1, &format!("has no date in `## {VERSION}, not released yet`"));
+    let back = format!("git reset -q --hard {commit}; echo {commit} >target/release-files/commit");
+    succeed(&mut sh(&sources.folder, &back));
 }
 
-/// By the lines of the pages, with this registry in the place of the public one.
-fn assert_others_get_them(files: &Path, registry: &Registry) {
+/// By the lines of the pages, with this registry in the place of the public one, and `compose` of the consumers' tools in the
+/// place of `wac plug`, whose library it calls.
+fn assert_others_get_them(files: &Path, registry: &str) {
     let page = fs::read_to_string(root().join("wit/README.md")).unwrap();
     let project = scratch();
-    let config = between(&page, "```toml\n", "```")
-        .replace("ghcr.io", &registry.address)
-        .replace("arcellateam/", "project/");
-    let insecure = format!("[registry.{:?}.oci]\nprotocol = \"http\"\n", registry.address);
+    let config =
+        between(&page, "```toml\n", "```").replace("ghcr.io", registry).replace("arcellateam/", "project/");
+    let insecure = format!("[registry.{registry:?}.oci]\nprotocol = \"http\"\n");
     fs::write(project.path().join("config.toml"), config + &insecure).unwrap();
     fs::create_dir_all(project.path().join("src")).unwrap();
     fs::create_dir(project.path().join("wit")).unwrap();
@@ -340,21 +332,18 @@ fn assert_others_get_them(files: &Path, registry: &Registry) {
         let mut sh = sh(project.path(), script);
         sh.env("WKG_CONFIG_FILE", project.path().join("config.toml"))
             .env("WKG_CACHE_DIR", project.path().join("cache"));
-        succeed(sh.env("CARGO_NET_OFFLINE", "true"))
+        succeed(&mut sh)
     };
 
-    let fetches = between(&page, "```console\n", "```");
-    here(&fetches.lines().map(|line| line.trim_start_matches("$ ")).collect::<Vec<_>>().join("\n"));
-    assert_eq!(
-        fs::read(project.path().join("minisnap.wasm")).unwrap(),
-        fs::read(files.join("minisnap.wasm")).unwrap()
-    );
-    here("cargo build --quiet --release --target wasm32-wasip2");
+    let typed = between(&page, "```console\n", "```");
+    here(&typed.lines().map(|line| line.trim_start_matches("$ ")).collect::<Vec<_>>().join("\n"));
+    let got = fs::read(project.path().join("minisnap.wasm")).unwrap();
+    assert_eq!(got, fs::read(files.join(format!("minisnap-store-{VERSION}.wasm"))).unwrap());
+    let plug = between(&page, "`wac plug ", "`").replace(" --plug", "").replace(" --output", "");
     let tools = root().join("tests/consumers/tools/Cargo.toml");
+    let built = target().join("polyglot/tools");
     here(&format!(
-        "cargo run --locked --quiet --manifest-path {tools:?} --target-dir {:?} -- \\
-         compose target/wasm32-wasip2/release/app.wasm minisnap.wasm composed.wasm",
-        target().join("polyglot/tools")
+        "cargo run --locked --quiet --manifest-path {tools:?} --target-dir {built:?} -- compose {plug}"
     ));
     let wasmtime = between(&page, "```console\n$ wasmtime", "```");
     let (command, printed) = wasmtime.split_once('\n').unwrap();

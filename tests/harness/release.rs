@@ -1,0 +1,122 @@
+//! The sources of a release.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use tempfile::{TempDir, tempdir};
+
+use crate::{Done, between, root, run};
+
+/// The version of the release.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The folder in which Cargo builds these tests.
+pub fn target() -> PathBuf {
+    let test = env::current_exe().expect("it runs");
+    test.ancestors().nth(3).expect("it lies in debug/deps").to_owned()
+}
+
+/// The shell, with what `tests/install-tools` compiled, and without what these tests themselves are set to.
+pub fn sh(folder: &Path, script: &str) -> Command {
+    let mut sh = Command::new("bash");
+    let path = format!("{}:{}", target().join("tools/bin").display(), env::var("PATH").expect("it works"));
+    sh.args(["-euc", script]).current_dir(folder).env("PATH", path).env_remove("CARGO_TARGET_DIR");
+    sh
+}
+
+/// Runs a program that must not fail, and returns what it printed.
+#[track_caller]
+pub fn succeed(command: &mut Command) -> String {
+    let done = run(command, "");
+    assert_eq!(done.code, Some(0), "{command:?}\n{}{}", done.stdout, done.stderr);
+    done.stdout
+}
+
+/// The sources of a release: a repository of one commit, which says that it is published today; and a `cargo` that publishes
+/// nothing.
+#[derive(Debug)]
+pub struct Sources {
+    /// Where they are.
+    pub folder: PathBuf,
+    /// Where the `cargo` is.
+    pub fake: TempDir,
+}
+
+impl Sources {
+    /// Copies what git knows of these sources, but for what Cargo built.
+    pub fn copy(folder: &Path) -> Self {
+        fs::create_dir_all(folder).expect("it works");
+        let script = "find \"$TO\" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
+            git ls-files --cached --others --exclude-standard -z | tar -c --null -T - --ignore-failed-read | tar -x -C \"$TO\"";
+        succeed(sh(root(), script).env("TO", folder));
+        let fake = tempdir().expect("it works");
+        let log = fake.path().join("log");
+        // The first publication of a crate fails where a file `fails` says its name; `info` finds what was published.
+        let script = format!(
+            "#!/bin/sh
+            case $1 in
+            publish) ! grep -qsx \"$4\" {0:?}/fails || {{ rm {0:?}/fails; exit 1; }}; echo \"$@\" >>{log:?} ;;
+            info) grep -qs \" ${{3%@*}}$\" {log:?} ;;
+            *) exec {1:?} \"$@\" ;;
+            esac\n",
+            fake.path(),
+            env!("CARGO")
+        );
+        let cargo = fake.path().join("cargo");
+        fs::write(&cargo, script).expect("it works");
+        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("it works");
+        let sources = Sources { folder: folder.to_owned(), fake };
+        let heading = format!("## {VERSION}, ");
+        let changes = fs::read_to_string(folder.join("host/CHANGELOG.md")).expect("it works");
+        let said = between(&changes, &heading, "\n");
+        sources.change("host/CHANGELOG.md", &format!("{heading}{said}"), &format!("{heading}2026-12-01"));
+        for page in ["README.md", "wit/README.md"] {
+            let text = fs::read_to_string(folder.join(page)).expect("it works");
+            let text = text
+                .replace("pre-release", "release")
+                .replace("ntil it is published", "")
+                .replace("Nothing is published", "");
+            fs::write(folder.join(page), text).expect("it works");
+        }
+        sources.commit();
+        sources
+    }
+
+    /// Changes a file where it has a text first.
+    pub fn change(&self, file: &str, from: &str, to: &str) {
+        let path = self.folder.join(file);
+        let text = fs::read_to_string(&path).expect("it works");
+        assert!(text.contains(from), "{file} has no {from}");
+        fs::write(path, text.replacen(from, to, 1)).expect("it works");
+    }
+
+    /// Makes all that is there the one commit.
+    fn commit(&self) {
+        let script = "rm -rf .git; git init -q; git config user.name a; git config user.email a@b; git add -A; git commit -q -m all";
+        succeed(&mut sh(&self.folder, script));
+    }
+
+    /// `.ci/release`.
+    pub fn release(&self, arguments: &str) -> Command {
+        let script = format!("PATH={}:$PATH; .ci/release {arguments}", self.fake.path().display());
+        let mut release = sh(&self.folder, &script);
+        // What must not get into a release, or redirect it.
+        release
+            .env("MINISNAP_COMPONENT", "/nowhere")
+            .env("RUSTFLAGS", "--cfg=x")
+            .env("WKG_REGISTRY", "nowhere.example");
+        release
+    }
+
+    /// Runs it.
+    pub fn released(&self, arguments: &str) -> Done {
+        run(&mut self.release(arguments), "")
+    }
+
+    /// What was published as crates.
+    pub fn published(&self) -> String {
+        fs::read_to_string(self.fake.path().join("log")).unwrap_or_default()
+    }
+}
