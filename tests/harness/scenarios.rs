@@ -36,7 +36,7 @@ pub enum Act {
     Copy(Subject),
 }
 
-/// How many syncs a create makes in its directory, in the layouts of [`OURS`](crate::subject::OURS), after the first.
+/// How many syncs a create makes in its directory, in the layouts of [`OURS`], after the first.
 pub const SYNCS: [usize; 2] = [5, 2];
 
 /// A snapshot that is there before: who made it, the snapshot of which number has its state, and its number.
