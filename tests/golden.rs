@@ -198,6 +198,7 @@ fn a_directory_of_a_later_version_is_refused_by_every_verb_and_stays_as_it_is() 
             &["create", path, "--seq", "50"],
             &["settle", path],
             &["rollback", path, "--to", "41"],
+            &["clear", path],
             &["clear", path, "--yes"],
             &["copy", path, "copied"],
             &["copy", path, "-"],

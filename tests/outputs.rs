@@ -149,6 +149,11 @@ fn an_output_is_refused_beside_the_files_of_any_store() {
         }
         assert_eq!(place.run(&["restore", layout]).stdout, "2");
     }
+    // Nor beside those of a later version, whatever these are called.
+    fs::create_dir(place.path("later")).unwrap();
+    fs::write(place.path("later/snapshot.layout"), "2\n").unwrap();
+    assert_refused(&place.run(&["restore", "s", "-o", "later/new"]));
+    assert_eq!(place.names("later"), ["snapshot.layout"]);
     // A file of that name alone is no snapshot.
     fs::create_dir(place.path("out")).unwrap();
     for _ in 0..2 {

@@ -88,7 +88,7 @@ fn in_long_runs_a_stranger_goes_from_the_packages_to_a_component_that_counts() {
         .replace("snapshots", work.path().join("python").to_str().unwrap());
     let (commands, printed) = typed(&console);
     let script = format!(
-        "export PIP_INDEX_URL=http://127.0.0.1:{} PATH=$CARGO_HOME/bin:$PWD/venv/bin:$PATH\npip {install} --quiet\n{}",
+        "export PIP_CONFIG_FILE=/dev/null NO_PROXY=127.0.0.1 PIP_INDEX_URL=http://127.0.0.1:{} PATH=$CARGO_HOME/bin:$PWD/venv/bin:$PATH\npip {install} --quiet\n{}",
         index.port, commands
     );
     assert_eq!(sh(place.path(), true, &script).trim_end(), printed);

@@ -1,6 +1,7 @@
 //! Whose a store in an object store is: another node takes it over, the one from which it was taken is told, and what a node
 //! begins with is not taken for something else. The object store is in memory here.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -84,6 +85,10 @@ fn a_directory_with_snapshots_is_not_taken_for_the_cache_of_an_empty_store() {
     let agent = fleet.node("c");
     agent.minisnap.open(Grant::new(agent.dir().join("agent-7"))).unwrap().create_text("1", 1).unwrap();
     assert!(agent.minisnap.open(agent.grant()).unwrap_err().to_string().contains("has no snapshots"));
+    let later = fleet.node("d");
+    fs::create_dir_all(later.dir()).unwrap();
+    fs::write(later.dir().join("snapshot.layout"), "2\n").unwrap();
+    assert!(later.minisnap.open(later.grant()).unwrap_err().to_string().contains("has no snapshots"));
     // Once there are some, those in the directory are of the past.
     fleet.node("b").open().create_text("2", 2).unwrap();
     assert_eq!(number(&mut node.open()), 2);

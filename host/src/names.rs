@@ -11,7 +11,6 @@ pub(crate) const PAIR: [(&str, &str); 3] = [
 pub(crate) const NATIVE: [&str; 2] = ["snapshot.seq.tmp", "snapshot.json.tmp"];
 
 /// Marks a directory that a later version wrote.
-#[cfg(feature = "remote")]
 pub(crate) const LATER: &str = "snapshot.layout";
 
 /// Whether a file of this name is a store's own.

@@ -10,7 +10,7 @@ use super::SnapshotStore;
 use crate::directory::Held;
 use crate::error::{Error, Result};
 use crate::grant::span;
-use crate::names::{NATIVE, PAIR, is_of_pair, is_own};
+use crate::names::{LATER, NATIVE, PAIR, is_of_pair, is_own};
 use crate::snapshot::{Info, Soundness};
 
 /// What lies in the directory of a store, sorted.
@@ -28,7 +28,7 @@ impl SnapshotStore {
     /// # Errors
     ///
     /// [`Error::NotFound`] if it is not there, [`Error::AccessDenied`], [`Error::Io`], also where a directory has a name of the
-    /// store's own.
+    /// store's own, or a later version of minisnap wrote there.
     pub fn files(&mut self) -> Result<Files> {
         if let Some(own) = self.files_away()? {
             return Ok(Files { own, others: Vec::new() });
@@ -44,7 +44,11 @@ impl SnapshotStore {
         for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
             let entry = entry.map_err(|e| Error::io("list", dir, e))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !is_own(&name) {
+            if name == LATER {
+                return Err(Error::other(format!(
+                    "`{LATER}` is there, so the directory has a layout of a later version of minisnap: use that version"
+                )));
+            } else if !is_own(&name) {
                 files.others.push(name);
             } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 let path = entry.path();
