@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::seam::{DIR_TIME, Fault, FaultyDir, copy_of};
+use crate::seam::{DIR_TIME, Fault, FaultyDir, copy_of, scratch};
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
@@ -41,7 +41,7 @@ fn edits(dir: &FaultyDir) -> Vec<String> {
 
 #[test]
 fn a_create_writes_syncs_and_renames_in_this_order() {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     let dir = FaultyDir::new(tmp.path(), Fault::None);
     Store::new(dir.clone()).create("1", 7).unwrap();
     assert_eq!(
@@ -77,7 +77,7 @@ fn settling(path: &Path) -> Vec<String> {
 #[test]
 fn a_settling_syncs_what_it_finds_before_it_builds_on_it() {
     // A process that was killed after its commit point may not have synced it.
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     store(tmp.path()).create("1", 7).unwrap();
     for name in ["snapshot.json", "snapshot.seq"] {
         fs::rename(tmp.path().join(name), tmp.path().join(format!("{name}.new"))).unwrap();
@@ -109,7 +109,7 @@ fn a_settling_syncs_what_it_finds_before_it_builds_on_it() {
     );
 
     // Native minisnap, killed between its renames, which it never syncs.
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     for (name, contents) in [("snapshot.json", "2"), ("snapshot.seq", "1"), ("snapshot.seq.tmp", "2")] {
         fs::write(tmp.path().join(name), contents).unwrap();
     }
@@ -127,7 +127,7 @@ fn a_settling_syncs_what_it_finds_before_it_builds_on_it() {
 
 /// Puts a snapshot into a new directory, makes another with `fault` on the way, and returns what `check` needs.
 fn with_fault(fault: Fault, check: impl Fn(&Path, &FaultyDir, Result<(), Error>)) -> bool {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     store(tmp.path()).create(r#"{"old":true}"#, 1).unwrap();
     let dir = FaultyDir::new(tmp.path(), fault);
     let result = Store::new(dir.clone()).create(r#"{"new":true}"#, 2);
@@ -236,7 +236,7 @@ fn a_kill_at_any_operation_leaves_the_old_or_the_new_snapshot() {
 fn the_kinds_of_failures_keep_their_names() {
     // The first write is of the state; what fails it fails the create.
     let at = {
-        let tmp = tempfile::tempdir().unwrap();
+        let tmp = scratch();
         let dir = FaultyDir::new(tmp.path(), Fault::None);
         Store::new(dir.clone()).create("1", 1).unwrap();
         dir.log().iter().position(|line| line == "write snapshot.json.new").unwrap()
@@ -247,7 +247,7 @@ fn the_kinds_of_failures_keep_their_names() {
         (ErrorKind::PermissionDenied, Error::AccessDenied),
         (ErrorKind::ReadOnlyFilesystem, Error::AccessDenied),
     ] {
-        let tmp = tempfile::tempdir().unwrap();
+        let tmp = scratch();
         let dir = FaultyDir::new(tmp.path(), Fault::Once(at, kind));
         let what = format!("cannot write `snapshot.json.new`: {}", std::io::Error::from(kind));
         assert_eq!(Store::new(dir).create("1", 1), Err(expected(what)));
@@ -257,7 +257,7 @@ fn the_kinds_of_failures_keep_their_names() {
 
 #[test]
 fn a_refused_create_leaves_the_stored_snapshot_and_nothing_else() {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     let path = tmp.path();
     store(path).create("[1]", 5).unwrap();
     assert_eq!(store(path).create("[2]", 4), Err(Error::Stale(5)));
@@ -276,7 +276,7 @@ fn a_refused_create_leaves_the_stored_snapshot_and_nothing_else() {
 
 #[test]
 fn an_equal_number_replaces_and_every_number_can_be_stored() {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     for (state, seq) in [("1", 0), ("2", 0), ("3", 1), ("4", u64::MAX), ("5", u64::MAX)] {
         store(tmp.path()).create(state, seq).unwrap();
         assert_eq!(store(tmp.path()).restore().map(untimed), Ok(snapshot(state, seq)));
@@ -292,7 +292,7 @@ proptest! {
     fn after_any_creates_and_kills_the_store_holds_what_was_last_committed(
         steps in prop::collection::vec((0u64..4, prop::option::of(0usize..45)), 1..12),
     ) {
-        let tmp = tempfile::tempdir().unwrap();
+        let tmp = scratch();
         let mut newest: Option<u64> = None;
         let mut possible: Vec<Option<Snapshot>> = vec![None];
         for (index, (ahead, kill)) in steps.into_iter().enumerate() {
@@ -329,7 +329,7 @@ proptest! {
 #[test]
 fn after_a_piece_that_was_refused_nothing_is_committed() {
     for layout in [Layout::Pair, Layout::Numbered] {
-        let tmp = tempfile::tempdir().unwrap();
+        let tmp = scratch();
         let settings = Settings { layout, ..Settings::default() };
         let store = Store::new(OsDir::new(tmp.path())).with_settings(settings);
         let mut writer = store.open_writer(1).unwrap();

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use crate::seam::copy_of;
+use crate::seam::{copy_of, scratch};
 use minisnap_component::dir::{Dir, Entry, Listing, OsDir};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
@@ -128,7 +128,7 @@ fn prepare(before: &str, path: &Path) {
             let (old, new) =
                 if before == "ours, killed" { ("\"older\"", "\"old\"") } else { ("\"old\"", "\"lost\"") };
             Store::new(OsDir::new(path)).create(old, 1).unwrap();
-            let killed = tempfile::tempdir().unwrap();
+            let killed = scratch();
             Store::new(OsDir::new(killed.path())).create(new, 1).unwrap();
             for name in ["snapshot.json", "snapshot.seq", "snapshot.sum"] {
                 let is_moved = before == "ours, killed" && name == "snapshot.sum";
@@ -162,7 +162,7 @@ fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot
         "numbered",
         "native, numbered",
     ] {
-        let template = tempfile::tempdir().unwrap();
+        let template = scratch();
         prepare(before, template.path());
         let soundness =
             if before.starts_with("native") { Soundness::Unverified } else { Soundness::Verified };
@@ -236,7 +236,7 @@ fn a_read_between_any_operations_of_a_writer_returns_the_old_or_the_new_snapshot
 #[test]
 fn a_read_beside_a_writer_that_stops_anywhere_finds_the_old_or_the_new_snapshot() {
     for before in ["ours", "native", "native, killed", "ours, killed", "numbered", "native, numbered"] {
-        let template = tempfile::tempdir().unwrap();
+        let template = scratch();
         prepare(before, template.path());
         let mut reads = 0;
         for at in (1..9).chain((9..45).step_by(4)) {
@@ -279,7 +279,7 @@ fn a_read_beside_a_writer_that_stops_anywhere_finds_the_old_or_the_new_snapshot(
 
 #[test]
 fn a_snapshot_that_never_stands_still_is_busy() {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     let count = Cell::new(0);
     let store = Store::new(Asking {
         dir: OsDir::new(tmp.path()),

@@ -4,11 +4,10 @@ use std::fs;
 use std::io::ErrorKind;
 
 use crate::generations::*;
-use crate::seam::{Fault, FaultyDir, copy_of};
+use crate::seam::{Fault, FaultyDir, copy_of, scratch};
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Soundness, Store};
-use tempfile::tempdir;
 
 #[test]
 fn every_flipped_bit_and_every_cut_of_a_generation_is_found() {
@@ -49,7 +48,7 @@ fn every_flipped_bit_and_every_cut_of_a_generation_is_found() {
 fn every_flipped_bit_of_a_generation_of_another_program_is_found_or_is_another_state() {
     let original = "{\n  \"seq\": 7,\n  \"state\": \"abc\"\n}";
     for bit in 0..8 * original.len() {
-        let dir = tempdir().unwrap();
+        let dir = scratch();
         let mut damaged = original.as_bytes().to_vec();
         damaged[bit / 8] ^= 1 << (bit % 8);
         fs::write(dir.path().join(name(7)), damaged).unwrap();
@@ -76,7 +75,7 @@ fn swapped_generations_are_both_damaged() {
 #[test]
 fn a_generation_that_has_the_name_of_another_number_is_told_from_one_that_is_damaged() {
     for start in ["", "x"] {
-        let dir = tempdir().unwrap();
+        let dir = scratch();
         let store = Store::new(OsDir::new(dir.path())).with_settings(settings(3));
         // A character lies across the end of what is read of the start.
         store.create(&format!("\"{start}{}\"", "ж".repeat(10_000)), 7).unwrap();
@@ -141,7 +140,7 @@ fn where_no_generation_is_sound_the_error_lists_them() {
 /// An error that described each would not fit into memory where there are 150,000.
 #[test]
 fn of_many_damaged_generations_the_error_describes_some_and_counts_the_others() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     for seq in 0..50 {
         fs::write(dir.path().join(format!("snapshot_{seq:020}.json")), "").unwrap();
     }
@@ -155,7 +154,7 @@ fn of_many_damaged_generations_the_error_describes_some_and_counts_the_others() 
 fn what_a_store_has_seen_to_be_damaged_is_not_taken_for_sound_by_its_size_and_time() {
     for read_before in [true, false] {
         for seq in [1, 2, 3] {
-            let dir = tempdir().unwrap();
+            let dir = scratch();
             let store = store(dir.path());
             store.create("1", 1).unwrap();
             store.create("2", 2).unwrap();

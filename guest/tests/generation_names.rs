@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use crate::generations::*;
-use crate::seam::{Fault, FaultyDir};
+use crate::seam::{Fault, FaultyDir, scratch};
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Soundness, Store};
-use tempfile::tempdir;
 
 #[test]
 fn every_number_can_be_that_of_a_generation() {
@@ -22,7 +21,7 @@ fn every_number_can_be_that_of_a_generation() {
 
 #[test]
 fn names_that_are_not_exactly_a_generations_do_not_count() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let foreign =
         ["snapshot_9.bak", "snapshot_1.json", "snapshot_000000000000000000007.json", "snapshot-7.json"];
     for name in foreign {
@@ -51,7 +50,7 @@ fn what_looks_like_a_snapshot_and_is_none_is_named_and_a_create_is_refused() {
         "SNAPSHOT.JSON",
     ] {
         for layout in [Layout::Pair, Layout::Numbered] {
-            let dir = tempdir().unwrap();
+            let dir = scratch();
             fs::write(dir.path().join(found), "7").unwrap();
             let store = Store::new(OsDir::new(dir.path())).with_settings(Settings { layout, ..settings(3) });
             for refused in [
@@ -129,7 +128,7 @@ fn an_entry_that_cannot_be_looked_at_hides_no_snapshot() {
     other.create("4", 4).unwrap();
 
     // What a pair consists of is known by its names.
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let pair = |fault| Store::new(FaultyDir::new(dir.path(), fault));
     pair(Fault::None).create("1", 1).unwrap();
     fs::write(dir.path().join("notes.txt"), "mine").unwrap();
@@ -142,7 +141,7 @@ fn an_entry_that_cannot_be_looked_at_hides_no_snapshot() {
         assert!(matches!(pair(fault).create("0", 0), Err(Error::Io(_) | Error::Stale(1))));
     }
     // And in a directory that seems to hold nothing, what has no name may be a snapshot.
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     fs::write(dir.path().join("notes.txt"), "mine").unwrap();
     let hidden = open(dir.path(), Fault::Nameless("notes.txt"));
     assert!(matches!(hidden.restore(), Err(Error::Io(_))));

@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use crate::generations::*;
 use crate::model::{Disk, Machine, ModelDir};
+use crate::seam::scratch;
 use minisnap_component::dir::{Dir, OsDir};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Soundness, Store};
-use tempfile::tempdir;
 
 fn insert<D: Dir>(store: &Store<D>, state: &str, seq: u64) -> Result<(), Error> {
     let mut writer = store.insert(seq)?;
@@ -64,7 +64,7 @@ fn an_insert_sets_the_damaged_generation_of_its_number_aside_and_no_other() {
 
 #[test]
 fn an_insert_into_a_pair_replaces_a_newer_one() {
-    let tmp = tempdir().unwrap();
+    let tmp = scratch();
     let store = Store::new(OsDir::new(tmp.path()));
     for seq in [7, 3, u64::MAX, 0] {
         insert(&store, &seq.to_string(), seq).unwrap();

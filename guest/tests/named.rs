@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::model::{Disk, Machine, ModelDir};
-use crate::seam::{Fault, FaultyDir};
+use crate::seam::{Fault, FaultyDir, scratch};
 use minisnap_component::dir::{Dir, OsDir};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Settings, Stores};
@@ -36,7 +36,7 @@ fn outer(dir: &FaultyDir, from: usize) -> Vec<String> {
 
 #[test]
 fn a_named_store_is_made_durably_by_its_first_create() {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     let dir = FaultyDir::new(tmp.path(), Fault::None);
     let first = stores(dir.clone());
     assert_eq!((restored(&first), first.names().unwrap()), (None, Vec::new()));
@@ -128,7 +128,7 @@ fn no_power_cut_takes_a_named_store_that_was_acknowledged_or_read() {
 fn any_failed_operation_of_a_first_create_is_reported_and_the_next_one_works() {
     let mut tried = 0;
     for at in 0.. {
-        let tmp = tempfile::tempdir().unwrap();
+        let tmp = scratch();
         let dir = FaultyDir::new(tmp.path(), Fault::Once(at, std::io::ErrorKind::Other));
         let failing = stores(dir.clone());
         let result = create(&failing, "1", 1);
@@ -158,7 +158,7 @@ fn any_failed_operation_of_a_first_create_is_reported_and_the_next_one_works() {
 /// A file system that does not tell them apart opens the other one's directory.
 #[test]
 fn a_name_that_differs_in_case_only_is_refused_wherever_it_may_lead() {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     let stores = plain(tmp.path());
     create(&stores, "1", 1).unwrap();
     // As on such a file system.
@@ -174,7 +174,7 @@ fn a_name_that_differs_in_case_only_is_refused_wherever_it_may_lead() {
 
 #[test]
 fn readers_and_writers_of_all_stores_are_limited_together() {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     let stores = Stores::new(OsDir::new(tmp.path()), Settings::default(), 10);
     let (mut readers, mut writers) = (Vec::new(), Vec::new());
     for name in ["a", "b", "c", "d"] {

@@ -5,14 +5,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::generations::*;
-use crate::seam::{Fault, FaultyDir, copy_of};
+use crate::seam::{Fault, FaultyDir, copy_of, scratch};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Store};
-use tempfile::tempdir;
 
 #[test]
 fn a_generation_is_what_serde_json_prints_and_its_sum() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     store(dir.path()).create("{\"list\":[1,{}],\"none\":[]}", 42).unwrap();
     let text = fs::read_to_string(dir.path().join(name(42))).unwrap();
     let (summed, rest) = text.split_at(text.find("  \"xxh128\"").unwrap());
@@ -29,7 +28,7 @@ fn a_generation_is_what_serde_json_prints_and_its_sum() {
 /// The level of indentation that the file adds does not count.
 #[test]
 fn what_fits_the_limit_as_it_is_restored_is_restored() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     store(dir.path()).create(&format!("[{}1]", "1,".repeat(90)), 1).unwrap();
     let limited = store(dir.path()).with_settings(Settings { max_state: 500, ..settings(3) });
     let info = limited.info().unwrap();
@@ -40,7 +39,7 @@ fn what_fits_the_limit_as_it_is_restored_is_restored() {
 #[test]
 fn a_state_that_native_minisnap_could_not_read_in_its_envelope_is_refused() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     store(dir.path()).create(&nested(126), 1).unwrap();
     let Err(Error::InvalidState(problem)) = store(dir.path()).create(&nested(127), 2) else { panic!() };
     assert!(problem.contains("nested deeper than 126"), "{problem}");
@@ -163,7 +162,7 @@ fn an_error_of_a_large_write_names_the_file_that_was_written() {
     {
         let state = format!("[{}0]", "1,".repeat(300_000));
         let settings = Settings { layout, ..settings(3) };
-        let tmp = tempdir().unwrap();
+        let tmp = scratch();
         let mut named = 0;
         for at in 0..60 {
             let dir = FaultyDir::new(tmp.path(), Fault::Once(at, ErrorKind::Other));

@@ -4,10 +4,9 @@ use std::fs;
 use std::io::ErrorKind;
 
 use crate::generations::*;
-use crate::seam::{Fault, FaultyDir};
+use crate::seam::{Fault, FaultyDir, scratch};
 use minisnap_component::error::Error;
 use minisnap_component::store::{Snapshot, Soundness, Store};
-use tempfile::tempdir;
 
 #[test]
 fn what_a_killed_create_left_is_synced_before_it_is_read_or_built_on() {
@@ -36,7 +35,7 @@ fn what_a_killed_create_left_is_synced_before_it_is_read_or_built_on() {
 
 #[test]
 fn what_another_program_wrote_is_synced_before_it_is_returned() {
-    let tmp = tempdir().unwrap();
+    let tmp = scratch();
     fs::write(tmp.path().join(name(7)), "{\n  \"seq\": 7,\n  \"state\": [\n    1\n  ]\n}").unwrap();
     let dir = FaultyDir::new(tmp.path(), Fault::None);
     assert_eq!(

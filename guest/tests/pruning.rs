@@ -4,10 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use crate::generations::*;
-use crate::seam::{Fault, FaultyDir, rot};
+use crate::seam::{Fault, FaultyDir, rot, scratch};
 use minisnap_component::dir::OsDir;
 use minisnap_component::store::{Settings, Store};
-use tempfile::tempdir;
 
 #[test]
 fn the_last_generations_are_kept() {
@@ -39,7 +38,7 @@ fn what_a_reader_has_open_is_not_pruned() {
 /// What is damaged and whole shows when it is read, which pruning does not do.
 #[test]
 fn a_create_of_a_process_that_knows_no_generation_reads_none_of_those_that_are_kept() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let state = format!("\"{}\"", "x".repeat(1 << 20));
     (1..=3).for_each(|seq| store(dir.path()).create(&state, seq).unwrap());
     rot(
@@ -74,7 +73,7 @@ fn write_native(dir: &Path, seq: u64) {
 
 #[test]
 fn what_another_program_wrote_is_pruned_only_where_keep_is_given() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     (0..20).for_each(|seq| write_native(dir.path(), seq));
     let unasked = Settings { keep: None, ..settings(3) };
     let open = |settings| Store::new(OsDir::new(dir.path())).with_settings(settings);
@@ -90,7 +89,7 @@ fn what_another_program_wrote_is_pruned_only_where_keep_is_given() {
 #[test]
 fn what_a_create_and_a_restore_do_does_not_grow_with_the_generations_of_another_program() {
     let operations = |count| {
-        let dir = tempdir().unwrap();
+        let dir = scratch();
         (0..count).for_each(|seq| write_native(dir.path(), seq));
         let faulty = FaultyDir::new(dir.path(), Fault::None);
         let store = Store::new(faulty.clone()).with_settings(Settings { keep: None, ..settings(3) });
@@ -101,7 +100,7 @@ fn what_a_create_and_a_restore_do_does_not_grow_with_the_generations_of_another_
     };
     assert_eq!(operations(50), operations(3000));
     // Where it is to remove them, it reads none of those that it removes, and removes only so many at once.
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     (0..3000).for_each(|seq| write_native(dir.path(), seq));
     for (seq, left) in [(3000, 2001), (3001, 1002), (3002, 3), (3003, 3)] {
         let faulty = FaultyDir::new(dir.path(), Fault::None);
@@ -114,7 +113,7 @@ fn what_a_create_and_a_restore_do_does_not_grow_with_the_generations_of_another_
 
 #[test]
 fn the_directory_never_holds_more_than_its_limit_after_a_create() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let held =
         || names(dir.path()).iter().map(|name| fs::metadata(dir.path().join(name)).unwrap().len()).sum();
     let state = |size: usize| format!("\"{}\"", "x".repeat(size - 2));
@@ -157,7 +156,7 @@ fn the_directory_never_holds_more_than_its_limit_after_a_create() {
 
 #[test]
 fn what_readers_have_open_counts_towards_the_limit_and_costs_no_newer_one() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let store =
         Store::new(OsDir::new(dir.path())).with_settings(Settings { max_total: 10_000, ..settings(5) });
     let state = format!("\"{}\"", "x".repeat(3000));

@@ -9,11 +9,10 @@ use std::rc::Rc;
 
 use crate::generations::{self, *};
 use crate::model::{Disk, Machine, ModelDir};
-use crate::seam::{Fault, FaultyDir, copy_of, rot};
+use crate::seam::{Fault, FaultyDir, copy_of, rot, scratch};
 use minisnap_component::dir::Dir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Store};
-use tempfile::tempdir;
 
 fn undone(seq: u64) -> String {
     format!("{}.undone", name(seq))
@@ -25,7 +24,7 @@ fn restored<D: Dir>(store: &Store<D>) -> Result<u64, Error> {
 
 #[test]
 fn a_rollback_renames_all_but_the_newest_then_syncs_and_then_renames_that() {
-    let tmp = tempdir().unwrap();
+    let tmp = scratch();
     for seq in 1..=4 {
         store(tmp.path()).with_settings(settings(9)).create(&seq.to_string(), seq).unwrap();
     }
@@ -85,7 +84,7 @@ fn what_cannot_be_restored_is_not_gone_back_to() {
     let present: BTreeSet<_> = generations([1, 2, 3]);
     assert!(names(tmp.path()).is_superset(&present));
 
-    let empty = tempdir().unwrap();
+    let empty = scratch();
     assert_eq!(generations::store(empty.path()).rollback(1), Err(Error::NotFound));
     let pair = generations::store(empty.path()).with_settings(Settings::default());
     pair.create("1", 1).unwrap();
@@ -95,7 +94,7 @@ fn what_cannot_be_restored_is_not_gone_back_to() {
 /// What an instance knew of the newest one does not count: it may have rotted since.
 #[test]
 fn a_newest_generation_that_rotted_since_it_was_written_is_not_the_last_to_go() {
-    let tmp = tempdir().unwrap();
+    let tmp = scratch();
     let dir = FaultyDir::new(tmp.path(), Fault::None);
     let store = Store::new(dir.clone()).with_settings(settings(9));
     for seq in 1..=4 {

@@ -8,9 +8,9 @@ use std::path::Path;
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Layout, Settings, Snapshot, Soundness, Store};
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 
-use crate::seam::FaultyDir;
+use crate::seam::{FaultyDir, scratch};
 
 pub fn settings(keep: u32) -> Settings {
     Settings { layout: Layout::Numbered, keep: NonZeroU32::new(keep), ..Settings::default() }
@@ -45,7 +45,7 @@ pub fn generations(seqs: impl IntoIterator<Item = u64>) -> BTreeSet<String> {
 
 /// A directory with these generations, whose states are their numbers.
 pub fn dir_with(seqs: impl IntoIterator<Item = u64>) -> TempDir {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     for seq in seqs {
         store(dir.path()).create(&seq.to_string(), seq).unwrap();
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::seam::scratch;
 use minisnap_component::dir::OsDir;
 use minisnap_component::error::Error;
 use minisnap_component::store::{Snapshot, Soundness, Store};
@@ -27,7 +28,7 @@ pub fn unverified(state: &str, seq: u64) -> Snapshot {
 }
 
 pub fn dir() -> TempDir {
-    tempfile::tempdir().unwrap()
+    scratch()
 }
 
 /// A directory with these files, directories in their names included.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use minisnap_component::dir::{Dir, Entry, Listing, OsDir, ReadAt, Sync};
+use tempfile::TempDir;
 
 /// Which operations fail, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,9 +214,16 @@ pub fn write_later(dir: &Path, name: &str, contents: &str) {
     }
 }
 
+/// A folder in memory, if the system has one: no test here cuts its power.
+pub fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.unwrap()
+}
+
 /// A copy of a directory of files and directories of files.
-pub fn copy_of(path: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
+pub fn copy_of(path: &Path) -> TempDir {
+    let copy = scratch();
     fn copy_into(from: &Path, to: &Path) {
         for entry in fs::read_dir(from).unwrap() {
             let (from, to) = {
