@@ -8,109 +8,12 @@ use std::time::Duration;
 use minisnap_host::remote::TakeOver;
 use minisnap_host::{Copied, CopyError, Error, Grant, Layout, Refusal, Selection, SnapshotStore, Soundness};
 use minisnap_tests::copies::{assert_same, create, file};
-use minisnap_tests::nodes::{Fleet, Node};
 use minisnap_tests::random::Random;
+use minisnap_tests::sides::{Act, Side};
 use minisnap_tests::{minisnap, names, rounds};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
 use tempfile::{TempDir, tempdir};
-
-/// A store in a directory, or in an object store.
-struct Side {
-    fleet: Fleet,
-    node: Node,
-    is_remote: bool,
-}
-
-/// The numbers that there are with their states, where they are sound, and how many files of each other kind.
-type Held = (Vec<(u64, Option<String>)>, BTreeMap<String, usize>);
-
-/// What is done to a store.
-#[derive(Debug, Clone)]
-enum Act {
-    Create(u64, String),
-    Rollback(u64),
-    Damage(u64),
-}
-
-impl Side {
-    fn new(is_remote: bool, name: &'static str) -> Side {
-        let fleet = Fleet::new();
-        let node = fleet.node(name);
-        Side { fleet, node, is_remote }
-    }
-
-    fn grant(&self) -> Grant {
-        let mut grant = self.node.grant().keep(99.try_into().unwrap()).layout(Layout::Numbered);
-        grant.remote = grant.remote.filter(|_| self.is_remote);
-        if let Some(remote) = &mut grant.remote {
-            self.node.name.clone_into(&mut remote.name);
-        }
-        grant
-    }
-
-    fn open(&self) -> SnapshotStore {
-        self.node.minisnap.open(self.grant()).unwrap()
-    }
-
-    fn reader(&self) -> SnapshotStore {
-        self.node.minisnap.open(self.grant().read_only()).unwrap()
-    }
-
-    fn act(&self, acts: &[Act]) {
-        for act in acts {
-            match act {
-                Act::Create(seq, state) => self.open().create_text(state, *seq).unwrap(),
-                Act::Rollback(seq) => drop(self.open().rollback(*seq).unwrap()),
-                Act::Damage(seq) => self.damage(*seq),
-            }
-        }
-    }
-
-    /// Changes a byte of a generation that counts.
-    fn damage(&self, seq: u64) {
-        let flip = |bytes: &mut [u8]| bytes[2] ^= 1;
-        if !self.is_remote {
-            let path = self.node.dir().join(file(seq));
-            let mut bytes = fs::read(&path).unwrap();
-            flip(&mut bytes);
-            return fs::write(path, bytes).unwrap();
-        }
-        // The last one that was put under that number.
-        let key = self
-            .fleet
-            .generations(self.node.name)
-            .into_iter()
-            .rfind(|key| key.as_ref().ends_with(&file(seq)));
-        self.fleet.by_hand(async |objects| {
-            let key = key.unwrap();
-            let mut bytes = objects.get(&key).await.unwrap().bytes().await.unwrap().to_vec();
-            flip(&mut bytes);
-            objects.put(&key, bytes.into()).await.unwrap();
-        });
-    }
-
-    /// The numbers that there are with their states, where they are sound, and how many are undone and set aside.
-    fn holds(&self) -> Held {
-        let mut store = self.reader();
-        let infos = match store.generations() {
-            Err(Error::NotFound) => Vec::new(),
-            infos => infos.unwrap(),
-        };
-        let state = |seq, soundness: &Soundness| match soundness {
-            Soundness::Damaged(_) => None,
-            _ => Some(self.reader().restore_text_at(seq).unwrap().state),
-        };
-        let held = infos.iter().map(|info| (info.seq, state(info.seq, &info.soundness))).collect();
-        let mut kinds = BTreeMap::new();
-        for name in store.files().map(|files| files.own).unwrap_or_default() {
-            // Without what tells those of one number apart.
-            let kind = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned();
-            *kinds.entry(kind).or_default() += 1;
-        }
-        (held, kinds)
-    }
-}
 
 /// What a copy has said, as far as it must be the same wherever the stores are.
 #[derive(Debug, PartialEq, Eq)]
