@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use minisnap_host::Error;
-use minisnap_host::remote::{Bucket, Limits, Location, RemoteStore, TakeOver, Wanted};
+use minisnap_host::remote::{Bucket, Limits, Location, RemoteStore, TakeOver, Wanted, Why};
 use minisnap_tests::engines::{CEPH, Engine, Running, S3RVER, SEAWEEDFS};
+use minisnap_tests::failing_calls::under_strace;
 use minisnap_tests::failover::fail_over;
 use minisnap_tests::trials::{Test, run_on};
 use minisnap_tests::{cli, names};
 use object_store::ObjectStoreExt;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
 use tempfile::tempdir;
 
@@ -35,6 +36,7 @@ fn tests_of(engine: &Engine) -> Vec<(&'static str, Test)> {
         ("refuses_wrong_credentials_and_buckets_which_is_said", refuses_strangers),
         ("is_refused_or_works_where_its_bucket_has_versions", has_versions),
         ("stands_wherever_a_directory_does", stands_for_directories),
+        ("has_this_machine_write_nothing_to_its_disk_at_once", waits_for_no_disk),
         ("lets_a_host_take_a_ledger_over_without_losing_what_was_acknowledged", fails_over),
     ];
     if *engine == CEPH {
@@ -215,18 +217,63 @@ fn gives_back(engine: &Engine, running: &Running) -> Result<(), Failed> {
         must!(found.skipped.is_empty() && name.is_some(), "{seq} is not found");
         must!(fs::read(got.path().join(name.unwrap_or_default()))? == state, "{size} bytes have changed");
     }
+    // Of which no part is there any more that is asked for.
+    let key = store.head().map(|head| format!("some/prefix/sizes/{}", head.generations[0].key));
+    let (key, objects) = (Key::from(key.unwrap_or_default()), objects(engine, running)?);
+    for cut in [9 << 20, 0] {
+        block_on(objects.put(&key, vec![b'x'; cut].into()))??;
+        let found = store.restore(Wanted::Newest, tempdir()?.path(), DEADLINE)?;
+        let why: Vec<_> = found.skipped.iter().map(|skipped| skipped.why).collect();
+        must!(why == [Why::Damaged] && found.generation.is_some_and(|older| older.seq == 4), "{why:?}");
+    }
     store.release(DEADLINE)?;
     must!(store.keys(DEADLINE)?.len() == 2, "{:?}", store.keys(DEADLINE)?);
     Ok(())
 }
 
+/// The objects of its bucket.
+fn objects(engine: &Engine, running: &Running) -> Result<AmazonS3, Failed> {
+    let builder = AmazonS3Builder::new().with_endpoint(&running.endpoints[0]).with_bucket_name("snapshots");
+    let builder = builder.with_access_key_id(engine.key.0).with_secret_access_key(engine.key.1);
+    Ok(builder.with_region("us-east-1").with_allow_http(true).build()?)
+}
+
+fn block_on<R>(future: impl Future<Output = R>) -> Result<R, Failed> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}
+
 /// A verb of the command line, as this user.
-fn verb(engine: &Engine, running: &Running, args: &[&str]) -> (Option<i32>, String) {
+fn command(engine: &Engine, running: &Running, args: &[&str]) -> Command {
     let mut command = cli();
     let (key, secret) = engine.key;
     command.args(args).env("AWS_ENDPOINT_URL", &running.endpoints[0]);
     command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
-    told(&command.output().expect("the command line runs"))
+    command
+}
+
+fn verb(engine: &Engine, running: &Running, args: &[&str]) -> (Option<i32>, String) {
+    told(&command(engine, running, args).output().expect("the command line runs"))
+}
+
+/// What is made there counts for nothing before the server has it: no create waits for this machine's disk, as one in a
+/// directory does.
+fn waits_for_no_disk(engine: &Engine, running: &Running) -> Result<(), Failed> {
+    const URL: &str = "s3://snapshots/unsynced/ledger";
+    let folder = tempdir()?;
+    let [state, log, here] =
+        ["state.json", "log", "here"].map(|name| folder.path().join(name).to_string_lossy().into_owned());
+    fs::write(&state, format!("[\"{}\"]", "x".repeat(10 << 20)))?;
+    for (place, waits) in [(here.as_str(), true), (URL, false)] {
+        let create = command(engine, running, &["create", place, "--seq", "1", &state, "--timeout", "120s"]);
+        let calls = ["-e", "trace=fsync,fdatasync,syncfs,sync,sync_file_range,fadvise64"];
+        let (done, trace) = under_strace(&create, &calls, log.as_ref(), "");
+        must!(done.code == Some(0), "{done:?}");
+        let made = trace.lines().filter(|line| line.contains("sync") || line.contains("fadvise"));
+        must!((made.count() > 0) == waits, "{place}: {trace}");
+    }
+    let (code, said) = verb(engine, running, &["verify", URL]);
+    must!(code == Some(0), "{code:?}: {said}");
+    Ok(())
 }
 
 fn stands_for_directories(engine: &Engine, running: &Running) -> Result<(), Failed> {
@@ -278,18 +325,15 @@ fn stands_for_directories(engine: &Engine, running: &Running) -> Result<(), Fail
 
     // Whose head is gone, or no head any more, is rebuilt.
     say(&["remote", "repair", URL], 0, "nothing to repair")?;
-    let builder = AmazonS3Builder::new().with_endpoint(&running.endpoints[0]).with_bucket_name("snapshots");
-    let builder = builder.with_access_key_id(engine.key.0).with_secret_access_key(engine.key.1);
-    let objects = builder.with_region("us-east-1").with_allow_http(true).build()?;
+    let objects = objects(engine, running)?;
     let head = Key::from("verbs/ledger/head.json");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(objects.delete(&head))?;
+    block_on(objects.delete(&head))??;
     say(&["restore", URL], 10, "remote repair")?;
     say(&["remote", "repair", URL, "--dry-run"], 0, "would list 3 g/")?;
     say(&["restore", URL], 10, "remote repair")?;
     say(&["remote", "repair", URL], 0, "listed 3 g/")?;
     say(&["restore", URL, "--json"], 0, "\"seq\":4")?;
-    runtime.block_on(objects.put(&head, "{".into()))?;
+    block_on(objects.put(&head, "{".into()))??;
     say(&["restore", URL], 6, "remote repair")?;
     say(&["remote", "repair", URL, "--json"], 0, "\"generations\":[4,3,2]")?;
     say(&["restore", URL, "--json"], 0, "\"seq\":4")?;

@@ -268,6 +268,29 @@ fn a_large_file_comes_back_from_an_object_store_byte_for_byte() {
     trial.create(&mut store, 1, &state).unwrap();
     assert_eq!(trial.objects.counts().get("POST"), Some(&1));
     assert!(trial.restore(Wanted::Newest).0 == Some((1, state)));
+    // The head's, and one for each 8 MiB.
+    assert_eq!(trial.objects.counts(), BTreeMap::from([("GET", 4)]));
+}
+
+/// Also where a part of it is asked for that is not there any more.
+#[test]
+fn a_large_object_that_was_changed_or_cut_is_damaged_and_one_that_is_gone_is_missing() {
+    let trial = Trial::new();
+    let mut store = trial.open("host");
+    trial.create(&mut store, 1, "one").unwrap();
+    let state = "x".repeat(20 << 20);
+    trial.create(&mut store, 2, &state).unwrap();
+    let key = trial.key(&store, 0);
+    let changed = format!("{}y", &state[1..]);
+    let others = [&changed, &state[..17 << 20], &state[..9 << 20], "x", &format!("{state}x")];
+    for other in others {
+        let put = async |objects: &dyn ObjectStore| objects.put(&key, other.to_owned().into()).await.unwrap();
+        trial.by_hand(put);
+        let found = trial.restore(Wanted::Newest);
+        assert_eq!(found, (Some((1, "one".to_owned())), vec![(2, Why::Damaged)]), "{}", other.len());
+    }
+    trial.by_hand(async |objects| objects.delete(&key).await.unwrap());
+    assert_eq!(trial.restore(Wanted::Newest), (Some((1, "one".to_owned())), vec![(2, Why::Missing)]));
 }
 
 /// How hosts fight in memory.

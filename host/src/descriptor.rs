@@ -3,21 +3,29 @@
 //! A listing has names alone. wasmtime-wasi looks at each entry, and drops the name of one that it cannot look at: the
 //! store could not tell a damaged `notes.txt` from a generation, and would refuse to work beside either. The names also
 //! cost one system call for many entries, in place of one for each. A directory is made for this user alone.
+//!
+//! In a folder that counts for nothing, as what is on its way to an object store, nothing is synced.
 
 use std::vec::IntoIter;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, mkdirat, openat};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
-use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
+use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
+use wasmtime_wasi::p2::bindings::sync::filesystem::types::{Advice, HostDescriptor};
 use wasmtime_wasi::{FsPerms, WasiView};
 
 /// The entries that are still to be returned.
 struct Entries(IntoIter<DirectoryEntry>);
 
-/// Puts these in the place of wasmtime-wasi's, which are linked already.
-pub(crate) fn link<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+/// Puts these in the place of wasmtime-wasi's, which are linked already. What is written in the folder of an instance must be on
+/// the disk when it says so, if `is_durable` is told so of that instance.
+pub(crate) fn link<T: WasiView + 'static>(
+    linker: &mut Linker<T>,
+    is_durable: fn(&T) -> bool,
+) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
     types.resource(
@@ -60,8 +68,34 @@ pub(crate) fn link<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::R
             Ok((Ok::<_, ErrorCode>(entry),))
         },
     )?;
+    types.func_wrap(
+        "[method]descriptor.sync",
+        move |mut store: StoreContextMut<'_, T>, (file,): (Resource<Descriptor>,)| {
+            let synced =
+                if is_durable(store.data()) { store.data_mut().filesystem().sync(file) } else { Ok(()) };
+            Ok((answer(synced)?,))
+        },
+    )?;
+    // The component says by it what is to be written to the disk already.
+    types.func_wrap(
+        "[method]descriptor.advise",
+        move |mut store: StoreContextMut<'_, T>, of: (Resource<Descriptor>, u64, u64, Advice)| {
+            let (file, offset, size, advice) = of;
+            let advised = if is_durable(store.data()) {
+                store.data_mut().filesystem().advise(file, offset, size, advice)
+            } else {
+                Ok(())
+            };
+            Ok((answer(advised)?,))
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// What the component is told, or how it traps.
+fn answer(result: FsResult<()>) -> wasmtime::Result<Result<(), ErrorCode>> {
+    result.map_or_else(|error| error.downcast().map(Err), |()| Ok(Ok(())))
 }
 
 /// All entries whose names are UTF-8, as those of the store are.

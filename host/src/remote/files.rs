@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
 use std::path::Path as FilePath;
+use std::pin::pin;
 
-use futures_util::TryStreamExt;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{Error as Told, GetResult, ObjectStoreExt, PutPayload, WriteMultipart};
+use object_store::{Error as Told, GetOptions, ObjectStoreExt, PutPayload, WriteMultipart};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::bucket::Bucket;
@@ -15,7 +18,7 @@ use super::head::Generation;
 use super::protocol::Answer;
 use crate::error::Error;
 
-/// A larger file is put in parts of this size.
+/// A larger file is put and got in parts of this size.
 const PART: usize = 8 << 20;
 
 /// How many parts are on their way at a time.
@@ -100,67 +103,93 @@ impl Bucket {
         generation: &Generation,
         folder: &FilePath,
     ) -> std::result::Result<Answer, Failure> {
-        let failed = |told: &Told| Failure::of(&format!("get {}", self.url(path)), told);
         let (file, part) = (folder.join(generation.file_name()), folder.join(FETCHED));
-        let of = (generation.size, generation.sum.as_str());
-        if sum_of(&file).is_ok_and(|(size, sum)| (size, sum.as_str()) == of) {
+        let is_whole = |(size, sum): (u64, String)| (size, sum) == (generation.size, generation.sum.clone());
+        if sum_of(&file).is_ok_and(is_whole) {
             return Ok(Answer::Done);
         }
-        let got = match self.objects.get(path).await {
-            Err(told @ Told::NotFound { .. }) => {
-                return match failed(&told) {
-                    Failure::Refused(_) => Ok(Answer::Missing),
-                    failure => Err(failure),
-                };
-            }
-            got => got.map_err(|told| failed(&told))?,
-        };
-        if got.meta.size != generation.size {
-            return Ok(Answer::Damaged);
-        }
-        let fetched = fetch(got, &part, failed).await;
-        let placed = match fetched {
-            Ok((size, sum)) if (size, sum.as_str()) == of => {
+        let placed = match self.fetch(path, generation, &part).await {
+            Ok(Answer::Done) => {
                 // When it was written is for people.
                 let written = generation.time();
                 let _ = fs::File::options().append(true).open(&part).and_then(|it| it.set_modified(written));
                 let renamed = fs::rename(&part, &file).map_err(|error| Error::io("rename", &part, error));
                 renamed.map(|()| Answer::Done).map_err(Failure::Final)
             }
-            Ok(_) => Ok(Answer::Damaged),
-            Err(failure) => Err(failure),
+            other => other,
         };
         if !matches!(placed, Ok(Answer::Done)) {
             let _ = fs::remove_file(&part);
         }
         placed
     }
+
+    /// Gets an object into a file, and says whether it is what was put.
+    async fn fetch(
+        &self,
+        path: &Path,
+        generation: &Generation,
+        file: &FilePath,
+    ) -> std::result::Result<Answer, Failure> {
+        let unwritten = |error| Failure::Final(Error::io("write", file, error));
+        let size = generation.size;
+        let ranges = (0..size.max(1)).step_by(PART).map(|at| at..size.min(at + PART as u64));
+        let parts = stream::iter(ranges).map(|range| self.get_part(path, range, size)).buffered(PARTS);
+        let mut parts = pin!(parts);
+        let (mut target, mut sum) = (None, Sum::default());
+        while let Some(part) = parts.try_next().await? {
+            let part = match part {
+                Ok(part) => part,
+                Err(answer) => return Ok(answer),
+            };
+            sum.add(&part);
+            let target = match &mut target {
+                Some(target) => target,
+                // Where nothing is found, no folder is made.
+                None => target.insert(create(file)?),
+            };
+            target.write_all(&part).map_err(unwritten)?;
+        }
+        let is_whole = (sum.size(), sum.text()) == (size, generation.sum.clone());
+        Ok(if is_whole { Answer::Done } else { Answer::Damaged })
+    }
+
+    /// Gets a part of an object of this size, or says what it is if it is not what was put.
+    async fn get_part(
+        &self,
+        path: &Path,
+        range: Range<u64>,
+        size: u64,
+    ) -> std::result::Result<std::result::Result<Bytes, Answer>, Failure> {
+        let range = (size > PART as u64).then(|| range.into());
+        let got = async {
+            let got = self.objects.get_opts(path, GetOptions { range, ..GetOptions::default() }).await?;
+            if got.meta.size == size { got.bytes().await.map(Some) } else { Ok(None) }
+        };
+        match got.await {
+            Ok(Some(part)) => Ok(Ok(part)),
+            Ok(None) => Ok(Err(Answer::Damaged)),
+            Err(told) => match (Failure::of(&format!("get {}", self.url(path)), &told), told) {
+                (Failure::Refused(_), Told::NotFound { .. }) => Ok(Err(Answer::Missing)),
+                // It is shorter than it was.
+                (Failure::Refused(_), _) => Ok(Err(Answer::Damaged)),
+                (failure, _) => Err(failure),
+            },
+        }
+    }
+}
+
+/// Makes a file, and the folder in which it lies if that is not there.
+fn create(file: &FilePath) -> std::result::Result<fs::File, Failure> {
+    let folder = file.parent().unwrap_or(file);
+    make_private(folder).map_err(|error| Failure::Final(Error::io("make the directory", folder, error)))?;
+    fs::File::create(file).map_err(|error| Failure::Final(Error::io("write", file, error)))
 }
 
 /// Makes a directory for this user alone, and what lies above it, if it is not there.
 pub(super) fn make_private(folder: &FilePath) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-/// Writes what comes to a file; returns its size and its sum.
-async fn fetch(
-    got: GetResult,
-    file: &FilePath,
-    failed: impl Fn(&Told) -> Failure,
-) -> std::result::Result<(u64, String), Failure> {
-    let unwritten = |error| Failure::Final(Error::io("write", file, error));
-    // Where nothing is found, no folder is made.
-    let folder = file.parent().unwrap_or(file);
-    make_private(folder).map_err(|error| Failure::Final(Error::io("make the directory", folder, error)))?;
-    let mut target = fs::File::create(file).map_err(unwritten)?;
-    let mut sum = Sum::default();
-    let mut pieces = got.into_stream();
-    while let Some(piece) = pieces.try_next().await.map_err(|told| failed(&told))? {
-        sum.add(&piece);
-        target.write_all(&piece).map_err(unwritten)?;
-    }
-    Ok((sum.size, sum.text()))
 }
 
 /// The size of a file, and its sum.
