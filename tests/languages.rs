@@ -11,14 +11,10 @@ use std::{env, fs};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use minisnap_tests::damaged_logs::{self, Library, damaged_logs};
-use minisnap_tests::{LEDGER, cached_engine, cli, names, run, scratch};
+use minisnap_tests::plain_host::run_plainly;
+use minisnap_tests::{LEDGER, cli, names, run, scratch};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
-use wasmtime::Store;
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime_wasi::p2::bindings::sync::Command as Wasi;
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 const LANGUAGES: [&str; 5] = ["c", "go", "javascript", "python", "rust"];
 
@@ -180,29 +176,11 @@ fn count(command: impl Fn() -> Command) -> Result<String, Failed> {
     Ok(String::new())
 }
 
-/// As one component with the store in it, by a host that knows nothing of snapshots and preopens a directory.
+/// As one component with the store in it.
 fn composed(language: &'static str) -> Result<String, Failed> {
-    struct Plain(WasiCtx, ResourceTable);
-    impl WasiView for Plain {
-        fn ctx(&mut self) -> WasiCtxView<'_> {
-            WasiCtxView { ctx: &mut self.0, table: &mut self.1 }
-        }
-    }
-
     let dir = tempdir()?;
-    let engine = cached_engine();
-    let component = Component::from_file(&engine, built(&format!("{language}-composed.wasm")))?;
-    let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-    let output = MemoryOutputPipe::new(1 << 20);
-    let mut wasi = WasiCtx::builder();
-    wasi.stdout(output.clone()).inherit_stderr();
-    wasi.env("MINISNAP_LAYOUT", LAYOUT).env("MINISNAP_KEEP", KEEP);
-    wasi.preopened_dir(dir.path(), "/snapshots", FsPerms::ReadWrite)?;
-    let mut store = Store::new(&engine, Plain(wasi.build(), ResourceTable::new()));
-    let command = Wasi::instantiate(&mut store, &component, &linker)?;
-    command.wasi_cli_run().call_run(&mut store)?.map_err(|()| "it ended with an error")?;
-    Ok(String::from_utf8(output.contents().to_vec())?)
+    let settings = [("MINISNAP_LAYOUT", LAYOUT), ("MINISNAP_KEEP", KEEP)];
+    Ok(run_plainly(&built(&format!("{language}-composed.wasm")), dir.path(), "/snapshots", &settings)?)
 }
 
 /// The store component in wasmtime for Python.

@@ -25,6 +25,7 @@ pub mod logged_faults;
 pub mod logged_folder;
 pub mod nodes;
 pub mod place;
+pub mod plain_host;
 pub mod random;
 pub mod records;
 mod replay;
