@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::thread;
 use std::time::Duration;
 
+use minisnap_host::Grant;
 use minisnap_host::remote::{Bucket, Location, Remote};
-use minisnap_host::{Grant, SnapshotStore};
 use minisnap_tests::engines::{CEPH, Engine, Running, SEAWEEDFS};
 use minisnap_tests::records::state;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -19,9 +19,6 @@ use crate::topics::{LARGE, SMALL, minisnap_with, row, size_name};
 
 /// The bucket that a server has.
 const PLACE: &str = "s3://snapshots/speed";
-
-/// Where a file system in memory is, which syncs nothing.
-const MEMORY: &str = "/dev/shm";
 
 /// Until then, an object is deleted.
 const DELETED: Duration = Duration::from_millis(100);
@@ -47,15 +44,8 @@ fn of(engine: Engine, running: &Running) -> Vec<Row> {
         let bucket = Bucket::connect_as(location.clone(), engine.key.0, engine.key.1).expect("connected");
         let minisnap = minisnap_with(bucket);
         let grant = Grant::new(root.path().join("host")).max_state(u64::MAX);
-        let grant = grant.remote(Remote::new(location.clone(), format!("of-{size}")));
-        let writer = RefCell::new(minisnap.open(grant.clone()).expect("a store"));
-        // For large ones, it may be too small.
-        let memory = (size <= LARGE).then(|| tempfile::tempdir_in(MEMORY).expect("a folder"));
-        let in_memory = memory.as_ref().map(|memory| {
-            let grant = Grant::new(memory.path().join("host"));
-            let grant = grant.remote(Remote::new(location, format!("from-memory-{size}")));
-            RefCell::new(minisnap.open(grant).expect("a store"))
-        });
+        let grant = grant.remote(Remote::new(location, format!("of-{size}")));
+        let mut writer = minisnap.open(grant.clone()).expect("a store");
 
         let text = serde_json::to_string(&state(size)).expect("JSON");
         let plain = Plain::new(engine, endpoint);
@@ -64,18 +54,15 @@ fn of(engine: Engine, running: &Running) -> Vec<Row> {
         // The one that was put last: what is read again comes from the server's memory.
         let newest = RefCell::new(format!("put-{size}"));
         plain.put(&newest.borrow(), &object);
+        plain.put("head", &head);
 
         let mut contest = Contest::new();
-        let create = |store: &RefCell<SnapshotStore>, seq: u64| {
-            let time = timed(|| store.borrow_mut().create_text(&text, seq).expect("stored"));
+        contest.add("create", |seq| {
+            let time = timed(|| writer.create_text(&text, seq).expect("stored"));
             // What gives way is deleted, for which nobody waits: nor should what is timed next.
             thread::sleep(DELETED);
             time
-        };
-        contest.add("create", |seq| create(&writer, seq));
-        if let Some(in_memory) = &in_memory {
-            contest.add("from memory", |seq| create(in_memory, seq));
-        }
+        });
         // By another host, which has not got it yet.
         contest.add("restore", |_| {
             let mut reader = minisnap.open(grant.clone().read_only()).expect("a store");
@@ -87,14 +74,14 @@ fn of(engine: Engine, running: &Running) -> Vec<Row> {
             plain.put("head", &head);
         });
         contest.add_timed("get", |_| plain.get(&newest.borrow()));
+        contest.add_timed("gets", |_| plain.get("head") + plain.get(&newest.borrow()));
         let times = contest.run(root.path(), rounds);
         let state = format!("{}, {}", size_name(size), engine.name);
         let puts = ("two plain PUTs", "puts");
         rows.push(row(&times, ("create in an object store", "create"), puts, &state));
-        if in_memory.is_some() {
-            rows.push(row(&times, ("create, its folder in memory", "from memory"), puts, &state));
+        for gets in [("one plain GET", "get"), ("two plain GETs", "gets")] {
+            rows.push(row(&times, ("restore from an object store", "restore"), gets, &state));
         }
-        rows.push(row(&times, ("restore from an object store", "restore"), ("one plain GET", "get"), &state));
     }
     rows
 }
