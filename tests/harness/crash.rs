@@ -1,9 +1,8 @@
 //! Every state of the disk that a crash may leave, and what the store makes of it. `CRASH_STATES.md` explains the method.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -45,9 +44,15 @@ impl Scenario {
         let mut machine = Machine::new(before.clone());
         calls.iter().for_each(|call| apply(&mut machine, call));
         assert_eq!(contents(&machine.now), contents(&read(root.path())), "the trace is not what happened");
-        Recorded { scenario: self, before, calls }
+        Recorded { scenario: self, before, calls, verdicts: Verdicts::default() }
     }
 }
+
+/// A disk, and what may be restored from it.
+type Case = (Visible, Vec<Pair>);
+
+/// What was restored from each disk, or what was wrong. The models of a disk have most of their disks in common.
+type Verdicts = RefCell<BTreeMap<Case, Result<Pair, String>>>;
 
 /// A scenario that was traced.
 #[derive(Debug)]
@@ -55,6 +60,7 @@ pub struct Recorded<'s> {
     scenario: &'s Scenario,
     before: Disk,
     calls: Vec<Call>,
+    verdicts: Verdicts,
 }
 
 impl Recorded<'_> {
@@ -72,14 +78,14 @@ impl Recorded<'_> {
 
     /// Crashes it after every call, and recovers each disk that may be left then.
     pub fn crash(&self, model: Model) -> Tally {
-        let judge = Judge::new(self.scenario, false);
+        let judge = Judge::new(self, false);
         self.crash_before(&judge, model);
         judge.finish()
     }
 
     /// The same, and crashes each recovery in the same way: what that found, and what the second crashes did.
     pub fn crash_twice(&self, model: Model) -> [Tally; 2] {
-        let judge = Judge::new(self.scenario, true);
+        let judge = Judge::new(self, true);
         self.crash_before(&judge, model);
         let second = judge.recoveries();
         [judge.finish(), second]
@@ -98,7 +104,7 @@ impl Recorded<'_> {
 
     /// Kills it after every call, with the machine running on, makes the next snapshot, and cuts the power in that.
     pub fn kill(&self, model: Model) -> Tally {
-        let judge = Judge::new(self.scenario, true);
+        let judge = Judge::new(self, true);
         let mut machine = Machine::with_model(self.before.clone(), model);
         for call in &self.calls {
             apply(&mut machine, call);
@@ -110,11 +116,10 @@ impl Recorded<'_> {
 
 /// Recovers disks, and says what is wrong.
 struct Judge<'s> {
-    scenario: &'s Scenario,
+    recorded: &'s Recorded<'s>,
     scratch: TempDir,
-    count: Cell<usize>,
-    /// The disks that were judged, and what was possible on each.
-    seen: RefCell<BTreeSet<(Visible, Vec<Pair>)>>,
+    /// What was judged.
+    seen: RefCell<BTreeSet<Case>>,
     violations: RefCell<Vec<String>>,
     /// The machines on which the next snapshot is to be made while it is traced, and what may be restored there.
     later: RefCell<Vec<(Machine, Vec<Pair>)>>,
@@ -125,11 +130,10 @@ struct Judge<'s> {
 const NEXT: u64 = 9;
 
 impl<'s> Judge<'s> {
-    fn new(scenario: &'s Scenario, twice: bool) -> Self {
+    fn new(recorded: &'s Recorded<'s>, twice: bool) -> Self {
         Judge {
-            scenario,
+            recorded,
             scratch: scratch(),
-            count: Cell::default(),
             seen: RefCell::default(),
             violations: RefCell::default(),
             later: RefCell::default(),
@@ -144,11 +148,11 @@ impl<'s> Judge<'s> {
     /// Judges every disk that a power cut may leave now.
     fn all(&self, machine: &Machine, possible: &[Pair], has_returned: bool) {
         for disk in machine.after_power_cut() {
-            let visible = disk.visible();
-            if !self.seen.borrow_mut().insert((visible, possible.to_vec())) {
+            let case = (disk.visible(), possible.to_vec());
+            if !self.seen.borrow_mut().insert(case.clone()) {
                 continue;
             }
-            match self.recover(&disk, possible) {
+            match self.verdict(&disk, case) {
                 Ok(restored) if self.twice => {
                     self.later(Machine::with_model(disk, machine.model), vec![restored]);
                 }
@@ -161,33 +165,38 @@ impl<'s> Judge<'s> {
         }
     }
 
+    /// What is restored from a disk, or what is wrong: known, or found out now.
+    fn verdict(&self, disk: &Disk, case: Case) -> Result<Pair, String> {
+        if let Some(known) = self.recorded.verdicts.borrow().get(&case) {
+            return known.clone();
+        }
+        let verdict = self.recover(disk, &case.1);
+        self.recorded.verdicts.borrow_mut().insert(case, verdict.clone());
+        verdict
+    }
+
     /// Restores from a disk, and makes the next snapshot on it.
     fn recover(&self, disk: &Disk, possible: &[Pair]) -> Result<Pair, String> {
-        let root = self.folder();
+        let scenario = self.recorded.scenario;
+        let root = self.scratch.path().join(self.seen.borrow().len().to_string());
+        fs::create_dir(&root).expect("the scratch folder can be written");
         write(disk, 0, &root);
-        let mut recovery = self.scenario.subject().open(&root.join(STORE))?;
+        let mut recovery = scenario.subject().open(&root.join(STORE))?;
         let restored = recovery.restore()?;
         if !possible.contains(&restored) {
             return Err(format!("restored {}", show(&restored)));
         }
         recovery
-            .create(&state(NEXT, self.scenario.size), NEXT)
+            .create(&state(NEXT, scenario.size), NEXT)
             .map_err(|problem| format!("no create: {problem}"))?;
         let next = recovery.restore()?;
         drop(recovery);
         fs::remove_dir_all(&root).expect("the scratch folder can be removed");
-        if next == self.scenario.pair(NEXT) {
+        if next == scenario.pair(NEXT) {
             Ok(restored)
         } else {
             Err(format!("restored {} after the next create", show(&next)))
         }
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.count.set(self.count.get() + 1);
-        let root = self.scratch.path().join(self.count.get().to_string());
-        fs::create_dir(&root).expect("the scratch folder can be written");
-        root
     }
 
     /// Traces how the next snapshot is made on each machine that waits for it, and cuts the power after each call of
@@ -203,10 +212,11 @@ impl<'s> Judge<'s> {
             fs::create_dir(&root).expect("the scratch folder can be written");
             write(&machine.now, 0, &root);
         }
-        let layout = self.scenario.subject().layout_name();
+        let scenario = self.recorded.scenario;
+        let layout = scenario.subject().layout_name();
         let mut command = Command::new(program("act"));
         command.arg("create-in-each").arg(batch.path()).args([STORE, &NEXT.to_string(), layout]);
-        let (done, calls) = trace(&command, batch.path(), &state(NEXT, self.scenario.size));
+        let (done, calls) = trace(&command, batch.path(), &state(NEXT, scenario.size));
         assert_eq!(done.code, Some(0), "{done:?}");
 
         let mut by_root = BTreeMap::<usize, Vec<Call>>::new();
@@ -214,8 +224,8 @@ impl<'s> Judge<'s> {
             let (root, call) = below_first(&call);
             by_root.entry(root).or_default().push(call);
         }
-        let next = self.scenario.pair(NEXT);
-        let judge = Judge::new(self.scenario, false);
+        let next = scenario.pair(NEXT);
+        let judge = Judge::new(self.recorded, false);
         for (number, (mut machine, mut possible)) in waiting.into_iter().enumerate() {
             possible.push(next.clone());
             for call in by_root.get(&number).into_iter().flatten() {
@@ -228,6 +238,6 @@ impl<'s> Judge<'s> {
     }
 
     fn finish(self) -> Tally {
-        Tally { tried: self.count.get(), violations: self.violations.into_inner() }
+        Tally { tried: self.seen.borrow().len(), violations: self.violations.into_inner() }
     }
 }

@@ -1,7 +1,7 @@
 //! What a crash may leave of a state with a log: every disk, opened.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -34,7 +34,7 @@ impl Scenario {
         let mut machine = Machine::new(before.clone());
         calls.iter().for_each(|call| apply(&mut machine, call));
         assert_eq!(contents(&machine.now), contents(&read(root.path())), "the trace is not what happened");
-        Recorded { scenario: self, before, calls, last }
+        Recorded { scenario: self, before, calls, last, verdicts: Verdicts::default() }
     }
 }
 
@@ -48,6 +48,12 @@ fn act(step: Step, root: &Path, size: usize, in_each: bool) -> Vec<Call> {
     calls
 }
 
+/// A disk, and the last operations that may be found on it.
+type Case = (Visible, Vec<u64>);
+
+/// Which was found on each disk, or what was wrong. The models of a disk have most of their disks in common.
+type Verdicts = RefCell<BTreeMap<Case, Result<u64, String>>>;
+
 /// A scenario that was traced.
 #[derive(Debug)]
 pub struct Recorded<'s> {
@@ -56,6 +62,7 @@ pub struct Recorded<'s> {
     calls: Vec<Call>,
     /// The number of the last operation before.
     last: u64,
+    verdicts: Verdicts,
 }
 
 /// Whether a call makes something of the log durable.
@@ -78,8 +85,9 @@ impl Recorded<'_> {
     /// The same, as if the sync of this number did nothing.
     #[must_use]
     pub fn without(&self, sync: usize) -> Self {
-        let Recorded { scenario, ref before, ref calls, last } = *self;
-        Recorded { scenario, before: before.clone(), calls: without(calls, sync), last }
+        let Recorded { scenario, ref before, ref calls, last, .. } = *self;
+        let (before, calls) = (before.clone(), without(calls, sync));
+        Recorded { scenario, before, calls, last, verdicts: Verdicts::default() }
     }
 
     /// The last operation that may be found before it has returned, and the one that must be found afterwards.
@@ -89,14 +97,14 @@ impl Recorded<'_> {
 
     /// Crashes it after every call, and opens each disk that may be left then.
     pub fn crash(&self, model: Model) -> Tally {
-        let judge = Judge::new(self.scenario, false);
+        let judge = Judge::new(self, false);
         self.crash_before(&judge, model);
         judge.finish()
     }
 
     /// Crashes it, and then each recovery in the same way: what the second crashes found.
     pub fn crash_twice(&self, model: Model) -> Tally {
-        let judge = Judge::new(self.scenario, true);
+        let judge = Judge::new(self, true);
         self.crash_before(&judge, model);
         judge.recoveries(Step::Apply, None)
     }
@@ -115,7 +123,7 @@ impl Recorded<'_> {
     /// Kills it after every call, with the machine running on, has the next process do this step, and cuts the power in
     /// that and afterwards. The sync of this number in the next process does nothing.
     pub fn kill(&self, model: Model, next: Step, unsynced: Option<usize>) -> Tally {
-        let judge = Judge::new(self.scenario, true);
+        let judge = Judge::new(self, true);
         let mut machine = Machine::with_model(self.before.clone(), model);
         for call in &self.calls {
             apply(&mut machine, call);
@@ -135,20 +143,20 @@ type Waiting = (Machine, u64, u64);
 
 /// Opens what is left, and says what is wrong.
 struct Judge<'s> {
-    scenario: &'s Scenario,
+    recorded: &'s Recorded<'s>,
     scratch: TempDir,
     count: Cell<usize>,
     /// The disks that were judged, and what was possible on each.
-    seen: RefCell<BTreeSet<(Visible, Vec<u64>)>>,
+    seen: RefCell<BTreeSet<Case>>,
     violations: RefCell<Vec<String>>,
     later: RefCell<Vec<Waiting>>,
     twice: bool,
 }
 
 impl<'s> Judge<'s> {
-    fn new(scenario: &'s Scenario, twice: bool) -> Self {
+    fn new(recorded: &'s Recorded<'s>, twice: bool) -> Self {
         Judge {
-            scenario,
+            recorded,
             scratch: scratch(),
             count: Cell::default(),
             seen: RefCell::default(),
@@ -185,21 +193,26 @@ impl<'s> Judge<'s> {
         }
     }
 
-    /// Opens the state of a disk, and goes on with it. Returns the last operation that it had.
-    fn open(&self, disk: &Disk, possible: &[u64]) -> std::result::Result<u64, String> {
+    /// Opens the state of a disk, and goes on with it. Returns the last operation that it had, which may be known.
+    fn open(&self, disk: &Disk, possible: &[u64]) -> Result<u64, String> {
         self.count.set(self.count.get() + 1);
+        let case = (disk.visible(), possible.to_vec());
+        if let Some(known) = self.recorded.verdicts.borrow().get(&case) {
+            return known.clone();
+        }
         let root = self.scratch.path().join(self.count.get().to_string());
         fs::create_dir(&root).expect("the scratch folder can be written");
         write(disk, 0, &root);
-        let found = check(&root, possible, self.scenario.size);
+        let found = check(&root, possible, self.recorded.scenario.size);
         fs::remove_dir_all(&root).expect("the scratch folder can be removed");
+        self.recorded.verdicts.borrow_mut().insert(case, found.clone());
         found
     }
 
     /// Traces how a step is done on each machine that waits for it, and cuts the power after each call of that.
     fn recoveries(&self, step: Step, unsynced: Option<usize>) -> Tally {
         let waiting = self.later.take();
-        let judge = Judge::new(self.scenario, false);
+        let judge = Judge::new(self.recorded, false);
         judge.violations.borrow_mut().append(&mut self.violations.borrow_mut());
         if waiting.is_empty() {
             return judge.finish();
@@ -211,7 +224,7 @@ impl<'s> Judge<'s> {
             write(&machine.now, 0, &root);
         }
         let mut calls = vec![Vec::new(); waiting.len()];
-        for call in act(step, batch.path(), self.scenario.size, true) {
+        for call in act(step, batch.path(), self.recorded.scenario.size, true) {
             let (number, call) = below_first(&call);
             calls[number].push(call);
         }
