@@ -120,7 +120,7 @@ fn registry(folder: &Path) -> Server {
 
 /// The dry run makes the release's files, lists each with its sum, and publishes nothing; then the release is published, to
 /// a registry on this machine, and only once; then another project takes the WIT and the component from there, by the lines
-/// of the pages, and wasmtime runs what it made: its own command, if `tests/install-tools wasmtime` has compiled that.
+/// of the pages, and what it made runs.
 #[test]
 #[cfg_attr(not(component_of_this_toolchain), ignore = "the component is not of this toolchain")]
 fn in_long_runs_a_release_lists_its_files_and_others_get_them_from_a_registry() {
@@ -134,13 +134,6 @@ fn in_long_runs_a_release_lists_its_files_and_others_get_them_from_a_registry() 
         println!("IGNORED: run `tests/install-tools {}`", missing.trim_end().replace('\n', " "));
         return;
     }
-    let musl = "$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-musl/lib/self-contained/libc.a";
-    let musl =
-        run(&mut sh(root(), &format!("[ -e {musl} ] || rustup target add x86_64-unknown-linux-musl")), "");
-    if musl.code != Some(0) {
-        println!("IGNORED: this machine cannot have Rust's target for musl: {}", musl.stderr);
-        return;
-    }
     // What is built there stays, for the next time.
     let sources = Sources::copy(&target().join("release-trial"));
     // Its tools are those of these tests.
@@ -148,8 +141,22 @@ fn in_long_runs_a_release_lists_its_files_and_others_get_them_from_a_registry() 
         &sources.folder,
         &format!("mkdir -p target && ln -sfn {:?} target/tools", target().join("tools")),
     ));
-    // Where another toolchain made the component that is in the repository, this one is released.
+    // Where another toolchain made the component that is in the repository, this one is released. It is what the same toolchain
+    // makes in another place.
     succeed(&mut sh(&sources.folder, "guest/build"));
+    let component = "host/component/minisnap.wasm";
+    let [here, there] = [root(), &sources.folder].map(|place| fs::read(place.join(component)).unwrap());
+    assert!(
+        [&here[..], minisnap_host::COMPONENT].contains(&&there[..]),
+        "two builds by one toolchain differ"
+    );
+    let musl = "$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-musl/lib/self-contained/libc.a";
+    let musl =
+        run(&mut sh(root(), &format!("[ -e {musl} ] || rustup target add x86_64-unknown-linux-musl")), "");
+    if musl.code != Some(0) {
+        println!("IGNORED: this machine cannot have Rust's target for musl: {}", musl.stderr);
+        return;
+    }
     sources.commit();
     let dry = succeed(&mut sources.release("--dry-run"));
     assert_eq!(
@@ -195,10 +202,10 @@ fn assert_complete(files: &Path, sources: &Path, dry: &str) {
     expected.sort_unstable();
     assert_eq!(names(files), expected);
     let checked_in = sources.join("host/component/minisnap.wasm");
-    let released = fs::read(files.join(format!("minisnap-store-{VERSION}.wasm"))).unwrap();
-    assert_eq!(released, fs::read(checked_in).unwrap());
-    // Which the same toolchain has made in another place.
-    assert!(released == minisnap_host::COMPONENT, "two builds by the same toolchain differ");
+    assert_eq!(
+        fs::read(files.join(format!("minisnap-store-{VERSION}.wasm"))).unwrap(),
+        fs::read(checked_in).unwrap()
+    );
 
     let unpacked = tempdir().unwrap();
     let archive = format!("tar --strip-components=1 -xzf {:?}/minisnap-{VERSION}-*.tar.gz", files);
@@ -329,8 +336,8 @@ fn publish_once(sources: &Sources, files: &Path, registry: &str) {
     succeed(&mut sh(&sources.folder, &back));
 }
 
-/// By the lines of the pages, with this registry in the place of the public one, and `compose` of the consumers' tools in the
-/// place of `wac plug`, whose library it calls.
+/// By the lines of the pages, with this registry in the place of the public one, `compose` of the consumers' tools in the
+/// place of `wac plug`, and the library of wasmtime in the place of its command: each calls what it stands for.
 fn assert_others_get_them(files: &Path, registry: &str) {
     let page = fs::read_to_string(root().join("wit/README.md")).unwrap();
     let project = scratch();
@@ -364,17 +371,12 @@ fn assert_others_get_them(files: &Path, registry: &str) {
     ));
     let runs = between(&page, "```console\n$ mkdir", "```").replace("\n$ ", "\n");
     let (commands, printed) = runs.split_at(runs.find("counted").unwrap());
-    let has_command = target().join("tools/bin/wasmtime").exists();
-    let (commands, program) = match commands.split_once("\nwasmtime run --dir ") {
-        Some((commands, program)) if !has_command => (commands, program),
-        _ => (commands, ""),
-    };
-    let mut ran = here(&format!("mkdir{commands}"));
-    if let Some((dir, program)) = program.trim_end().split_once(' ') {
-        let (dir, name) = dir.split_once("::").unwrap();
-        let [dir, program] = [dir, program].map(|path| project.path().join(path));
-        ran += &run_plainly(&program, &dir, name, &[]).unwrap();
-    }
+    let (commands, program) = commands.trim_end().split_once("\nwasmtime run --dir ").unwrap();
+    let (dir, program) = program.split_once(' ').unwrap();
+    let (dir, name) = dir.split_once("::").unwrap();
+    here(&format!("mkdir{commands}"));
+    let [dir, program] = [dir, program].map(|path| project.path().join(path));
+    let ran = run_plainly(&program, &dir, name, &[]).unwrap();
     assert_eq!(ran, printed);
     let restored = restore(&project.path().join("snapshots"));
     assert_eq!((restored.stdout.as_str(), restored.stderr.as_str()), ("1", "seq 1\n"));
