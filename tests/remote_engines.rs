@@ -13,11 +13,12 @@ use minisnap_tests::engines::{CEPH, Engine, Running, S3RVER, SEAWEEDFS};
 use minisnap_tests::failing_calls::under_strace;
 use minisnap_tests::failover::fail_over;
 use minisnap_tests::trials::{Test, run_on};
-use minisnap_tests::{cli, names};
+use minisnap_tests::{SHORT_WRITES, cli, names};
 use object_store::ObjectStoreExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
 use tempfile::tempdir;
+use tokio::runtime::{Builder, Runtime};
 
 /// A disk that is busy with what was built may sync for a minute.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -36,7 +37,7 @@ fn tests_of(engine: &Engine) -> Vec<(&'static str, Test)> {
         ("refuses_wrong_credentials_and_buckets_which_is_said", refuses_strangers),
         ("is_refused_or_works_where_its_bucket_has_versions", has_versions),
         ("stands_wherever_a_directory_does", stands_for_directories),
-        ("has_this_machine_write_nothing_to_its_disk_at_once", waits_for_no_disk),
+        ("has_nothing_synced_on_this_machine_and_puts_nothing_that_its_disk_lost", syncs_nothing),
         ("lets_a_host_take_a_ledger_over_without_losing_what_was_acknowledged", fails_over),
     ];
     if *engine == CEPH {
@@ -219,9 +220,9 @@ fn gives_back(engine: &Engine, running: &Running) -> Result<(), Failed> {
     }
     // Of which no part is there any more that is asked for.
     let key = store.head().map(|head| format!("some/prefix/sizes/{}", head.generations[0].key));
-    let (key, objects) = (Key::from(key.unwrap_or_default()), objects(engine, running)?);
+    let (key, objects, runtime) = (Key::from(key.unwrap_or_default()), objects(engine, running)?, runtime()?);
     for cut in [9 << 20, 0] {
-        block_on(objects.put(&key, vec![b'x'; cut].into()))??;
+        runtime.block_on(objects.put(&key, vec![b'x'; cut].into()))?;
         let found = store.restore(Wanted::Newest, tempdir()?.path(), DEADLINE)?;
         let why: Vec<_> = found.skipped.iter().map(|skipped| skipped.why).collect();
         must!(why == [Why::Damaged] && found.generation.is_some_and(|older| older.seq == 4), "{why:?}");
@@ -238,8 +239,9 @@ fn objects(engine: &Engine, running: &Running) -> Result<AmazonS3, Failed> {
     Ok(builder.with_region("us-east-1").with_allow_http(true).build()?)
 }
 
-fn block_on<R>(future: impl Future<Output = R>) -> Result<R, Failed> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+/// In which they are asked for.
+fn runtime() -> Result<Runtime, Failed> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
 /// A verb of the command line, as this user.
@@ -256,13 +258,13 @@ fn verb(engine: &Engine, running: &Running, args: &[&str]) -> (Option<i32>, Stri
 }
 
 /// What is made there counts for nothing before the server has it: no create waits for this machine's disk, as one in a
-/// directory does.
-fn waits_for_no_disk(engine: &Engine, running: &Running) -> Result<(), Failed> {
+/// directory does. So what the disk loses is found otherwise.
+fn syncs_nothing(engine: &Engine, running: &Running) -> Result<(), Failed> {
     const URL: &str = "s3://snapshots/unsynced/ledger";
     let folder = tempdir()?;
     let [state, log, here] =
         ["state.json", "log", "here"].map(|name| folder.path().join(name).to_string_lossy().into_owned());
-    fs::write(&state, format!("[\"{}\"]", "x".repeat(10 << 20)))?;
+    fs::write(&state, format!("[\"{}\"]", "x".repeat(4 << 20)))?;
     for (place, waits) in [(here.as_str(), true), (URL, false)] {
         let create = command(engine, running, &["create", place, "--seq", "1", &state, "--timeout", "120s"]);
         let calls = ["-e", "trace=fsync,fdatasync,syncfs,sync,sync_file_range,fadvise64"];
@@ -271,8 +273,24 @@ fn waits_for_no_disk(engine: &Engine, running: &Running) -> Result<(), Failed> {
         let made = trace.lines().filter(|line| line.contains("sync") || line.contains("fadvise"));
         must!((made.count() > 0) == waits, "{place}: {trace}");
     }
-    let (code, said) = verb(engine, running, &["verify", URL]);
-    must!(code == Some(0), "{code:?}: {said}");
+    // Each of the writes in turn.
+    let mut lost = 0;
+    while fs::remove_file(&log).is_ok() {
+        lost += 1;
+        let mut create =
+            command(engine, running, &["create", URL, "--seq", "2", &state, "--timeout", "120s"]);
+        create.env("LD_PRELOAD", SHORT_WRITES).env("SHORT_WRITE", lost.to_string());
+        create.env("SHORT_WRITE_LOG", &log).env("SHORT_WRITE_UNTOLD", "1");
+        let (code, said) = told(&create.output()?);
+        if Path::new(&log).exists() {
+            must!(code == Some(10) && said.contains("is not what was written there"), "{code:?}: {said}");
+        }
+    }
+    must!(lost > 5, "only {lost} writes were lost");
+    for (verb_of, said_of) in [(["verify", URL], "verified"), (["restore", URL], "seq 2")] {
+        let (code, said) = verb(engine, running, &verb_of);
+        must!(code == Some(0) && said.contains(said_of), "{code:?}: {said}");
+    }
     Ok(())
 }
 
@@ -325,15 +343,15 @@ fn stands_for_directories(engine: &Engine, running: &Running) -> Result<(), Fail
 
     // Whose head is gone, or no head any more, is rebuilt.
     say(&["remote", "repair", URL], 0, "nothing to repair")?;
-    let objects = objects(engine, running)?;
+    let (objects, runtime) = (objects(engine, running)?, runtime()?);
     let head = Key::from("verbs/ledger/head.json");
-    block_on(objects.delete(&head))??;
+    runtime.block_on(objects.delete(&head))?;
     say(&["restore", URL], 10, "remote repair")?;
     say(&["remote", "repair", URL, "--dry-run"], 0, "would list 3 g/")?;
     say(&["restore", URL], 10, "remote repair")?;
     say(&["remote", "repair", URL], 0, "listed 3 g/")?;
     say(&["restore", URL, "--json"], 0, "\"seq\":4")?;
-    block_on(objects.put(&head, "{".into()))??;
+    runtime.block_on(objects.put(&head, "{".into()))?;
     say(&["restore", URL], 6, "remote repair")?;
     say(&["remote", "repair", URL, "--json"], 0, "\"generations\":[4,3,2]")?;
     say(&["restore", URL, "--json"], 0, "\"seq\":4")?;

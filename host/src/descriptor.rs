@@ -4,7 +4,7 @@
 //! store could not tell a damaged `notes.txt` from a generation, and would refuse to work beside either. The names also
 //! cost one system call for many entries, in place of one for each. A directory is made for this user alone.
 //!
-//! In a folder that counts for nothing, as what is on its way to an object store, nothing is synced.
+//! In a folder that counts for nothing, such as one on the way to an object store, nothing is synced.
 
 use std::vec::IntoIter;
 
@@ -20,11 +20,10 @@ use wasmtime_wasi::{FsPerms, WasiView};
 /// The entries that are still to be returned.
 struct Entries(IntoIter<DirectoryEntry>);
 
-/// Puts these in the place of wasmtime-wasi's, which are linked already. What is written in the folder of an instance must be on
-/// the disk when it says so, if `is_durable` is told so of that instance.
+/// Puts these in the place of wasmtime-wasi's, which are linked already; whether an instance `syncs`, it is asked.
 pub(crate) fn link<T: WasiView + 'static>(
     linker: &mut Linker<T>,
-    is_durable: fn(&T) -> bool,
+    syncs: fn(&T) -> bool,
 ) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
@@ -71,17 +70,16 @@ pub(crate) fn link<T: WasiView + 'static>(
     types.func_wrap(
         "[method]descriptor.sync",
         move |mut store: StoreContextMut<'_, T>, (file,): (Resource<Descriptor>,)| {
-            let synced =
-                if is_durable(store.data()) { store.data_mut().filesystem().sync(file) } else { Ok(()) };
+            let synced = if syncs(store.data()) { store.data_mut().filesystem().sync(file) } else { Ok(()) };
             Ok((answer(synced)?,))
         },
     )?;
-    // The component says by it what is to be written to the disk already.
+    // By this, the component has the disk begin with what will be synced.
     types.func_wrap(
         "[method]descriptor.advise",
         move |mut store: StoreContextMut<'_, T>, of: (Resource<Descriptor>, u64, u64, Advice)| {
             let (file, offset, size, advice) = of;
-            let advised = if is_durable(store.data()) {
+            let advised = if syncs(store.data()) {
                 store.data_mut().filesystem().advise(file, offset, size, advice)
             } else {
                 Ok(())

@@ -27,8 +27,8 @@ pub(crate) struct Guest {
     pub(crate) wasi: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) memory: Memory,
-    /// Whether what it writes must be on the disk when it says so.
-    pub(crate) is_durable: bool,
+    /// Whether its syncs reach the disk.
+    pub(crate) syncs: bool,
 }
 
 impl Engine {
@@ -40,7 +40,7 @@ impl Engine {
     ) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(engine);
         link_wasi(&mut linker)?;
-        descriptor::link(&mut linker, |guest| guest.is_durable)?;
+        descriptor::link(&mut linker, |guest| guest.syncs)?;
         let pre = bindings::StorePre::new(linker.instantiate_pre(component)?)?;
         Ok(Engine { pre, budget: Arc::new(budget), clock: Clock::start(engine)?, runtime: runtime()? })
     }

@@ -64,13 +64,13 @@ pub(crate) type Handle = ResourceAny;
 
 impl Instance {
     /// Makes an instance, in this time, on the directory of a grant: the one that is `held`, if one is, and
-    /// else the one under its path, which is `dir`. Unless what it keeps there `is_durable`, nothing is synced.
+    /// else the one under its path, which is `dir`. Unless it `syncs`, nothing waits for the disk.
     pub(crate) fn new(
         engine: &Engine,
         grant: &Grant,
         held: Option<&Held>,
         dir: Identity,
-        is_durable: bool,
+        syncs: bool,
         time: Duration,
     ) -> Result<Self> {
         let perms = match grant.access {
@@ -96,7 +96,7 @@ impl Instance {
 
         let limit = grant.memory();
         let memory = Memory::new(limit, engine.budget.clone());
-        let guest = Guest { wasi: wasi.build(), table: ResourceTable::new(), memory, is_durable };
+        let guest = Guest { wasi: wasi.build(), table: ResourceTable::new(), memory, syncs };
         let mut store = wasmtime::Store::new(engine.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         // What one call may bring back: its default would refuse a state above 128 MiB.

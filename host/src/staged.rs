@@ -61,6 +61,10 @@ mod none {
             match *self {}
         }
 
+        pub(crate) fn check_made(&self, _: &str, _: u64) -> Result<PathBuf> {
+            match *self {}
+        }
+
         pub(crate) fn file_of(&mut self, _: u64, _: Duration) -> Result<Option<(PathBuf, String)>> {
             match *self {}
         }

@@ -59,7 +59,12 @@ pub fn under_strace(command: &Command, options: &[&str], log: &Path, input: &str
     let mut strace = Command::new("strace");
     strace.args(["-f", "-y", "-s", "0"]).args(options).arg("-o").arg(log);
     strace.arg(command.get_program()).args(command.get_args());
-    strace.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => strace.env(name, value),
+            None => strace.env_remove(name),
+        };
+    }
     let done = run(&mut strace, input);
     (done, fs::read_to_string(log).expect("strace writes a trace"))
 }

@@ -1,4 +1,4 @@
-//! A store of which nobody can tell where it is.
+//! A store that is in a directory or in an object store, and must do the same in both.
 
 use std::collections::BTreeMap;
 use std::fs;

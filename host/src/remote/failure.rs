@@ -49,12 +49,14 @@ impl Failure {
             // Of something in between, which knows of no objects.
             Told::NotFound { .. } if is_status("404") && !has_code("NoSuchKey") => Failure::Passing(line),
             Told::NotFound { .. } => Failure::Refused(line),
-            // There is no such part of it.
-            _ if is_status("416") => Failure::Refused(line),
             // Another region's; a request that the server does not understand.
             _ if is_status("4") || is_status("3") || is_status("501") => Failure::Final(Error::other(line)),
             _ if ["certificate", "redirect", "ETag"].iter().any(|of| said.contains(of)) => {
                 Failure::Final(Error::other(line))
+            }
+            // Of a part, all.
+            _ if said.contains("non-partial") => {
+                Failure::Final(Error::other(format!("{line}; use a server that gives parts of objects")))
             }
             Told::Generic { .. } => Failure::Passing(line),
             _ => Failure::Final(Error::other(line)),

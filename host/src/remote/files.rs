@@ -103,23 +103,24 @@ impl Bucket {
         generation: &Generation,
         folder: &FilePath,
     ) -> std::result::Result<Answer, Failure> {
-        let (file, part) = (folder.join(generation.file_name()), folder.join(FETCHED));
-        let is_whole = |(size, sum): (u64, String)| (size, sum) == (generation.size, generation.sum.clone());
-        if sum_of(&file).is_ok_and(is_whole) {
+        let (file, fetched) = (folder.join(generation.file_name()), folder.join(FETCHED));
+        if sum_of(&file).is_ok_and(|(size, sum)| generation.is(size, &sum)) {
             return Ok(Answer::Done);
         }
-        let placed = match self.fetch(path, generation, &part).await {
+        let placed = match self.fetch(path, generation, &fetched).await {
             Ok(Answer::Done) => {
                 // When it was written is for people.
                 let written = generation.time();
-                let _ = fs::File::options().append(true).open(&part).and_then(|it| it.set_modified(written));
-                let renamed = fs::rename(&part, &file).map_err(|error| Error::io("rename", &part, error));
+                let opened = fs::File::options().append(true).open(&fetched);
+                let _ = opened.and_then(|it| it.set_modified(written));
+                let renamed = fs::rename(&fetched, &file);
+                let renamed = renamed.map_err(|error| Error::io("rename", &fetched, error));
                 renamed.map(|()| Answer::Done).map_err(Failure::Final)
             }
             other => other,
         };
         if !matches!(placed, Ok(Answer::Done)) {
-            let _ = fs::remove_file(&part);
+            let _ = fs::remove_file(&fetched);
         }
         placed
     }
@@ -131,27 +132,27 @@ impl Bucket {
         generation: &Generation,
         file: &FilePath,
     ) -> std::result::Result<Answer, Failure> {
-        let unwritten = |error| Failure::Final(Error::io("write", file, error));
         let size = generation.size;
         let ranges = (0..size.max(1)).step_by(PART).map(|at| at..size.min(at + PART as u64));
         let parts = stream::iter(ranges).map(|range| self.get_part(path, range, size)).buffered(PARTS);
         let mut parts = pin!(parts);
-        let (mut target, mut sum) = (None, Sum::default());
-        while let Some(part) = parts.try_next().await? {
+        let mut next = parts.try_next().await?;
+        if let Some(Err(answer)) = next {
+            // Where nothing is found, no folder is made.
+            return Ok(answer);
+        }
+        let (mut target, mut sum) = (create(file)?, Sum::default());
+        while let Some(part) = next {
             let part = match part {
                 Ok(part) => part,
                 Err(answer) => return Ok(answer),
             };
             sum.add(&part);
-            let target = match &mut target {
-                Some(target) => target,
-                // Where nothing is found, no folder is made.
-                None => target.insert(create(file)?),
-            };
-            target.write_all(&part).map_err(unwritten)?;
+            let written = target.write_all(&part);
+            written.map_err(|error| Failure::Final(Error::io("write", file, error)))?;
+            next = parts.try_next().await?;
         }
-        let is_whole = (sum.size(), sum.text()) == (size, generation.sum.clone());
-        Ok(if is_whole { Answer::Done } else { Answer::Damaged })
+        Ok(if generation.is(sum.size(), &sum.text()) { Answer::Done } else { Answer::Damaged })
     }
 
     /// Gets a part of an object of this size, or says what it is if it is not what was put.
@@ -161,20 +162,25 @@ impl Bucket {
         range: Range<u64>,
         size: u64,
     ) -> std::result::Result<std::result::Result<Bytes, Answer>, Failure> {
+        let length = range.end - range.start;
         let range = (size > PART as u64).then(|| range.into());
         let got = async {
             let got = self.objects.get_opts(path, GetOptions { range, ..GetOptions::default() }).await?;
             if got.meta.size == size { got.bytes().await.map(Some) } else { Ok(None) }
         };
-        match got.await {
-            Ok(Some(part)) => Ok(Ok(part)),
-            Ok(None) => Ok(Err(Answer::Damaged)),
-            Err(told) => match (Failure::of(&format!("get {}", self.url(path)), &told), told) {
-                (Failure::Refused(_), Told::NotFound { .. }) => Ok(Err(Answer::Missing)),
-                // It is shorter than it was.
-                (Failure::Refused(_), _) => Ok(Err(Answer::Damaged)),
-                (failure, _) => Err(failure),
-            },
+        let told = match got.await {
+            Ok(Some(part)) if part.len() as u64 == length => return Ok(Ok(part)),
+            Ok(Some(_)) => return Err(Failure::Passing(format!("{} came cut", self.url(path)))),
+            Ok(None) => return Ok(Err(Answer::Damaged)),
+            Err(told) => told,
+        };
+        match Failure::of(&format!("get {}", self.url(path)), &told) {
+            Failure::Refused(_) if matches!(told, Told::NotFound { .. }) => Ok(Err(Answer::Missing)),
+            // An empty object has no part.
+            Failure::Final(_) if self.objects.head(path).await.is_ok_and(|meta| meta.size != size) => {
+                Ok(Err(Answer::Damaged))
+            }
+            failure => Err(failure),
         }
     }
 }
@@ -203,6 +209,21 @@ pub(super) fn sum_of_open(mut file: &fs::File) -> io::Result<(u64, String)> {
     file.rewind()?;
     io::copy(&mut file, &mut sum)?;
     Ok((sum.size, sum.text()))
+}
+
+/// How many bytes the last line of a generation's file takes, and the end.
+const LAST_LINE: u64 = 48;
+
+/// Whether a file that the component has made is what it has written: the last line says what all before it comes to. Where
+/// nothing is synced, nobody else tells what a disk has lost.
+pub(super) fn is_whole(file: &FilePath) -> io::Result<bool> {
+    let mut file = fs::File::open(file)?;
+    let mut sum = Sum::default();
+    let summed = file.metadata()?.len().saturating_sub(LAST_LINE);
+    io::copy(&mut (&mut file).take(summed), &mut sum)?;
+    let mut last = Vec::new();
+    file.read_to_end(&mut last)?;
+    Ok(last == format!("  \"xxh128\": \"{}\"\n}}", sum.text()).as_bytes())
 }
 
 /// The sum of what was added.

@@ -142,6 +142,11 @@ impl Generation {
         generation
     }
 
+    /// Whether these are a file's that was put.
+    pub(super) fn is(&self, size: u64, sum: &str) -> bool {
+        (self.size, self.sum.as_str()) == (size, sum)
+    }
+
     /// The name of its file, in a folder of one store.
     pub fn file_name(&self) -> String {
         format!("snapshot_{:020}.json", self.seq)

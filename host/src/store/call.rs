@@ -227,8 +227,8 @@ impl SnapshotStore {
                 if let Some(instance) = other {
                     self.close(instance);
                 }
-                let (is_durable, time) = (self.staging.is_none(), self.time_left());
-                Instance::new(&self.shared.engine, &self.grant, self.held.as_ref(), dir, is_durable, time)?
+                let (syncs, time) = (self.staging.is_none(), self.time_left());
+                Instance::new(&self.shared.engine, &self.grant, self.held.as_ref(), dir, syncs, time)?
             }
         };
         // A reader's path was opened once more for a new instance, and that of a writer must still lead to what it holds.

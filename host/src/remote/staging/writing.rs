@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Staging;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
+use crate::remote::files::is_whole;
 use crate::remote::folder::empty;
 use crate::remote::head::{Copying, Generation, Limits};
 
@@ -49,8 +50,7 @@ impl Staging {
             max_total: self.granted.max_total,
             damaged: self.damaged.get(name).into_iter().flatten().cloned().collect(),
         };
-        let folder = self.folder_of(name);
-        let file = folder.join(format!("snapshot_{seq:020}.json"));
+        let file = self.check_made(name, seq)?;
         let Some(store) = self.open.get_mut(name) else {
             return Err(Error::other(format!("`{}` is not open for writing", self.url(name))));
         };
@@ -66,6 +66,19 @@ impl Staging {
             self.open.remove(name);
         }
         shipped
+    }
+
+    /// The file of the generation that the component has made, if it is what was written.
+    pub(crate) fn check_made(&self, name: &str, seq: u64) -> Result<PathBuf> {
+        let file = self.folder_of(name).join(format!("snapshot_{seq:020}.json"));
+        if is_whole(&file).map_err(|error| Error::io("read", &file, error))? {
+            return Ok(file);
+        }
+        let _ = fs::remove_file(&file);
+        Err(Error::other(format!(
+            "`{}` is not what was written there, so nothing was put: see that this machine's disk is sound, and has room",
+            file.display()
+        )))
     }
 
     /// The file of a generation, which is got into the folder, and what it is called where it counts.
