@@ -157,7 +157,7 @@ fn the_component_file_says_by_which_toolchain_it_was_built() {
 }
 
 /// The toolchain is part of what decides the bytes: what another one built is not compared. Continuous integration
-/// compares what it has just built with that of the release's test.
+/// compares what it has just built with what the release's test builds.
 #[test]
 #[cfg_attr(
     not(component_of_this_toolchain),

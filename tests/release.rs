@@ -146,10 +146,9 @@ fn in_long_runs_a_release_lists_its_files_and_others_get_them_from_a_registry() 
     succeed(&mut sh(&sources.folder, "guest/build"));
     let component = "host/component/minisnap.wasm";
     let [here, there] = [root(), &sources.folder].map(|place| fs::read(place.join(component)).unwrap());
-    assert!(
-        [&here[..], minisnap_host::COMPONENT].contains(&&there[..]),
-        "two builds by one toolchain differ"
-    );
+    // What continuous integration tests, it has built; elsewhere, one of the two may be of another toolchain.
+    let is_same = there == minisnap_host::COMPONENT || std::env::var_os("CI").is_none() && there == here;
+    assert!(is_same, "two builds by one toolchain differ");
     let musl = "$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-musl/lib/self-contained/libc.a";
     let musl =
         run(&mut sh(root(), &format!("[ -e {musl} ] || rustup target add x86_64-unknown-linux-musl")), "");
@@ -337,7 +336,7 @@ fn publish_once(sources: &Sources, files: &Path, registry: &str) {
 }
 
 /// By the lines of the pages, with this registry in the place of the public one, `compose` of the consumers' tools in the
-/// place of `wac plug`, and the library of wasmtime in the place of its command: each calls what it stands for.
+/// place of `wac plug`, and the library of wasmtime in the place of its command: each calls the library behind it.
 fn assert_others_get_them(files: &Path, registry: &str) {
     let page = fs::read_to_string(root().join("wit/README.md")).unwrap();
     let project = scratch();

@@ -61,7 +61,7 @@ mod none {
             match *self {}
         }
 
-        pub(crate) fn check_made(&self, _: &str, _: u64) -> Result<PathBuf> {
+        pub(crate) fn made(&self, _: &str, _: u64) -> Result<(PathBuf, u64, String)> {
             match *self {}
         }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
+use std::rc::Rc;
 
 use tempfile::TempDir;
 
@@ -49,10 +50,10 @@ impl Scenario {
 }
 
 /// A disk, and what may be restored from it.
-type Case = (Visible, Vec<Pair>);
+type Case = (Visible, Rc<[Pair]>);
 
-/// What was restored from each disk, or what was wrong. The models of a disk have most of their disks in common.
-type Verdicts = RefCell<BTreeMap<Case, Result<Pair, String>>>;
+/// Which of these was restored from each disk, or what was wrong. The models of a disk have most of their disks in common.
+type Verdicts = RefCell<BTreeMap<Case, Result<usize, String>>>;
 
 /// A scenario that was traced.
 #[derive(Debug)]
@@ -147,14 +148,16 @@ impl<'s> Judge<'s> {
 
     /// Judges every disk that a power cut may leave now.
     fn all(&self, machine: &Machine, possible: &[Pair], has_returned: bool) {
+        let possible: Rc<[Pair]> = possible.into();
         for disk in machine.after_power_cut() {
-            let case = (disk.visible(), possible.to_vec());
+            let case = (disk.visible(), Rc::clone(&possible));
             if !self.seen.borrow_mut().insert(case.clone()) {
                 continue;
             }
             match self.verdict(&disk, case) {
                 Ok(restored) if self.twice => {
-                    self.later(Machine::with_model(disk, machine.model), vec![restored]);
+                    let restored = vec![possible[restored].clone()];
+                    self.later(Machine::with_model(disk, machine.model), restored);
                 }
                 Ok(_) => {}
                 Err(problem) => {
@@ -165,8 +168,8 @@ impl<'s> Judge<'s> {
         }
     }
 
-    /// What is restored from a disk, or what is wrong: known, or found out now.
-    fn verdict(&self, disk: &Disk, case: Case) -> Result<Pair, String> {
+    /// Which of what may be is restored from a disk, or what is wrong: known, or found out now.
+    fn verdict(&self, disk: &Disk, case: Case) -> Result<usize, String> {
         if let Some(known) = self.recorded.verdicts.borrow().get(&case) {
             return known.clone();
         }
@@ -176,16 +179,16 @@ impl<'s> Judge<'s> {
     }
 
     /// Restores from a disk, and makes the next snapshot on it.
-    fn recover(&self, disk: &Disk, possible: &[Pair]) -> Result<Pair, String> {
+    fn recover(&self, disk: &Disk, possible: &[Pair]) -> Result<usize, String> {
         let scenario = self.recorded.scenario;
         let root = self.scratch.path().join(self.seen.borrow().len().to_string());
         fs::create_dir(&root).expect("the scratch folder can be written");
         write(disk, 0, &root);
         let mut recovery = scenario.subject().open(&root.join(STORE))?;
         let restored = recovery.restore()?;
-        if !possible.contains(&restored) {
+        let Some(which) = possible.iter().position(|pair| *pair == restored) else {
             return Err(format!("restored {}", show(&restored)));
-        }
+        };
         recovery
             .create(&state(NEXT, scenario.size), NEXT)
             .map_err(|problem| format!("no create: {problem}"))?;
@@ -193,7 +196,7 @@ impl<'s> Judge<'s> {
         drop(recovery);
         fs::remove_dir_all(&root).expect("the scratch folder can be removed");
         if next == scenario.pair(NEXT) {
-            Ok(restored)
+            Ok(which)
         } else {
             Err(format!("restored {} after the next create", show(&next)))
         }

@@ -108,6 +108,10 @@ impl Bucket {
             return Ok(Answer::Done);
         }
         let placed = match self.fetch(path, generation, &fetched).await {
+            // Nobody syncs it, and what the disk has lost is no damage of the object.
+            Ok(Answer::Done) if !sum_of(&fetched).is_ok_and(|(size, sum)| generation.is(size, &sum)) => {
+                Err(Failure::Final(Error::other(lost(&fetched))))
+            }
             Ok(Answer::Done) => {
                 // When it was written is for people.
                 let written = generation.time();
@@ -170,16 +174,22 @@ impl Bucket {
         };
         let told = match got.await {
             Ok(Some(part)) if part.len() as u64 == length => return Ok(Ok(part)),
-            Ok(Some(_)) => return Err(Failure::Passing(format!("{} came cut", self.url(path)))),
+            Ok(Some(part)) => {
+                let (url, came) = (self.url(path), part.len());
+                return Err(Failure::Passing(format!("cannot get {url}: {came} of {length} bytes came")));
+            }
             Ok(None) => return Ok(Err(Answer::Damaged)),
             Err(told) => told,
         };
         match Failure::of(&format!("get {}", self.url(path)), &told) {
             Failure::Refused(_) if matches!(told, Told::NotFound { .. }) => Ok(Err(Answer::Missing)),
-            // An empty object has no part.
-            Failure::Final(_) if self.objects.head(path).await.is_ok_and(|meta| meta.size != size) => {
-                Ok(Err(Answer::Damaged))
-            }
+            // As is said of an empty object.
+            Failure::Final(error) if error.to_line().contains("416") => match self.objects.head(path).await {
+                Ok(meta) if meta.size != size => Ok(Err(Answer::Damaged)),
+                Ok(_) => Err(Failure::Final(error)),
+                Err(Told::NotFound { .. }) => Ok(Err(Answer::Missing)),
+                Err(told) => Err(Failure::of(&format!("look at {}", self.url(path)), &told)),
+            },
             failure => Err(failure),
         }
     }
@@ -214,16 +224,24 @@ pub(super) fn sum_of_open(mut file: &fs::File) -> io::Result<(u64, String)> {
 /// How many bytes the last line of a generation's file takes, and the end.
 const LAST_LINE: u64 = 48;
 
-/// Whether a file that the component has made is what it has written: the last line says what all before it comes to. Where
-/// nothing is synced, nobody else tells what a disk has lost.
-pub(super) fn is_whole(file: &FilePath) -> io::Result<bool> {
+/// The size and the sum of a file that the component has made, or `None` if it is not what was written: the last line says what
+/// all before it comes to. Where nothing is synced, nobody else tells what a disk has lost.
+pub(super) fn sum_of_made(file: &FilePath) -> io::Result<Option<(u64, String)>> {
     let mut file = fs::File::open(file)?;
     let mut sum = Sum::default();
     let summed = file.metadata()?.len().saturating_sub(LAST_LINE);
     io::copy(&mut (&mut file).take(summed), &mut sum)?;
+    let expected = format!("  \"xxh128\": \"{}\"\n}}", sum.text());
     let mut last = Vec::new();
     file.read_to_end(&mut last)?;
-    Ok(last == format!("  \"xxh128\": \"{}\"\n}}", sum.text()).as_bytes())
+    sum.add(&last);
+    Ok((last == expected.as_bytes()).then(|| (sum.size(), sum.text())))
+}
+
+/// That a file is not what was written to it.
+pub(super) fn lost(file: &FilePath) -> String {
+    let file = file.display();
+    format!("`{file}` is not what was written there: see that this machine's disk is sound, and has room")
 }
 
 /// The sum of what was added.

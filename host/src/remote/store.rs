@@ -136,8 +136,19 @@ impl RemoteStore {
     /// [`Error::InDoubt`] if the generation may be in place, or come to be; [`Error::Io`], [`Error::DeadlineExceeded`] if it is
     /// not, nor ever will be.
     pub fn create(&mut self, file: &Path, seq: u64, limits: Limits, deadline: Duration) -> Result<()> {
-        let patience = Patience::new(deadline);
         let (size, sum) = sum_of(file).map_err(|error| Error::io("read", file, error))?;
+        self.create_of((file, size, sum), seq, limits, deadline)
+    }
+
+    /// The same of a file of which size and sum are known.
+    pub(super) fn create_of(
+        &mut self,
+        (file, size, sum): (&Path, u64, String),
+        seq: u64,
+        limits: Limits,
+        deadline: Duration,
+    ) -> Result<()> {
+        let patience = Patience::new(deadline);
         let written = milliseconds(SystemTime::now());
         self.change("create", patience, Some(file), |writer| writer.insert(seq, size, sum, written, limits))
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Staging;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
-use crate::remote::files::is_whole;
+use crate::remote::files::{lost, sum_of_made};
 use crate::remote::folder::empty;
 use crate::remote::head::{Copying, Generation, Limits};
 
@@ -50,11 +50,13 @@ impl Staging {
             max_total: self.granted.max_total,
             damaged: self.damaged.get(name).into_iter().flatten().cloned().collect(),
         };
-        let file = self.check_made(name, seq)?;
+        let started = Instant::now();
+        let (file, size, sum) = self.made(name, seq)?;
         let Some(store) = self.open.get_mut(name) else {
             return Err(Error::other(format!("`{}` is not open for writing", self.url(name))));
         };
-        let shipped = store.create(&file, seq, limits, time);
+        let left = time.saturating_sub(started.elapsed());
+        let shipped = store.create_of((&file, size, sum), seq, limits, left);
         if shipped.is_ok() {
             self.damaged.remove(name);
         } else {
@@ -68,17 +70,15 @@ impl Staging {
         shipped
     }
 
-    /// The file of the generation that the component has made, if it is what was written.
-    pub(crate) fn check_made(&self, name: &str, seq: u64) -> Result<PathBuf> {
+    /// The file of the generation that the component has made, its size and its sum, if it is what was written.
+    pub(crate) fn made(&self, name: &str, seq: u64) -> Result<(PathBuf, u64, String)> {
         let file = self.folder_of(name).join(format!("snapshot_{seq:020}.json"));
-        if is_whole(&file).map_err(|error| Error::io("read", &file, error))? {
-            return Ok(file);
+        if let Some((size, sum)) = sum_of_made(&file).map_err(|error| Error::io("read", &file, error))? {
+            return Ok((file, size, sum));
         }
+        let problem = lost(&file);
         let _ = fs::remove_file(&file);
-        Err(Error::other(format!(
-            "`{}` is not what was written there, so nothing was put: see that this machine's disk is sound, and has room",
-            file.display()
-        )))
+        Err(Error::other(problem))
     }
 
     /// The file of a generation, which is got into the folder, and what it is called where it counts.

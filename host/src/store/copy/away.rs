@@ -84,8 +84,8 @@ impl SnapshotStore {
         if !self.copy_state(from, seq, layout, &mut |_| ())? {
             return Ok(false);
         }
-        let made = self.away(|staging, _| staging.check_made("", seq)).map_err(Target)?;
-        let path = made.unwrap_or_else(|| self.grant.dir.join(generation(seq)));
+        let made = self.away(|staging, _| staging.made("", seq)).map_err(Target)?;
+        let path = made.map_or_else(|| self.grant.dir.join(generation(seq)), |(path, ..)| path);
         let file = open(&path).map_err(|error| Target(Error::io("open", &path, error)))?;
         let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
         self.put((&file, &path), seq, modified, progress).map_err(Target)?;
