@@ -134,23 +134,6 @@ fn a_server_that_gives_no_etag_is_refused() {
     assert!(told.contains("ETag"), "{told}");
 }
 
-/// It keeps the conditions of a PUT, and answers a request for a part with all: a large snapshot could not be restored.
-#[test]
-fn a_server_that_gives_no_parts_of_objects_is_refused() {
-    let server = server(|_, _, before| {
-        let done = |etag: &str, body: &str| (200, vec![("ETag", format!("\"{etag}\""))], body.to_owned());
-        match before {
-            0 => done("a", ""),
-            1 | 4 => error(412, "PreconditionFailed", "It is another one."),
-            2 => done("a", "1"),
-            3 => done("b", ""),
-            5.. => done("b", "33"),
-        }
-    });
-    let told = bucket(&server).check(LONG).unwrap_err().to_line();
-    assert!(told.contains("use a server that gives parts of objects"), "{told}");
-}
-
 #[test]
 fn a_bucket_that_deletes_what_is_put_there_is_refused() {
     const RULE: &str = "expiry-date=\"Wed, 30 Dec 2026 00:00:00 GMT\", rule-id=\"monthly\"";

@@ -110,8 +110,8 @@ impl Bucket {
         self.runtime.as_ref().expect("it is there until this is dropped")
     }
 
-    /// Tries whether the server keeps the conditions of a PUT and gives parts of objects, unless this was tried before, with an
-    /// object that is deleted again.
+    /// Tries whether the server keeps the conditions of a PUT, unless this was tried before, with an object that is deleted
+    /// again.
     ///
     /// # Errors
     ///

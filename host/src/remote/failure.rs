@@ -54,10 +54,6 @@ impl Failure {
             _ if ["certificate", "redirect", "ETag"].iter().any(|of| said.contains(of)) => {
                 Failure::Final(Error::other(line))
             }
-            // Asked for a part, it gives all.
-            _ if said.contains("non-partial") => {
-                Failure::Final(Error::other(format!("{line}; use a server that gives parts of objects")))
-            }
             Told::Generic { .. } => Failure::Passing(line),
             _ => Failure::Final(Error::other(line)),
         }

@@ -2,14 +2,11 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, Write};
-use std::ops::Range;
 use std::path::Path as FilePath;
-use std::pin::pin;
 
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error as Told, GetOptions, ObjectStoreExt, PutPayload, WriteMultipart};
+use object_store::{Error as Told, ObjectStoreExt, PutPayload, WriteMultipart};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::bucket::Bucket;
@@ -18,7 +15,7 @@ use super::head::Generation;
 use super::protocol::Answer;
 use crate::error::Error;
 
-/// A larger file is put and got in parts of this size.
+/// A larger file is put in parts of this size.
 const PART: usize = 8 << 20;
 
 /// How many parts are on their way at a time.
@@ -136,62 +133,26 @@ impl Bucket {
         generation: &Generation,
         file: &FilePath,
     ) -> std::result::Result<Answer, Failure> {
-        let size = generation.size;
-        let ranges = (0..size.max(1)).step_by(PART).map(|at| at..size.min(at + PART as u64));
-        let parts = stream::iter(ranges).map(|range| self.get_part(path, range, size)).buffered(PARTS);
-        let mut parts = pin!(parts);
-        let mut next = parts.try_next().await?;
-        if let Some(Err(answer)) = next {
-            // Where nothing is found, no folder is made.
-            return Ok(answer);
-        }
+        let failed = |told: &Told| Failure::of(&format!("get {}", self.url(path)), told);
+        let got = match self.objects.get(path).await {
+            Ok(got) if got.meta.size == generation.size => got,
+            Ok(_) => return Ok(Answer::Damaged),
+            Err(told) => {
+                return match failed(&told) {
+                    Failure::Refused(_) if matches!(told, Told::NotFound { .. }) => Ok(Answer::Missing),
+                    failure => Err(failure),
+                };
+            }
+        };
+        // Where nothing is found, no folder is made.
         let (mut target, mut sum) = (create(file)?, Sum::default());
-        while let Some(part) = next {
-            let part = match part {
-                Ok(part) => part,
-                Err(answer) => return Ok(answer),
-            };
-            sum.add(&part);
-            let written = target.write_all(&part);
+        let mut pieces = got.into_stream();
+        while let Some(piece) = pieces.try_next().await.map_err(|told| failed(&told))? {
+            sum.add(&piece);
+            let written = target.write_all(&piece);
             written.map_err(|error| Failure::Final(Error::io("write", file, error)))?;
-            next = parts.try_next().await?;
         }
         Ok(if generation.is(sum.size(), &sum.text()) { Answer::Done } else { Answer::Damaged })
-    }
-
-    /// Gets a part of an object of this size, or says what it is if it is not what was put.
-    async fn get_part(
-        &self,
-        path: &Path,
-        range: Range<u64>,
-        size: u64,
-    ) -> std::result::Result<std::result::Result<Bytes, Answer>, Failure> {
-        let length = range.end - range.start;
-        let range = (size > PART as u64).then(|| range.into());
-        let got = async {
-            let got = self.objects.get_opts(path, GetOptions { range, ..GetOptions::default() }).await?;
-            if got.meta.size == size { got.bytes().await.map(Some) } else { Ok(None) }
-        };
-        let told = match got.await {
-            Ok(Some(part)) if part.len() as u64 == length => return Ok(Ok(part)),
-            Ok(Some(part)) => {
-                let (url, came) = (self.url(path), part.len());
-                return Err(Failure::Passing(format!("cannot get {url}: {came} of {length} bytes came")));
-            }
-            Ok(None) => return Ok(Err(Answer::Damaged)),
-            Err(told) => told,
-        };
-        match Failure::of(&format!("get {}", self.url(path)), &told) {
-            Failure::Refused(_) if matches!(told, Told::NotFound { .. }) => Ok(Err(Answer::Missing)),
-            // As is said of an empty object.
-            Failure::Final(error) if error.to_line().contains("416") => match self.objects.head(path).await {
-                Ok(meta) if meta.size != size => Ok(Err(Answer::Damaged)),
-                Ok(_) => Err(Failure::Final(error)),
-                Err(Told::NotFound { .. }) => Ok(Err(Answer::Missing)),
-                Err(told) => Err(Failure::of(&format!("look at {}", self.url(path)), &told)),
-            },
-            failure => Err(failure),
-        }
     }
 }
 
