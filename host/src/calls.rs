@@ -112,10 +112,7 @@ pub(crate) struct Submitted {
 impl Target {
     /// A directory, on the device that its path says.
     pub(crate) fn new(dir: PathBuf) -> Self {
-        #[cfg(target_os = "linux")]
         let device = crate::location::device_of(&dir);
-        #[cfg(not(target_os = "linux"))]
-        let device = None;
         let key = Key::of(&dir);
         Target { dir, device: device.map(Key::Device), key }
     }

@@ -15,9 +15,6 @@ use tracing::debug;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// How much of a file is summed at a time, in bytes: what fits into a processor's cache.
-const PIECE: usize = 64 << 10;
-
 /// What names of files start and end with.
 const STORE: &str = "store-";
 const CONSUMER: &str = "component-";
@@ -80,18 +77,9 @@ fn kept(engine: &Engine, folder: &Path, name: &str) -> wasmtime::Result<Componen
 /// Whether a file is what was written: code, and its sum.
 fn check_sum(file: &mut File) -> io::Result<()> {
     let wrong = || io::Error::other("it is not what was written");
-    let mut left = file.metadata()?.len().checked_sub(blake3::OUT_LEN as u64).ok_or_else(wrong)?;
+    let code = file.metadata()?.len().checked_sub(blake3::OUT_LEN as u64).ok_or_else(wrong)?;
     let mut sum = blake3::Hasher::new();
-    let mut piece = vec![0; PIECE];
-    while left > 0 {
-        let most = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-        let read = file.read(&mut piece[..most])?;
-        if read == 0 {
-            return Err(wrong());
-        }
-        sum.update(&piece[..read]);
-        left -= read as u64;
-    }
+    sum.update_reader(Read::take(&mut *file, code))?;
     let mut written = Vec::new();
     file.read_to_end(&mut written)?;
     if written == sum.finalize().as_bytes() { Ok(()) } else { Err(wrong()) }
@@ -130,7 +118,6 @@ fn check_owner(file: &File) -> io::Result<()> {
 }
 
 /// Maps the code of the file itself, which has no other name that could lead elsewhere.
-#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "compiled code is run as it is")]
 fn deserialize(engine: &Engine, file: File) -> wasmtime::Result<Component> {
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
@@ -138,19 +125,6 @@ fn deserialize(engine: &Engine, file: File) -> wasmtime::Result<Component> {
     // as no `--dir` holds them; so it is what this program wrote, which never writes to a file that has its name already.
     // Its sum shows that it is not damaged. Whether it is of this version and for this processor, wasmtime checks.
     unsafe { Component::deserialize_file(engine, path) }
-}
-
-#[cfg(not(target_os = "linux"))]
-#[expect(unsafe_code, reason = "compiled code is run as it is")]
-fn deserialize(engine: &Engine, mut file: File) -> wasmtime::Result<Component> {
-    let mut code = Vec::new();
-    io::Seek::rewind(&mut file)?;
-    file.read_to_end(&mut code)?;
-    code.truncate(code.len().saturating_sub(blake3::OUT_LEN));
-    // SAFETY: these bytes are of a file in a folder that only this user can write, as whoever names it must see to, so
-    // they are what this program wrote. Their sum shows that they are not damaged. Whether they are of this version and
-    // for this processor, wasmtime checks.
-    unsafe { Component::deserialize(engine, &code) }
 }
 
 /// Writes compiled code and its sum, all of it or nothing, and removes what is old. Nothing is synced: what a power cut

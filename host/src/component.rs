@@ -44,6 +44,7 @@ pub struct Minisnap {
 }
 
 /// How a [`Minisnap`] is made.
+#[derive(Debug)]
 #[must_use]
 pub struct MinisnapBuilder {
     config: Config,
@@ -139,15 +140,6 @@ impl MinisnapBuilder {
             return crate::compiled::load(engine, COMPONENT, folder);
         }
         Component::new(engine, COMPONENT)
-    }
-}
-
-impl fmt::Debug for MinisnapBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let MinisnapBuilder { max_idle, max_memory, max_calls, .. } = self;
-        let mut shown = f.debug_struct("MinisnapBuilder");
-        shown.field("max_idle", max_idle).field("max_memory", max_memory).field("max_calls", max_calls);
-        shown.finish_non_exhaustive()
     }
 }
 

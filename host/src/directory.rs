@@ -34,7 +34,6 @@ impl Grant {
     pub(crate) fn make_dir(&self) -> Result<()> {
         // Which refuses one that is missing and must exist.
         self.identity()?;
-        #[cfg(target_os = "linux")]
         crate::replaceable::check_umask()?;
         self.make()
     }
@@ -56,7 +55,7 @@ impl Grant {
         let is_new = make_durably(&self.dir)?;
         // Others may have made theirs since, and a crash may have left one that was refused. Each that is empty counts those that
         // there are: the last of too many is refused, and whoever has a file in it was not.
-        if (is_new || is_empty(&self.dir)?) && self.count_instances()? > most {
+        if (is_new || entries(&self.dir)?.is_empty()) && self.count_instances()? > most {
             if is_new {
                 self.take_back();
             }
@@ -85,13 +84,8 @@ impl Grant {
         };
         let Some(prefix) = name.strip_suffix(instance.as_str()) else { return Ok(0) };
         let failed = |error| Error::io("list", folder, error);
-        let entries = match fs::read_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            entries => entries.map_err(failed)?,
-        };
         let mut count = 0;
-        for entry in entries {
-            let entry = entry.map_err(failed)?;
+        for entry in entries(folder)? {
             let name = entry.file_name();
             let instance = name.to_str().and_then(|name| name.strip_prefix(prefix));
             if instance.is_some_and(is_name) && entry.file_type().map_err(failed)?.is_dir() {
@@ -102,7 +96,6 @@ impl Grant {
     }
 
     /// The directory, open: the one that is held, whatever its path leads to, or else the one under its path.
-    #[cfg(target_os = "linux")]
     pub(crate) fn open<'h>(&self, held: Option<&'h Held>) -> Result<Opened<'h>> {
         use rustix::fs::{Mode, OFlags};
         if let Some(held) = held {
@@ -113,12 +106,6 @@ impl Grant {
             Ok(dir) => Ok(Opened::Own(dir.into())),
             Err(error) => Err(Error::io("open", &self.dir, error.into())),
         }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unnecessary_wraps, reason = "on Linux, it is opened")]
-    pub(crate) fn open<'h>(&self, _: Option<&'h Held>) -> Result<Opened<'h>> {
-        Ok(Opened(std::marker::PhantomData))
     }
 
     /// Whether the system lets this process write in the directory.
@@ -184,13 +171,11 @@ impl AsFd for Held {
 }
 
 /// A directory that is open while an instance opens it once more.
-#[cfg(target_os = "linux")]
 pub(crate) enum Opened<'h> {
     Held(&'h Held),
     Own(File),
 }
 
-#[cfg(target_os = "linux")]
 impl Opened<'_> {
     /// A path that leads to this very directory, or `None` where `/proc` is not mounted.
     pub(crate) fn path(&self) -> Option<PathBuf> {
@@ -207,21 +192,6 @@ impl Opened<'_> {
             Opened::Held(held) => Some(held.identity),
             Opened::Own(dir) => dir.metadata().ok().as_ref().map(Identity::of),
         }
-    }
-}
-
-/// Where no path leads to an open directory, it is not opened.
-#[cfg(not(target_os = "linux"))]
-pub(crate) struct Opened<'h>(std::marker::PhantomData<&'h Held>);
-
-#[cfg(not(target_os = "linux"))]
-impl Opened<'_> {
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        None
-    }
-
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        None
     }
 }
 
@@ -320,9 +290,12 @@ fn make_durably(dir: &Path) -> Result<bool> {
     Ok(is_new)
 }
 
-fn is_empty(dir: &Path) -> Result<bool> {
-    let mut entries = fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))?;
-    Ok(entries.next().is_none())
+/// What is in a directory; nothing where it is not there.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.and_then(Iterator::collect).map_err(|e| Error::io("list", dir, e)),
+    }
 }
 
 /// Makes a directory for this user alone: others could read the states in it, and lock its writer out.
@@ -332,15 +305,9 @@ fn make_private(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-#[cfg(target_os = "linux")]
 fn sync_file_system(dir: &Path) -> Result<()> {
     let synced = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
     synced.map_err(|e| Error::io("sync the file system of", dir, e))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sync_file_system(dir: &Path) -> Result<()> {
-    Err(Error::denied(format!("cannot sync the folder that `{}` is in: it may not be read", dir.display())))
 }
 
 fn not_a_directory(dir: &Path) -> Error {

@@ -4,29 +4,25 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, TryLockError};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use crate::error::{Error, Result};
 use crate::grant::Grant;
-#[cfg(target_os = "linux")]
 use crate::location::{self, Location, Mounts, Unopened};
 use crate::locks::{Locked, Locks};
 
 /// A directory of the host that a component gets for its own files.
 ///
-/// On Linux, it is opened once: what is checked is what the component gets, whatever becomes of the path meanwhile, and
-/// bind mounts are seen through. Elsewhere, the path is opened again, and whoever can change it must not be a component.
+/// It is opened once: what is checked is what the component gets, whatever becomes of the path meanwhile, and bind mounts are
+/// seen through.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    #[cfg(target_os = "linux")]
     dir: fs::File,
-    #[cfg(target_os = "linux")]
     location: Location,
-    #[cfg(not(target_os = "linux"))]
-    real: PathBuf,
     locked: Option<Locked>,
 }
 
@@ -74,26 +70,17 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// [`FolderError::Open`] if there is none, and on Linux [`FolderError::Link`]: a component that may write somewhere
+    /// [`FolderError::Open`] if there is none, and [`FolderError::Link`]: a component that may write somewhere
     /// on the way could have planted one. Of a relative path, what leads to the working directory does not count.
     pub fn open(path: impl Into<PathBuf>) -> std::result::Result<Self, FolderError> {
         let path = path.into();
-        #[cfg(target_os = "linux")]
-        {
-            use std::os::fd::AsFd;
-            let failed = |error| FolderError::Open { path: path.clone(), error };
-            let dir = location::open_without_links(&path).map_err(|unopened| match unopened {
-                Unopened::Io(error) => failed(error),
-                Unopened::Link(link, target) => FolderError::Link { link, target },
-            })?;
-            let location = Mounts::now().locate(dir.as_fd(), &path).map_err(failed)?;
-            Ok(Folder { path, dir, location, locked: None })
-        }
-        #[cfg(not(target_os = "linux"))]
-        match fs::canonicalize(&path) {
-            Ok(real) => Ok(Folder { path, real, locked: None }),
-            Err(error) => Err(FolderError::Open { path, error }),
-        }
+        let failed = |error| FolderError::Open { path: path.clone(), error };
+        let dir = location::open_without_links(&path).map_err(|unopened| match unopened {
+            Unopened::Io(error) => failed(error),
+            Unopened::Link(link, target) => FolderError::Link { link, target },
+        })?;
+        let location = Mounts::now().locate(dir.as_fd(), &path).map_err(failed)?;
+        Ok(Folder { path, dir, location, locked: None })
     }
 
     /// Locks the directory as long as this value lives, so that no other process can lock it, too. Otherwise two components
@@ -104,10 +91,7 @@ impl Folder {
     ///
     /// [`FolderError::Busy`], and [`FolderError::Open`] if it cannot be opened for that.
     pub fn lock(&mut self) -> std::result::Result<(), FolderError> {
-        #[cfg(target_os = "linux")]
         let path = location::path_of(&self.dir);
-        #[cfg(not(target_os = "linux"))]
-        let path = &self.real;
         let dir =
             fs::File::open(path).map_err(|error| FolderError::Open { path: self.path.clone(), error })?;
         match dir.try_lock() {
@@ -127,10 +111,7 @@ impl Folder {
     /// Whether this is the same directory as another.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        #[cfg(target_os = "linux")]
-        return self.location.holds(&other.location) && other.location.holds(&self.location);
-        #[cfg(not(target_os = "linux"))]
-        return self.real == other.real;
+        self.location.holds(&other.location) && other.location.holds(&self.location)
     }
 
     /// Checks that a component that may write in this directory changes nothing of `protected`, a file or directory that
@@ -144,38 +125,19 @@ impl Folder {
     /// [`FolderError::Protected`], and [`FolderError::Open`] if something on the way cannot be looked at.
     pub fn check_apart(&self, protected: &Path) -> std::result::Result<(), FolderError> {
         let (real, on_the_way) = way(protected);
-        let failed = |error| FolderError::Open { path: protected.to_owned(), error };
-        let is_inside = self.is_inside(&real).map_err(failed)?;
-        let mut holds = self.holds(&real).map_err(failed)?;
+        let mounts = Mounts::now();
+        let find = |path: &Path| {
+            mounts.find(path).map_err(|error| FolderError::Open { path: protected.to_owned(), error })
+        };
+        let there = find(&real)?;
+        let mut gives = there.holds(&self.location) || self.location.holds(&there);
         for place in &on_the_way {
-            holds = holds || self.holds(place).map_err(failed)?;
+            gives = gives || self.location.holds(&find(place)?);
         }
-        if is_inside || holds {
+        if gives {
             return Err(FolderError::Protected { folder: self.path.clone(), protected: real });
         }
         Ok(())
-    }
-
-    #[cfg(target_os = "linux")]
-    fn holds(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.location.holds(&Mounts::now().find(path)?))
-    }
-
-    #[cfg(target_os = "linux")]
-    fn is_inside(&self, path: &Path) -> io::Result<bool> {
-        Ok(Mounts::now().find(path)?.holds(&self.location))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unnecessary_wraps, reason = "on Linux, it is looked at")]
-    fn holds(&self, path: &Path) -> io::Result<bool> {
-        Ok(path.starts_with(&self.real))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unnecessary_wraps, reason = "on Linux, it is looked at")]
-    fn is_inside(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.real.starts_with(path))
     }
 
     /// Gives the directory to a component, which calls it `guest`.
@@ -189,10 +151,7 @@ impl Folder {
         guest: &str,
         perms: FsPerms,
     ) -> std::result::Result<(), FolderError> {
-        #[cfg(target_os = "linux")]
         let path = location::path_of(&self.dir);
-        #[cfg(not(target_os = "linux"))]
-        let path = &self.real;
         let opened = wasi.preopened_dir(path, guest, perms).map(drop);
         opened.map_err(|error| FolderError::Open { path: self.path.clone(), error: io::Error::other(error) })
     }
@@ -208,8 +167,8 @@ impl Grant {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] if somebody else holds it. On Linux, [`Error::AccessDenied`] if there is a link on its way. Otherwise as
-    /// of [`Minisnap::open`](crate::Minisnap::open).
+    /// [`Error::Busy`] if somebody else holds it, [`Error::AccessDenied`] if there is a link on its way. Otherwise as of
+    /// [`Minisnap::open`](crate::Minisnap::open).
     pub fn open_log(&self) -> Result<Option<Folder>> {
         let Some(dir) = self.log_dir() else { return Ok(None) };
         let must_exist = self.must_exist;

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 #[cfg(feature = "remote")]
 use crate::remote::Remote;
-use crate::snapshot::{Layout, UnknownName};
+use crate::snapshot::Layout;
 
 /// What an instance needs in memory beside one state, in bytes.
 const MEMORY_BESIDE_STATE: u64 = 16 << 20;
@@ -348,18 +347,5 @@ impl fmt::Display for Access {
             Access::ReadOnly => "read-only",
             Access::None => "none",
         })
-    }
-}
-
-impl FromStr for Access {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> std::result::Result<Self, UnknownName> {
-        match name {
-            "read-write" => Ok(Access::ReadWrite),
-            "read-only" => Ok(Access::ReadOnly),
-            "none" => Ok(Access::None),
-            _ => Err(UnknownName::new(name, "`read-write`, `read-only` and `none`")),
-        }
     }
 }

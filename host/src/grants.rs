@@ -125,7 +125,10 @@ impl Grants {
         }
         #[cfg(feature = "remote")]
         let remote = match &file.remote {
-            Some(table) => Some(remote::take_over(&file.defaults, table.read(&source, beside)?)),
+            Some(table) => {
+                let remote = table.read(&source, beside)?;
+                Some(file.defaults.take_over.into_iter().fold(remote, crate::remote::Remote::take_over))
+            }
             None => None,
         };
         let apply = |table: &file::Table, grant: Grant| match table.log.as_ref().filter(|log| *log.get_ref())

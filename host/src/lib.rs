@@ -51,8 +51,8 @@
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(not(unix))]
-compile_error!("minisnap-host runs on Unix only: it locks and opens directories as Unix does");
+#[cfg(not(target_os = "linux"))]
+compile_error!("minisnap-host runs on Linux only: it locks, opens and looks at directories as Linux does");
 
 // What an embedder calls: the compiled component, a store on one directory, and the import of consumers.
 mod component;
@@ -79,10 +79,8 @@ mod spelling;
 // Directories as they lie on this machine: that of a grant, other folders of a component, and where each really is.
 mod directory;
 mod folder;
-#[cfg(target_os = "linux")]
 mod location;
 mod locks;
-#[cfg(target_os = "linux")]
 mod replaceable;
 
 // Running the component: its instances, and what they share.
@@ -117,7 +115,7 @@ pub use grant::{Access, Grant};
 pub use linker::{add_to_linker_async, add_to_linker_sync};
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
-pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness, UnknownName};
+pub use snapshot::{Info, Layout, Skipped, Snapshot, Soundness};
 #[cfg(feature = "arcella")]
 pub use status::{Contents, Newest, Status};
 pub use store::{Copied, CopyError, Files, Refusal, Selection, SnapshotStore};

@@ -15,29 +15,25 @@ pub(crate) const LATER: &str = "snapshot.layout";
 
 /// Whether a file of this name is a store's own.
 pub(crate) fn is_own(name: &str) -> bool {
-    is_of_pair(name) || is_of_generation(name)
+    is_of_pair(name) || generation_in(name).is_some()
 }
 
 pub(crate) fn is_of_pair(name: &str) -> bool {
     PAIR.iter().any(|(new, moved)| name == *new || name == *moved) || NATIVE.contains(&name)
 }
 
-fn is_of_generation(name: &str) -> bool {
-    end_of_generation(name).is_some()
-}
-
-/// What stands behind the number in a file's name, if it is that of a generation: one that is there, is being made, or was set
-/// aside or undone.
-pub(crate) fn end_of_generation(name: &str) -> Option<&str> {
+/// The number in a file's name, and what stands behind it, if it is that of a generation: one that is there, is being made, or
+/// was set aside or undone.
+pub(crate) fn generation_in(name: &str) -> Option<(u64, &str)> {
     let (digits, end) = name.strip_prefix("snapshot_")?.split_at_checked(20)?;
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
+    let seq = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
     let is_further = |end: &str| {
         let count = end.strip_prefix('-').and_then(|count| count.parse::<u64>().ok());
         count.is_some_and(|count| count > 1 && end == format!("-{count}"))
     };
     let is_beside = |what| end.strip_prefix(what).is_some_and(|rest| rest.is_empty() || is_further(rest));
     let is_known = end == ".json" || end == ".json.tmp" || is_beside(DAMAGED) || is_beside(UNDONE);
-    (is_number && is_known).then_some(end)
+    is_known.then_some((seq, end))
 }
 
 /// What the name of a generation ends in that was set aside as damaged.

@@ -1,7 +1,6 @@
 //! What a store returns, and how it is converted from and to what the two sides of the WIT call it.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bindings::{export, import, maintenance};
@@ -88,38 +87,12 @@ pub enum Soundness {
     Unreadable(String),
 }
 
-/// A name that is none of those that there are.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is none of {known}")]
-pub struct UnknownName {
-    name: String,
-    known: &'static str,
-}
-
-impl UnknownName {
-    pub(crate) fn new(name: &str, known: &'static str) -> Self {
-        UnknownName { name: name.to_owned(), known }
-    }
-}
-
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Layout::Pair => "pair",
             Layout::Numbered => "numbered",
         })
-    }
-}
-
-impl FromStr for Layout {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> std::result::Result<Self, UnknownName> {
-        match name {
-            "pair" => Ok(Layout::Pair),
-            "numbered" => Ok(Layout::Numbered),
-            _ => Err(UnknownName::new(name, "`pair` and `numbered`")),
-        }
     }
 }
 

@@ -16,7 +16,7 @@ mod none {
     use crate::grant::Grant;
     use crate::snapshot::{Fetched, Listed};
 
-    #[derive(Default)]
+    #[derive(Debug, Default)]
     pub(crate) struct Buckets {}
 
     pub(crate) enum Staging {}

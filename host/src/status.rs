@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use crate::component::Minisnap;
 use crate::diagnostic;
+use crate::directory::entries;
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, is_store_name};
 use crate::grants::{Found, Grants, Terms};
 use crate::locks::Locks;
-use crate::names::{UNDONE, end_of_generation};
+use crate::names::{UNDONE, generation_in};
 use crate::snapshot::{Info, Layout, Listed, Soundness};
 
 /// A store of a component or an instance, and what is known of it.
@@ -183,7 +184,7 @@ fn contents(minisnap: &Minisnap, grant: Grant, verify: bool) -> Result<Contents>
         let mut contents = Contents {
             newest: newest.map(|&Listed { seq, modified, .. }| Newest { seq, modified, soundness: None }),
             layout: newest.map(|_| Layout::Numbered),
-            generations: count(listed.len()),
+            generations: listed.len() as u64,
             size: listed.iter().map(|generation| generation.size).sum(),
             ..Contents::default()
         };
@@ -216,8 +217,8 @@ impl Contents {
     /// Adds what was found when every byte was read.
     fn verified(&mut self, infos: &[Info]) {
         let is_damaged = |info: &&Info| matches!(info.soundness, Soundness::Damaged(_));
-        self.generations = count(infos.len());
-        self.damaged = Some(count(infos.iter().filter(is_damaged).count()));
+        self.generations = infos.len() as u64;
+        self.damaged = Some(infos.iter().filter(is_damaged).count() as u64);
         self.unreadable = infos.iter().find_map(|info| match &info.soundness {
             Soundness::Unreadable(problem) => Some(problem.clone()),
             _ => None,
@@ -229,10 +230,6 @@ impl Contents {
             soundness: Some(soundness),
         });
     }
-}
-
-fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// When the snapshot of this number was written, by its file.
@@ -258,14 +255,9 @@ impl Usage {
     /// Of a directory that is not there, nothing.
     fn of(dir: &Path) -> Result<Self> {
         let mut usage = Usage::default();
-        let entries = match fs::read_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(usage),
-            entries => entries.map_err(|e| Error::io("list", dir, e))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(|e| Error::io("list", dir, e))?;
+        for entry in entries(dir)? {
             let name = entry.file_name();
-            let end = name.to_str().and_then(end_of_generation);
+            let end = name.to_str().and_then(generation_in).map(|(_, end)| end);
             usage.generations += u64::from(end == Some(".json"));
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() || end.is_some_and(|end| end.starts_with(UNDONE)) => {}

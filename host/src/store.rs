@@ -117,7 +117,7 @@ impl SnapshotStore {
     ///
     /// [`Error::AccessDenied`], [`Error::Busy`], [`Error::Io`], [`Error::Component`].
     pub fn names(&mut self) -> Result<Vec<String>> {
-        if let Some(names) = self.names_away()? {
+        if let Some(names) = self.away(|staging, time| staging.names(time))? {
             return Ok(names);
         }
         let names = self.with_instance("names", |instance| {

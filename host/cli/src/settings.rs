@@ -48,7 +48,8 @@ pub fn layout() -> impl TypedValueParser<Value = Layout> {
         PossibleValue::new("numbered")
             .help("The newest generations, a file each, as minisnap 0.1.3 keeps them"),
     ];
-    PossibleValuesParser::new(layouts).try_map(|name| name.parse())
+    PossibleValuesParser::new(layouts)
+        .map(|name| if name == "pair" { Layout::Pair } else { Layout::Numbered })
 }
 
 /// Parses a size in bytes, such as `64KiB`.

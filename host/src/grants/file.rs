@@ -12,6 +12,8 @@ use toml::{Spanned, Value};
 
 use super::digest::Digest;
 use crate::grant::{Access, Grant};
+#[cfg(feature = "remote")]
+use crate::remote::TakeOver;
 use crate::snapshot::Layout;
 
 /// All of the file.
@@ -42,7 +44,7 @@ pub(super) struct Table {
     #[cfg(feature = "remote")]
     pub(super) store: Option<Spanned<super::remote::Store>>,
     #[cfg(feature = "remote")]
-    pub(super) take_over: Option<super::remote::When>,
+    pub(super) take_over: Option<TakeOver>,
     access: Option<Access>,
     layout: Option<Layout>,
     #[serde(deserialize_with = "keep")]

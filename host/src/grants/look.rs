@@ -5,13 +5,10 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::apart::Apart;
-#[cfg(target_os = "linux")]
-use super::apart::overlap;
+use super::apart::{Apart, overlap};
 use super::directory::{Directory, Folders, Owned, resolve};
 use crate::diagnostic::{Diagnostic, Place, Result};
 use crate::grant::is_name;
-#[cfg(target_os = "linux")]
 use crate::location::{Location, Mounts};
 
 /// What is found out of the directories, each thing once.
@@ -21,7 +18,6 @@ pub(super) struct Look<'g> {
     written: &'g Apart,
     real: OnceCell<Apart>,
     links: OnceCell<Result<()>>,
-    #[cfg(target_os = "linux")]
     located: OnceCell<(Vec<Located>, Option<Diagnostic>)>,
 }
 
@@ -36,7 +32,6 @@ pub(super) struct Everybody {
 }
 
 /// A directory of a component, and where it is.
-#[cfg(target_os = "linux")]
 struct Located {
     path: PathBuf,
     owned: Owned,
@@ -45,15 +40,7 @@ struct Located {
 
 impl<'g> Look<'g> {
     pub(super) fn new(file: &'g Path, root: &'g Path, written: &'g Apart) -> Self {
-        Look {
-            file,
-            root,
-            written,
-            real: OnceCell::new(),
-            links: OnceCell::new(),
-            #[cfg(target_os = "linux")]
-            located: OnceCell::new(),
-        }
+        Look { file, root, written, real: OnceCell::new(), links: OnceCell::new(), located: OnceCell::new() }
     }
 
     /// Checks that no two of all directories overlap, as links lead now, and that none leaves the root.
@@ -178,7 +165,6 @@ impl<'g> Look<'g> {
     }
 
     /// Checks that no bind mount makes this directory another's, or puts one into the other.
-    #[cfg(target_os = "linux")]
     pub(super) fn check_mounts(&self, owned: &Owned) -> Result<()> {
         let mounts = Mounts::now();
         if resolve(self.root).is_ok_and(|root| !mounts.may_be_below(&root)) {
@@ -197,7 +183,6 @@ impl<'g> Look<'g> {
     }
 
     /// Checks that no two of the directories that the file names overlap where they really are.
-    #[cfg(target_os = "linux")]
     pub(super) fn check_all_mounts(&self) -> Result<()> {
         let mounts = Mounts::now();
         if resolve(self.root).is_ok_and(|root| !mounts.may_be_below(&root)) {
@@ -217,7 +202,6 @@ impl<'g> Look<'g> {
     }
 
     /// Where all directories are, of whomever, and why some are not known, if so.
-    #[cfg(target_os = "linux")]
     fn locate(&self, mounts: &Mounts) -> (Vec<Located>, Option<Diagnostic>) {
         let Everybody { all: everybody, unlisted, root } = self.everybody();
         let folders = self.written.all().filter(|owned| matches!(owned.directory, Directory::Inside(_)));
@@ -232,21 +216,8 @@ impl<'g> Look<'g> {
         }
         (all, root.or_else(|| Some(unlisted.into_iter().next()?.1)))
     }
-
-    #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "on Linux, they are compared")]
-    pub(super) fn check_mounts(&self, _: &Owned) -> Result<()> {
-        Ok(())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "on Linux, they are compared")]
-    pub(super) fn check_all_mounts(&self) -> Result<()> {
-        Ok(())
-    }
 }
 
-#[cfg(target_os = "linux")]
 fn located(mounts: &Mounts, path: &Path, owned: &Owned) -> Result<Location> {
     mounts.find(path).map_err(|error| {
         Diagnostic::new(
@@ -257,7 +228,6 @@ fn located(mounts: &Mounts, path: &Path, owned: &Owned) -> Result<Location> {
     })
 }
 
-#[cfg(target_os = "linux")]
 fn check_pair(there: &Located, here: &Located) -> Result<()> {
     let (one, other) = (&there.owned, &here.owned);
     // Nor is an instance anything but inside of the folder of all.
@@ -295,16 +265,9 @@ pub(super) fn check_trees(file: &Path, root: &Path, logs: &Path, place: &Place) 
     Err(Diagnostic::new(place.clone(), what, help))
 }
 
-#[cfg(target_os = "linux")]
 fn holds(outer: &Path, inner: &Path) -> io::Result<bool> {
     let mounts = Mounts::now();
     Ok(mounts.find(outer)?.holds(&mounts.find(inner)?))
-}
-
-#[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "on Linux, it is looked at")]
-fn holds(outer: &Path, inner: &Path) -> io::Result<bool> {
-    Ok(inner.starts_with(outer))
 }
 
 /// Whether a link below the root is on the way to the directory, which does not leave the root.

@@ -8,7 +8,7 @@ use super::directory::Owned;
 use super::file;
 use crate::diagnostic::{Diagnostic, Result, Source};
 use crate::grant::Grant;
-use crate::remote::{Location, Remote, TakeOver};
+use crate::remote::{Location, Remote};
 
 /// `[remote]`
 #[derive(serde::Deserialize)]
@@ -27,16 +27,6 @@ pub(super) struct Table {
 pub(super) enum Store {
     Local,
     Remote,
-}
-
-/// When a store is taken over: `take-over`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum When {
-    /// Whenever it is opened.
-    Open,
-    /// Once its owner has let it go, or by that owner itself.
-    Released,
 }
 
 impl Table {
@@ -87,16 +77,10 @@ pub(super) fn apply(
             }
         },
     };
-    Ok(Grant { remote: place.map(|remote| take_over(table, remote)), ..grant })
-}
-
-/// With what a table says of when the store is taken over.
-pub(super) fn take_over(table: &file::Table, remote: Remote) -> Remote {
-    match table.take_over {
-        None => remote,
-        Some(When::Open) => remote.take_over(TakeOver::Anyone),
-        Some(When::Released) => remote.take_over(TakeOver::Itself),
-    }
+    Ok(Grant {
+        remote: place.map(|remote| table.take_over.into_iter().fold(remote, Remote::take_over)),
+        ..grant
+    })
 }
 
 /// Names the component that it is for: its keys begin as its directory is called.

@@ -9,7 +9,7 @@ use std::{fmt, fs};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error as Told, ObjectStore, ObjectStoreExt, PutMode, UpdateVersion};
+use object_store::{Error as Told, GetResult, ObjectStore, ObjectStoreExt, PutMode, UpdateVersion};
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
 
@@ -232,17 +232,7 @@ impl Bucket {
 
     /// Gets a small object with its ETag, or `None` if there is none.
     pub(super) async fn get(&self, path: &Path) -> std::result::Result<Option<(Bytes, String)>, Failure> {
-        let failed = |told: &Told| Failure::of(&format!("get {}", self.url(path)), told);
-        let got = match self.objects.get(path).await {
-            Err(told @ Told::NotFound { .. }) => {
-                return match failed(&told) {
-                    // But where there is no bucket.
-                    Failure::Refused(_) => Ok(None),
-                    failure => Err(failure),
-                };
-            }
-            got => got.map_err(|told| failed(&told))?,
-        };
+        let Some(got) = self.object(path).await? else { return Ok(None) };
         if got.meta.size > MAX_HEAD {
             let url = self.url(path);
             return Err(Failure::Final(Error::Corrupt(format!(
@@ -250,8 +240,26 @@ impl Bucket {
             ))));
         }
         let etag = got.meta.e_tag.clone().ok_or_else(|| self.without_etag())?;
-        let text = got.bytes().await.map_err(|told| failed(&told))?;
+        let text = got.bytes().await.map_err(|told| self.not_got(path, &told))?;
         Ok(Some((text, etag)))
+    }
+
+    /// Asks for an object, or `None` if there is none.
+    pub(super) async fn object(&self, path: &Path) -> std::result::Result<Option<GetResult>, Failure> {
+        let told = match self.objects.get(path).await {
+            Ok(got) => return Ok(Some(got)),
+            Err(told) => told,
+        };
+        match self.not_got(path, &told) {
+            // But where there is no bucket.
+            Failure::Refused(_) if matches!(told, Told::NotFound { .. }) => Ok(None),
+            failure => Err(failure),
+        }
+    }
+
+    /// Why an object, or the rest of it, was not got.
+    pub(super) fn not_got(&self, path: &Path, told: &Told) -> Failure {
+        Failure::of(&format!("get {}", self.url(path)), told)
     }
 
     async fn get_head(&self, path: &Path) -> std::result::Result<Answer, Failure> {

@@ -53,10 +53,8 @@ impl FromStr for Location {
     fn from_str(url: &str) -> Result<Self> {
         let wrong =
             || Error::other(format!("`{url}` names no place in an object store: write s3://BUCKET/PREFIX"));
-        let (bucket, prefix) = match url.strip_prefix("s3://").ok_or_else(wrong)?.split_once('/') {
-            None => (url.strip_prefix("s3://").unwrap_or_default(), ""),
-            Some(parts) => parts,
-        };
+        let place = url.strip_prefix("s3://").ok_or_else(wrong)?;
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         let is_bucket = |c: char| c.is_ascii_alphanumeric() || ['-', '.', '_'].contains(&c);
         let prefix = prefix.trim_end_matches('/');
         let is_prefix = |part: &str| {

@@ -133,21 +133,14 @@ impl Bucket {
         generation: &Generation,
         file: &FilePath,
     ) -> std::result::Result<Answer, Failure> {
-        let failed = |told: &Told| Failure::of(&format!("get {}", self.url(path)), told);
-        let got = match self.objects.get(path).await {
-            Ok(got) if got.meta.size == generation.size => got,
-            Ok(_) => return Ok(Answer::Damaged),
-            Err(told) => {
-                return match failed(&told) {
-                    Failure::Refused(_) if matches!(told, Told::NotFound { .. }) => Ok(Answer::Missing),
-                    failure => Err(failure),
-                };
-            }
-        };
+        let Some(got) = self.object(path).await? else { return Ok(Answer::Missing) };
+        if got.meta.size != generation.size {
+            return Ok(Answer::Damaged);
+        }
         // Where nothing is found, no folder is made.
         let (mut target, mut sum) = (create(file)?, Sum::default());
         let mut pieces = got.into_stream();
-        while let Some(piece) = pieces.try_next().await.map_err(|told| failed(&told))? {
+        while let Some(piece) = pieces.try_next().await.map_err(|told| self.not_got(path, &told))? {
             sum.add(&piece);
             let written = target.write_all(&piece);
             written.map_err(|error| Failure::Final(Error::io("write", file, error)))?;

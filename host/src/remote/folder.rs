@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::directory::entries;
 use crate::error::{Error, Result};
 use crate::grant::is_store_name;
-use crate::names::{LATER, end_of_generation, is_own};
+use crate::names::{LATER, generation_in, is_own};
 
 /// Whether there are snapshots in a directory.
 pub(super) fn has_snapshots(dir: &Path) -> Result<bool> {
@@ -25,7 +26,7 @@ pub(super) fn has_snapshots(dir: &Path) -> Result<bool> {
 pub(super) fn empty(folder: &Path, but: Option<&str>) -> Result<()> {
     for name in names_in(folder)? {
         // What is being made is its writer's.
-        let is_generation = end_of_generation(&name).is_some_and(|end| end != ".json.tmp");
+        let is_generation = generation_in(&name).is_some_and(|(_, end)| end != ".json.tmp");
         if is_generation && but != Some(&name) {
             let path = folder.join(name);
             match fs::remove_file(&path) {
@@ -40,14 +41,5 @@ pub(super) fn empty(folder: &Path, but: Option<&str>) -> Result<()> {
 }
 
 fn names_in(folder: &Path) -> Result<Vec<String>> {
-    let failed = |error| Error::io("list", folder, error);
-    let mut names = Vec::new();
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
-        entries => entries.map_err(failed)?,
-    };
-    for entry in entries {
-        names.extend(entry.map_err(failed)?.file_name().into_string());
-    }
-    Ok(names)
+    Ok(entries(folder)?.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
 }

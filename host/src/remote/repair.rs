@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use object_store::PutMode;
 use object_store::path::Path;
-use object_store::{Error as Told, ObjectStoreExt, PutMode};
 
 use super::ask::{Patience, again, random};
 use super::bucket::{MAX_HEAD, number_in};
@@ -190,21 +190,14 @@ impl RemoteStore {
         path: &Path,
     ) -> std::result::Result<Option<(Option<String>, String, u64)>, Failure> {
         let url = self.bucket.url(path);
-        let failed = |told: &Told| Failure::of(&format!("get {url}"), told);
-        let got = match self.bucket.objects.get(path).await {
-            Err(told @ Told::NotFound { .. }) => {
-                return match failed(&told) {
-                    Failure::Refused(_) => Ok(Some((None, format!("{url} is not there"), 0))),
-                    failure => Err(failure),
-                };
-            }
-            got => got.map_err(|told| failed(&told))?,
+        let Some(got) = self.bucket.object(path).await? else {
+            return Ok(Some((None, format!("{url} is not there"), 0)));
         };
         let etag = got.meta.e_tag.clone().ok_or_else(|| self.bucket.without_etag())?;
         if got.meta.size > MAX_HEAD {
             return Ok(Some((Some(etag), format!("{url} has more than {MAX_HEAD} bytes"), 0)));
         }
-        let text = got.bytes().await.map_err(|told| failed(&told))?;
+        let text = got.bytes().await.map_err(|told| self.bucket.not_got(path, &told))?;
         let epoch = number_in(&text, "epoch").filter(|epoch| *epoch <= HIGHEST).unwrap_or(0);
         match self.bucket.head_of(path, &text) {
             Ok(_) => Ok(None),
@@ -216,19 +209,10 @@ impl RemoteStore {
     /// Reads a generation, if it is there still.
     async fn read(&self, put: &Put) -> std::result::Result<Option<Generation>, Failure> {
         let path = self.bucket.path(&format!("{}/{}", self.name, put.key));
-        let failed = |told: &Told| Failure::of(&format!("get {}", self.bucket.url(&path)), told);
-        let got = match self.bucket.objects.get(&path).await {
-            Err(told @ Told::NotFound { .. }) => {
-                return match failed(&told) {
-                    Failure::Refused(_) => Ok(None),
-                    failure => Err(failure),
-                };
-            }
-            got => got.map_err(|told| failed(&told))?,
-        };
+        let Some(got) = self.bucket.object(&path).await? else { return Ok(None) };
         let (written, size) = (milliseconds(got.meta.last_modified.into()), got.meta.size);
         let (mut sum, mut pieces) = (Sum::default(), got.into_stream());
-        while let Some(piece) = pieces.try_next().await.map_err(|told| failed(&told))? {
+        while let Some(piece) = pieces.try_next().await.map_err(|told| self.bucket.not_got(&path, &told))? {
             sum.add(&piece);
         }
         if sum.size() != size {

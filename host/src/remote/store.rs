@@ -230,13 +230,10 @@ impl RemoteStore {
         while let Ok(deleted) = self.gone.1.try_recv() {
             self.told(deleted);
         }
+        check_may_block()?;
         let Some(mut writer) = self.writer.take() else {
             return Err(Error::denied(format!("`{}` is not open for writing", self.url())));
         };
-        if let Err(error) = check_may_block() {
-            self.writer = Some(writer);
-            return Err(error);
-        }
         begin(&mut writer);
         let call = self.call(what, patience);
         let ended = self.bucket.block_on(call.run(&mut *writer, file));

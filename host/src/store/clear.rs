@@ -1,13 +1,9 @@
 //! Erasing a store: which files are its own, and in which order they go.
 
 use std::fs;
-use std::path::Path;
-
-use rustix::fs::{AtFlags, fsync, renameat, unlinkat};
-use rustix::io::Errno;
 
 use super::SnapshotStore;
-use crate::directory::Held;
+use super::copy::generation;
 use crate::error::{Error, Result};
 use crate::grant::span;
 use crate::names::{LATER, NATIVE, PAIR, is_of_pair, is_own};
@@ -30,7 +26,7 @@ impl SnapshotStore {
     /// [`Error::NotFound`] if it is not there, [`Error::AccessDenied`], [`Error::Io`], also where a directory has a name of the
     /// store's own, or a later version of minisnap wrote there.
     pub fn files(&mut self) -> Result<Files> {
-        if let Some(own) = self.files_away()? {
+        if let Some(own) = self.away(|staging, time| staging.files(time))? {
             return Ok(Files { own, others: Vec::new() });
         }
         self.files_here()
@@ -83,7 +79,7 @@ impl SnapshotStore {
             if store.has_streams() {
                 return Err(Error::Busy("a reader or writer is open: drop it first".to_owned()));
             }
-            if let Some(erased) = store.clear_away()? {
+            if let Some(erased) = store.away(|staging, time| staging.clear(time))? {
                 return Ok(erased);
             }
             let mut erased = store.files_here()?.own;
@@ -105,9 +101,7 @@ impl SnapshotStore {
                     error.to_line()
                 ))
             };
-            if let Some(held) = &store.held {
-                erase(held, &store.grant.dir, &names, stored).map_err(in_doubt)?;
-            }
+            store.erase(&names, stored).map_err(in_doubt)?;
             if let Some(left) = store.files_here()?.own.first() {
                 return Err(in_doubt(Error::other(format!("`{left}` is still there"))));
             }
@@ -131,46 +125,39 @@ impl SnapshotStore {
             Err(error) => Err(error),
         }
     }
-}
 
-/// Erases the files of these names, of which `stored` is the number of the newest generation that is not damaged: it goes last.
-/// Of a pair, the steps of its commit are taken back: until the sums go, it is the stored one.
-fn erase(held: &Held, dir: &Path, names: &[String], stored: Option<u64>) -> Result<()> {
-    let stored = stored.map(|seq| format!("snapshot_{seq:020}.json"));
-    let remove = |name: &str| match unlinkat(held, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(Error::io("remove", &dir.join(name), error.into())),
-    };
-    let sync = || fsync(held).map_err(|e| Error::io("sync", dir, e.into()));
-
-    let mut others = names.iter().filter(|name| !is_of_pair(name) && Some(*name) != stored.as_ref());
-    others.try_for_each(|name| remove(name))?;
-    // Without this sync, a power cut may lose the removal of an older generation and keep that of the stored one.
-    sync()?;
-    if let Some(stored) = stored {
-        remove(&stored)?;
-        sync()?;
-    }
-    if !names.iter().any(|name| is_of_pair(name)) {
-        return Ok(());
-    }
-    let [sums, files @ ..] = PAIR;
-    for renamed in [&files[..], &[sums]] {
-        for (new, moved) in renamed {
-            if names.iter().any(|name| name == moved) {
-                renameat(held, *moved, held, *new)
-                    .map_err(|e| Error::io("rename", &dir.join(moved), e.into()))?;
-            }
+    /// Erases the files of these names, of which `stored` is the number of the newest generation that is not damaged: it goes last.
+    /// Of a pair, the steps of its commit are taken back: until the sums go, it is the stored one.
+    fn erase(&self, names: &[String], stored: Option<u64>) -> Result<()> {
+        let stored = stored.map(generation);
+        let mut others = names.iter().filter(|name| !is_of_pair(name) && Some(*name) != stored.as_ref());
+        others.try_for_each(|name| self.remove(name))?;
+        // Without this sync, a power cut may lose the removal of an older generation and keep that of the stored one.
+        self.sync()?;
+        if let Some(stored) = stored {
+            self.remove(&stored)?;
+            self.sync()?;
         }
-        // Without this sync, a power cut may lose one of these renames and keep what comes after it.
-        sync()?;
+        if !names.iter().any(|name| is_of_pair(name)) {
+            return Ok(());
+        }
+        let [sums, files @ ..] = PAIR;
+        for renamed in [&files[..], &[sums]] {
+            for (new, moved) in renamed {
+                if names.iter().any(|name| name == moved) {
+                    self.rename(moved, new)?;
+                }
+            }
+            // Without this sync, a power cut may lose one of these renames and keep what comes after it.
+            self.sync()?;
+        }
+        // The sums first, as wherever a commit is undone: files that are gone would look as if they had been moved. By both names,
+        // since a rename does nothing where a torn one has left the two. Native minisnap's number goes before its state: alone, it
+        // would be taken for that of a state in place.
+        for name in PAIR.map(|(new, moved)| [new, moved]).into_iter().flatten().chain(NATIVE) {
+            self.remove(name)?;
+            self.sync()?;
+        }
+        Ok(())
     }
-    // The sums first, as wherever a commit is undone: files that are gone would look as if they had been moved. By both names,
-    // since a rename does nothing where a torn one has left the two. Native minisnap's number goes before its state: alone, it
-    // would be taken for that of a state in place.
-    for name in PAIR.map(|(new, moved)| [new, moved]).into_iter().flatten().chain(NATIVE) {
-        remove(name)?;
-        sync()?;
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use crate::error::{self, Error};
 use crate::grant::span;
 use crate::snapshot::{Layout, Skipped, Soundness};
 use compare::sound;
-use files::generation;
+pub(super) use files::generation;
 use plan::{Found, Plan};
 
 /// Which snapshots of a store are copied.

@@ -1,8 +1,6 @@
 //! A store whose snapshots are in an object store: what is done before and after the component's calls. Where they are in the
 //! directory, nothing is.
 
-use std::path::PathBuf;
-
 use super::SnapshotStore;
 use crate::error::{Error, Result};
 use crate::instance::Instance;
@@ -122,11 +120,7 @@ impl SnapshotStore {
         self.away(|staging, time| staging.list(name, time))
     }
 
-    /// The names of the named stores that are elsewhere.
-    pub(super) fn names_away(&mut self) -> Result<Option<Vec<String>>> {
-        self.away(|staging, time| staging.names(time))
-    }
-
+    /// Asks where the snapshots are, unless that is the directory.
     pub(super) fn away<R>(
         &mut self,
         ask: impl FnOnce(&mut Staging, std::time::Duration) -> Result<R>,
@@ -177,21 +171,6 @@ impl SnapshotStore {
         let (handle, ..) = self.stream_from("", Some(seq))?;
         self.end(handle);
         self.away(|staging, time| staging.rollback(seq, time))
-    }
-
-    /// The file of a generation that is elsewhere, once it was got, and what it is called there.
-    pub(super) fn file_away(&mut self, seq: u64) -> Result<Option<Option<(PathBuf, String)>>> {
-        self.away(|staging, time| staging.file_of(seq, time))
-    }
-
-    /// The names of the files that are elsewhere.
-    pub(super) fn files_away(&mut self) -> Result<Option<Vec<String>>> {
-        self.away(|staging, time| staging.files(time))
-    }
-
-    /// Removes what is elsewhere; returns the names of its files.
-    pub(super) fn clear_away(&mut self) -> Result<Option<Vec<String>>> {
-        self.away(Staging::clear)
     }
 
     /// Whether dropping it waits for something.

@@ -46,7 +46,6 @@ impl<Handle: std::os::fd::AsFd> Write for Stream<Handle> {
 ///
 /// In `main` it is too late: the runtime opens `/dev/null` for reading and writing, and so do callers that discard the
 /// output, such as Python's `DEVNULL` and Node's `ignore`. Nothing tells the two apart.
-#[cfg(any(target_os = "linux", target_vendor = "apple"))]
 mod open {
     use std::os::fd::BorrowedFd;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,8 +63,7 @@ mod open {
         unsafe_code,
         reason = "the system calls the functions of this section before `main`, with this type"
     )]
-    #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
-    #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
+    #[unsafe(link_section = ".init_array")]
     static INITIALISER: extern "C" fn() = look;
 
     #[expect(unsafe_code, reason = "safe types of descriptors rule out a closed one")]
@@ -76,12 +74,5 @@ mod open {
             let is_open = flags.is_ok_and(|flags| flags & OFlags::ACCMODE != OFlags::RDONLY);
             open.store(is_open, Ordering::Relaxed);
         }
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-mod open {
-    pub fn at_start(_: usize) -> bool {
-        true
     }
 }

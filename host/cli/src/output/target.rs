@@ -22,13 +22,10 @@ use super::unwritten::Unwritten;
 const MAX_LINKS: usize = 40;
 
 /// The folder of this process's own descriptors.
-const DESCRIPTORS: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// Opens a folder to look up names in it, which needs no read permission.
-#[cfg(target_os = "linux")]
 const LOOK_UP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-#[cfg(not(target_os = "linux"))]
-const LOOK_UP: OFlags = LIST;
 
 /// Opens a folder to list or sync it.
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -314,18 +311,11 @@ fn is_own_descriptors(folder: &OwnedFd) -> io::Result<bool> {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn is_procfs(folder: &OwnedFd) -> io::Result<bool> {
     Ok(rustix::fs::fstatfs(folder)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
-#[cfg(not(target_os = "linux"))]
-fn is_procfs(_: &OwnedFd) -> io::Result<bool> {
-    Ok(false)
-}
-
 /// Duplicates a descriptor by its number: the two share offset and flags.
-#[cfg(target_os = "linux")]
 fn duplicate(number: i32) -> io::Result<File> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
@@ -342,9 +332,4 @@ fn duplicate(number: i32) -> io::Result<File> {
             }
         }
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn duplicate(number: i32) -> io::Result<File> {
-    File::options().append(true).open(format!("{DESCRIPTORS}/{number}"))
 }

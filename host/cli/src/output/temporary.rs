@@ -87,15 +87,9 @@ impl Drop for Temporary<'_> {
 }
 
 /// A file without a name, if the file system has those and `link` can work.
-#[cfg(target_os = "linux")]
 fn nameless(folder: &OwnedFd, mode: Mode) -> Option<OwnedFd> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     std::path::Path::new("/proc/self/fd").exists().then(|| openat(folder, ".", flags, mode).ok()).flatten()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn nameless(_: &OwnedFd, _: Mode) -> Option<OwnedFd> {
-    None
 }
 
 fn under_a_free_name<T>(make: impl Fn(&OsStr) -> rustix::io::Result<T>) -> rustix::io::Result<(T, OsString)> {

@@ -4,13 +4,16 @@ use super::{Answer, ETag, Machine, Next, Request, Writer};
 use crate::remote::head::{Head, Version};
 
 /// From whom a store may be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
 pub enum TakeOver {
     /// From anyone, whether or not they still write.
+    #[serde(rename = "open")]
     Anyone,
     /// From this node itself, which was restarted.
+    #[serde(rename = "released")]
     Itself,
     /// From nobody: only a store that was released.
+    #[serde(skip)]
     Nobody,
 }
 

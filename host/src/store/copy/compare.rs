@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::files::open;
@@ -112,34 +111,14 @@ fn has_same_file(to: &mut SnapshotStore, from: &mut SnapshotStore, seq: u64) -> 
     let to = open(to.file_of(seq)).map_err(Target)?;
     // What cannot be read is not the same; why, the components say.
     let (Ok(to), Ok(from)) = (to, from) else { return Ok(Some(false)) };
-    let (mut to, mut from) = (Chunks::of(&to), Chunks::of(&from));
-    Ok(Some(is_same(|| to.next(), || from.next()).unwrap_or_default()))
+    Ok(Some(is_same(|| next_chunk(&to), || next_chunk(&from)).unwrap_or_default()))
 }
 
-/// A file from its start on, in chunks.
-pub(super) struct Chunks<'f> {
-    file: &'f File,
-    at: u64,
-}
-
-impl<'f> Chunks<'f> {
-    pub(super) fn of(file: &'f File) -> Self {
-        Chunks { file, at: 0 }
-    }
-
-    /// The next one, of no bytes at the end.
-    pub(super) fn next(&mut self) -> io::Result<Vec<u8>> {
-        let mut chunk = vec![0; CHUNK];
-        let size = loop {
-            match self.file.read_at(&mut chunk, self.at) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                size => break size?,
-            }
-        };
-        chunk.truncate(size);
-        self.at += size as u64;
-        Ok(chunk)
-    }
+/// The next chunk of a file, of no bytes at its end.
+pub(super) fn next_chunk(file: &File) -> io::Result<Vec<u8>> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    file.take(CHUNK as u64).read_to_end(&mut chunk)?;
+    Ok(chunk)
 }
 
 /// Whether two sources give the same bytes, in whatever chunks, until each gives an empty one.

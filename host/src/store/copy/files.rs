@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, FileTimes, Metadata};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -10,12 +10,12 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, linkat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::compare::{Chunks, is_same};
+use super::compare::{is_same, next_chunk};
 use super::plan::Found;
 use super::{CHUNK, Result, Source, Target};
-use crate::directory::Held;
+use crate::directory::{Held, entries};
 use crate::error::{self, Error};
-use crate::names::{DAMAGED, UNDONE, end_of_generation};
+use crate::names::{DAMAGED, UNDONE, generation_in};
 use crate::snapshot::Layout;
 use crate::store::SnapshotStore;
 
@@ -51,7 +51,7 @@ impl SnapshotStore {
     /// The file of a generation, and which it is. Of one that is in an object store, it is got into a directory of this machine;
     /// `None` if it is not there any more.
     pub(super) fn file_of(&mut self, seq: u64) -> error::Result<Option<(PathBuf, Option<Identity>)>> {
-        match self.file_away(seq)? {
+        match self.away(|staging, time| staging.file_of(seq, time))? {
             None => Ok(Some((self.grant.dir.join(generation(seq)), None))),
             Some(fetched) => Ok(fetched.map(|(path, key)| (path, Some(Identity::Object(key))))),
         }
@@ -109,9 +109,8 @@ impl SnapshotStore {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(self.held().map_err(Target)?, name, flags, Mode::from_raw_mode(0o666));
         let mut file: File = opened.map_err(|e| Target(Error::io("make", &to, e.into())))?.into();
-        let mut chunks = Chunks::of(source);
         loop {
-            let chunk = chunks.next().map_err(read)?;
+            let chunk = next_chunk(source).map_err(read)?;
             if chunk.is_empty() {
                 break;
             }
@@ -123,11 +122,10 @@ impl SnapshotStore {
             let _ = file.set_times(FileTimes::new().set_modified(modified));
         }
         file.sync_all().map_err(|e| Target(Error::io("sync", &to, e)))?;
-        let (mut given, mut written) = (Chunks::of(source), Chunks::of(&file));
-        let is_same = is_same(
-            || given.next().map_err(read),
-            || written.next().map_err(|e| Target(Error::io("read", &to, e))),
-        )?;
+        let reread = |error| Target(Error::io("read", &to, error));
+        (&mut &*source).rewind().map_err(read)?;
+        file.rewind().map_err(reread)?;
+        let is_same = is_same(|| next_chunk(source).map_err(read), || next_chunk(&file).map_err(reread))?;
         if !is_same {
             let to = to.display();
             return Err(Target(Error::other(format!(
@@ -140,19 +138,15 @@ impl SnapshotStore {
     /// Gives a file that was written the place of a generation.
     fn place(&self, temporary: &str, seq: u64, found: Found) -> error::Result<()> {
         let (held, name) = (self.held()?, generation(seq));
-        let rename = |from: &str, to: &str| {
-            renameat(held, from, held, to)
-                .map_err(|e| Error::io("rename", &self.grant.dir.join(from), e.into()))
-        };
         if found == Found::Damaged {
             let is_free =
                 |name: &String| matches!(statat(held, name, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT));
             let aside = names_beside(seq, DAMAGED).find(is_free).ok_or(Error::NotFound)?;
-            rename(&name, &aside)?;
+            self.rename(&name, &aside)?;
             // Without this sync, a power cut may keep the next rename, and lose the name of what was there.
             self.sync()?;
         }
-        rename(temporary, &name)
+        self.rename(temporary, &name)
     }
 
     /// Copies a state by the store's own create. Returns whether it was there still.
@@ -233,9 +227,8 @@ impl SnapshotStore {
         let mut half_undone = BTreeSet::new();
         // A directory that is not there holds none.
         for name in self.files_here().map(|files| files.own).unwrap_or_default() {
-            let is_undone = end_of_generation(&name).is_some_and(|end| end.starts_with(UNDONE));
-            if let Some(Ok(seq)) = name.get(9..29).map(str::parse::<u64>)
-                && is_undone
+            if let Some((seq, end)) = generation_in(&name)
+                && end.starts_with(UNDONE)
                 && let Some(&Identity::File { device, inode, .. }) = generations.get(&seq)
                 && self.inode(&name) == Some((device, inode))
             {
@@ -245,14 +238,19 @@ impl SnapshotStore {
         half_undone
     }
 
-    pub(super) fn remove(&self, name: &str) -> error::Result<()> {
+    pub(in crate::store) fn rename(&self, from: &str, to: &str) -> error::Result<()> {
+        let held = self.held()?;
+        renameat(held, from, held, to).map_err(|e| Error::io("rename", &self.grant.dir.join(from), e.into()))
+    }
+
+    pub(in crate::store) fn remove(&self, name: &str) -> error::Result<()> {
         match unlinkat(self.held()?, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::io("remove", &self.grant.dir.join(name), error.into())),
         }
     }
 
-    pub(super) fn sync(&self) -> error::Result<()> {
+    pub(in crate::store) fn sync(&self) -> error::Result<()> {
         fsync(self.held()?).map_err(|e| Error::io("sync", &self.grant.dir, e.into()))
     }
 
@@ -263,7 +261,7 @@ impl SnapshotStore {
     }
 }
 
-pub(super) fn generation(seq: u64) -> String {
+pub(in crate::store) fn generation(seq: u64) -> String {
     format!("snapshot_{seq:020}.json")
 }
 
@@ -284,22 +282,16 @@ impl Identity {
 
 /// The generations in a directory, by their numbers; none where it is not there.
 fn generations(dir: &Path) -> error::Result<BTreeMap<u64, Identity>> {
-    let failed = |error| Error::io("list", dir, error);
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        entries => entries.map_err(failed)?,
-    };
     let mut generations = BTreeMap::new();
-    for entry in entries {
-        let name = entry.map_err(failed)?.file_name();
-        let name = name.to_string_lossy();
-        if end_of_generation(&name) == Some(".json")
-            && let Some(Ok(seq)) = name.get(9..29).map(str::parse)
-        {
+    for entry in entries(dir)? {
+        if let Some((seq, ".json")) = generation_in(&entry.file_name().to_string_lossy()) {
             // One that was pruned meanwhile is left out.
-            match fs::symlink_metadata(dir.join(&*name)) {
+            match entry.metadata() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                metadata => drop(generations.insert(seq, Identity::of(&metadata.map_err(failed)?))),
+                metadata => {
+                    let metadata = metadata.map_err(|error| Error::io("look at", &entry.path(), error))?;
+                    generations.insert(seq, Identity::of(&metadata));
+                }
             }
         }
     }

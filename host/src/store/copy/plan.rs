@@ -129,9 +129,7 @@ impl SnapshotStore {
         self.end(handle);
         Ok((vec![info.seq], skipped))
     }
-}
 
-impl SnapshotStore {
     /// Every generation, newest first, and how sound it is. Each that is in an object store is got in a call of its own.
     fn all_read(&mut self) -> error::Result<Vec<(u64, Soundness)>> {
         if self.staging.is_none() {
