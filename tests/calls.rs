@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use minisnap_host::{Error, Grant, Layout, Minisnap, SnapshotCtx, SnapshotStore};
 use minisnap_tests::host::{Ended, Host};
-use minisnap_tests::{VERBS, minisnap, scratch};
+use minisnap_tests::{VERBS, cached_config, minisnap, scratch};
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::component::Component;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -186,7 +186,7 @@ fn many_threads_on_one_store_component_get_their_own_data_by_few_instances() {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(alive).total_memories(alive).total_core_instances(100 * alive);
     pool.total_tables(100 * alive);
-    let mut config = Config::new();
+    let mut config = cached_config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     let minisnap = Minisnap::builder().config(config).max_idle(IDLE).build().unwrap();
     let root = scratch();

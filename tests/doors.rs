@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use minisnap_host::{Grant, Minisnap};
+use minisnap_host::Grant;
 use minisnap_tests::host::Host;
 use minisnap_tests::place::{GRANTS, Place, assert_prints, assert_refused, mounting};
-use minisnap_tests::{Done, HOSTILE, VERBS, cli, minisnap, run, start};
+use minisnap_tests::{Done, HOSTILE, VERBS, cached_builder, cli, minisnap, run, start};
 use tempfile::tempdir;
 use wasmtime::Config;
 
@@ -146,7 +146,7 @@ fn a_store_whose_path_leads_elsewhere_for_a_moment_writes_nothing_there() {
     let [path, other, aside] = ["held", "other", "aside"].map(|name| root.path().join(name));
     fs::create_dir(&other).unwrap();
     // A new instance for each call, each of which opens the directory.
-    let minisnap = Minisnap::builder().max_idle(0).build().unwrap();
+    let minisnap = cached_builder().max_idle(0).build().unwrap();
     let mut store = minisnap.open(Grant::new(&path)).unwrap();
     let flip = || {
         fs::rename(&path, &aside).unwrap();

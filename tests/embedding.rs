@@ -299,8 +299,8 @@ impl io::Write for Log {
     }
 }
 
-#[test]
-fn calls_are_traced_with_number_size_and_time_and_without_any_state() {
+/// What is logged meanwhile.
+pub(crate) fn logged(work: impl FnOnce()) -> String {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -309,8 +309,15 @@ fn calls_are_traced_with_number_size_and_time_and_without_any_state() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let log = log.0.lock().unwrap().clone();
+    String::from_utf8(log).unwrap()
+}
+
+#[test]
+fn calls_are_traced_with_number_size_and_time_and_without_any_state() {
     let dir = tempdir().unwrap();
-    tracing::subscriber::with_default(subscriber, || {
+    let log = logged(|| {
         let grant = Grant::new(dir.path()).layout(Layout::Numbered).component("ledger").instance("eu-1");
         let mut store = minisnap().open(grant).unwrap();
         store.create_text("\"a secret\"", 7).unwrap();
@@ -324,7 +331,6 @@ fn calls_are_traced_with_number_size_and_time_and_without_any_state() {
         writer.commit().unwrap();
         store.open_reader().unwrap().read_chunk(99).unwrap();
     });
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for span in ["grant", "create", "restore", "settle"] {
         let closed = log.lines().find(|line| line.contains(&format!("{span}{{")) && line.contains("close"));
         let has = |what: &str| closed.is_some_and(|line| line.contains(what));

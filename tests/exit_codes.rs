@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use minisnap_host::Grant;
 use minisnap_tests::command_line::{assert_fails, create, dir_with_snapshot, done, history, restore};
-use minisnap_tests::{binary, cli, minisnap, run, run_mounting};
+use minisnap_tests::{binary, cli, run, run_mounting};
 use tempfile::tempdir;
 
 #[test]
@@ -59,13 +58,6 @@ fn exit_code_3_the_state_is_not_one_json_value() {
         "line 1 column 1: a byte order mark (BOM) where a value is expected",
     );
     assert_eq!(restore(&dir.path().join("new")).code, Some(1));
-}
-
-#[test]
-fn exit_code_4_the_sequence_number_is_too_low() {
-    let dir = dir_with_snapshot("1", "10");
-    assert_fails(&create(dir.path(), "9", "2"), 4, "lower than the stored snapshot's, which is 10");
-    assert_eq!(restore(dir.path()), done(0, "1", "seq 10\n"));
 }
 
 #[test]
@@ -165,28 +157,6 @@ fn no_permission_is_access_denied() {
         run(Command::new("chmod").args(["-R", "u+rwX"]).arg(dir.path()), "");
         assert_fails(&denied, 8, "Permission denied");
         assert_eq!(restore(dir.path()), done(0, "1", "seq 1\n"), "{protect}, {verb}");
-    }
-}
-
-#[test]
-fn exit_code_9_the_directory_is_in_use() {
-    let dir = dir_with_snapshot("1", "1");
-    let writer = minisnap().open(Grant::new(dir.path())).unwrap();
-    let busy = create(dir.path(), "2", "2");
-    assert_fails(&busy, 9, "is in use");
-    assert!(busy.stderr.contains(&format!("process {}", std::process::id())), "{}", busy.stderr);
-    assert_eq!(restore(dir.path()), done(0, "1", "seq 1\n"));
-    drop(writer);
-    assert_eq!(create(dir.path(), "2", "2"), done(0, "", ""));
-}
-
-#[test]
-fn exit_code_10_two_layouts_in_one_directory() {
-    let dir = history(&[1], false);
-    fs::write(dir.path().join("snapshot.json"), "1").unwrap();
-    for verb in [&["restore"][..], &["list"], &["info"], &["verify"], &["create", "--seq", "2"]] {
-        let refused = run(cli().args(verb).arg(dir.path()), "1");
-        assert_fails(&refused, 10, "`snapshot.json` and `snapshot_00000000000000000001.json`");
     }
 }
 

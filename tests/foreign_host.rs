@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 
 use exports::arcella::minisnap::snapshot_maintenance::Layout;
 use exports::arcella::minisnap::snapshot_store::{Error, Soundness};
+use minisnap_tests::cached_engine;
 use tempfile::tempdir;
 use wasmtime::component::{Component, Linker, LinkerInstance, Resource, ResourceAny, ResourceTable};
-use wasmtime::{Engine, Store as WasmStore, StoreContextMut};
+use wasmtime::{Store as WasmStore, StoreContextMut};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -26,7 +27,7 @@ impl WasiView for Ctx {
 fn instance(settings: impl FnOnce(&mut WasiCtxBuilder)) -> (WasmStore<Ctx>, Store) {
     static PRE: OnceLock<StorePre<Ctx>> = OnceLock::new();
     let pre = PRE.get_or_init(|| {
-        let engine = Engine::default();
+        let engine = cached_engine();
         let component = Component::new(&engine, minisnap_host::COMPONENT).unwrap();
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
@@ -44,7 +45,7 @@ fn instance_with(
     define: impl FnOnce(&mut LinkerInstance<'_, Ctx>),
     settings: impl FnOnce(&mut WasiCtxBuilder),
 ) -> (WasmStore<Ctx>, Store) {
-    let engine = Engine::default();
+    let engine = cached_engine();
     let component = Component::new(&engine, minisnap_host::COMPONENT).unwrap();
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_sync::<Ctx>(&mut linker).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use minisnap_host::{Error, Grant};
+use minisnap_host::{Error, Grant, Layout};
 use minisnap_tests::{Done, VERBS, binary, cli, minisnap, run, run_mounting};
 use tempfile::{TempDir, tempdir};
 
@@ -64,33 +64,6 @@ fn a_name_in_a_message_is_shown_without_what_a_terminal_obeys() {
 }
 
 #[test]
-fn what_to_do_about_a_component_fits_what_is_wrong_with_it() {
-    let folder = tempdir().unwrap();
-    fs::write(folder.path().join("text.wasm"), "no WebAssembly").unwrap();
-    for (component, args, message, help) in [
-        (
-            "missing.wasm",
-            &[][..],
-            "`missing.wasm`: the component failed: cannot read",
-            "check the path and retry",
-        ),
-        (
-            "text.wasm",
-            &[],
-            "`text.wasm`: the component failed: ",
-            "give a WebAssembly component for WASI 0.2; ",
-        ),
-        (VERBS, &["panic"], "the component failed: ", "see what it printed before; -v shows where"),
-    ] {
-        let done = run_in(folder.path(), &[&["run", component, "--grant", "s", "--"], args].concat());
-        assert_eq!(done.code, Some(11), "{done:?}");
-        assert!(done.stderr.contains(message), "{done:?}");
-        let told = done.stderr.rsplit_once("\n  help: ").unwrap().1;
-        assert!(told.starts_with(help), "{done:?}");
-    }
-}
-
-#[test]
 fn for_programs_a_directory_without_snapshots_is_an_empty_list() {
     let folder = tempdir().unwrap();
     fs::create_dir(folder.path().join("empty")).unwrap();
@@ -139,11 +112,9 @@ const fn mounting(
 fn folder() -> TempDir {
     let folder = tempdir().unwrap();
     let path = |name| folder.path().join(name);
-    for (dir, layout) in [("s", "pair"), ("n", "numbered")] {
-        for seq in ["1", "2"] {
-            let create = &["create", dir, "--seq", seq, "--layout", layout];
-            assert_eq!(run(cli().args(create).current_dir(folder.path()), "{}").code, Some(0));
-        }
+    for (dir, layout) in [("s", Layout::Pair), ("n", Layout::Numbered)] {
+        let mut store = minisnap().open(Grant::new(path(dir)).layout(layout)).unwrap();
+        (1..=2).for_each(|seq| store.create_text("{}", seq).unwrap());
     }
     fs::create_dir(path("mounted")).unwrap();
     for (name, text) in [
@@ -298,7 +269,7 @@ errors! {
         case("$1 run text.wasm --grant s", "`text.wasm`",
              "failed to parse WebAssembly", "give a WebAssembly component"),
         case("$1 run verbs.wasm --grant s -- panic", "`verbs.wasm`",
-             "wasm trap: wasm `unreachable`", "see what it printed"),
+             "wasm trap: wasm `unreachable`", "see what it printed before; -v shows where"),
         case("mkfifo silent; $1 run verbs.wasm --grant s --timeout 1ms -- echo <>silent", "`verbs.wasm`",
              "exceeded its timeout of 1ms", "give a longer --timeout"),
     ];

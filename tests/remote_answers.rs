@@ -25,10 +25,6 @@ fn bucket(server: &Answers) -> Bucket {
     Bucket::connect_as(location, "the-key", "the-secret").unwrap()
 }
 
-fn server(answer: impl Fn(&str, &str, usize) -> Answer + Send + Sync + 'static) -> Answers {
-    Answers::new(answer)
-}
-
 fn restore(server: &Answers, deadline: Duration) -> Result<Found, Error> {
     RemoteStore::new(Arc::new(bucket(server)), "ledger").restore(
         Wanted::Newest,
@@ -44,9 +40,9 @@ fn nothing(_: &str, path: &str, _: usize) -> Answer {
 
 #[test]
 fn an_empty_store_is_told_from_a_server_that_knows_no_objects() {
-    let found = restore(&server(nothing), LONG).unwrap();
+    let found = restore(&Answers::new(nothing), LONG).unwrap();
     assert_eq!((found.head, found.generation), (None, None));
-    let proxy = server(|_, _, _| (404, vec![], "404 page not found".to_owned()));
+    let proxy = Answers::new(|_, _, _| (404, vec![], "404 page not found".to_owned()));
     match restore(&proxy, SHORT) {
         Err(Error::DeadlineExceeded(what)) => {
             assert!(what.contains("404") && what.contains("head.json"), "{what}")
@@ -59,13 +55,13 @@ fn an_empty_store_is_told_from_a_server_that_knows_no_objects() {
 fn a_throttled_request_is_made_again_within_the_deadline() {
     let busy = |_: &str, _: &str, _: usize| error(503, "SlowDown", "Please reduce your request rate.");
     // More often than the client by itself asks.
-    let server_that_recovers = server(move |method, path, before| match before {
+    let server_that_recovers = Answers::new(move |method, path, before| match before {
         ..6 => busy(method, path, before),
         _ => nothing(method, path, before),
     });
     restore(&server_that_recovers, LONG).unwrap();
     assert!(server_that_recovers.requests() > 6);
-    match restore(&server(busy), SHORT) {
+    match restore(&Answers::new(busy), SHORT) {
         Err(Error::DeadlineExceeded(what)) => {
             assert!(what.contains("`restore` of `s3://bucket/prefix/ledger`"), "{what}")
         }
@@ -76,18 +72,19 @@ fn a_throttled_request_is_made_again_within_the_deadline() {
 /// A page that a request is led to may say that all is well, and nothing is stored.
 #[test]
 fn a_redirect_is_not_followed() {
-    let fine = server(|_, _, _| (200, vec![("ETag", "\"1\"".to_owned())], "welcome".to_owned()));
+    let fine = Answers::new(|_, _, _| (200, vec![("ETag", "\"1\"".to_owned())], "welcome".to_owned()));
     let to = fine.url.clone();
     for status in [301, 302, 303, 307, 308] {
         let to = to.clone();
         let other =
-            server(move |_, _, _| (status, vec![("Location", format!("{to}/welcome"))], String::new()));
+            Answers::new(move |_, _, _| (status, vec![("Location", format!("{to}/welcome"))], String::new()));
         let told = bucket(&other).check(LONG).unwrap_err().to_line();
         assert!(told.contains(&status.to_string()), "{told}");
     }
     assert_eq!(fine.requests(), 0);
     // As of a bucket in another region.
-    let told = bucket(&server(|_, _, _| (301, vec![], String::new()))).check(LONG).unwrap_err().to_line();
+    let told =
+        bucket(&Answers::new(|_, _, _| (301, vec![], String::new()))).check(LONG).unwrap_err().to_line();
     assert!(told.contains("region"), "{told}");
 }
 
@@ -102,7 +99,7 @@ fn what_asking_again_does_not_mend_ends_a_call_at_once_and_says_what_to_do() {
         (400, "AuthorizationHeaderMalformed", false, "name the bucket's region"),
         (501, "NotImplemented", false, "501"),
     ] {
-        let refused = server(move |_, _, _| error(status, code, "So it is."));
+        let refused = Answers::new(move |_, _, _| error(status, code, "So it is."));
         for told in [bucket(&refused).check(LONG).unwrap_err(), restore(&refused, LONG).unwrap_err()] {
             assert_eq!(matches!(told, Error::AccessDenied(_)), is_denied, "{told:?}");
             assert!(is_denied || matches!(told, Error::Io(_)), "{told:?}");
@@ -117,7 +114,7 @@ fn what_asking_again_does_not_mend_ends_a_call_at_once_and_says_what_to_do() {
 
 #[test]
 fn no_secret_is_in_a_message_whatever_a_server_repeats() {
-    let server = server(|_, _, _| error(403, "SignatureDoesNotMatch", "It does not match."));
+    let server = Answers::new(|_, _, _| error(403, "SignatureDoesNotMatch", "It does not match."));
     let bucket = bucket(&server);
     let told = bucket.check(LONG).unwrap_err();
     for text in [told.to_line(), format!("{told:?}"), format!("{bucket:?}")] {
@@ -129,7 +126,7 @@ fn no_secret_is_in_a_message_whatever_a_server_repeats() {
 
 #[test]
 fn a_server_that_gives_no_etag_is_refused() {
-    let silent = server(|_, _, _| (200, vec![], String::new()));
+    let silent = Answers::new(|_, _, _| (200, vec![], String::new()));
     let told = bucket(&silent).check(LONG).unwrap_err().to_line();
     assert!(told.contains("ETag"), "{told}");
 }
@@ -140,7 +137,7 @@ fn a_bucket_that_deletes_what_is_put_there_is_refused() {
     // The second is what Amazon's directory buckets say.
     for (told, deletes) in [(RULE, true), ("NotImplemented", false)] {
         let headers = || vec![("ETag", "\"1\"".to_owned()), ("x-amz-expiration", told.to_owned())];
-        let line = bucket(&server(move |_, _, _| (200, headers(), String::new())))
+        let line = bucket(&Answers::new(move |_, _, _| (200, headers(), String::new())))
             .check(LONG)
             .unwrap_err()
             .to_line();
@@ -262,7 +259,7 @@ fn a_certificate_that_nobody_trusts_is_refused_unless_it_is_named() {
 
 #[test]
 fn without_credentials_nothing_is_asked() {
-    let server = server(nothing);
+    let server = Answers::new(nothing);
     let with = |variables: &[(&str, &str)]| {
         let mut check = check();
         check.args(["s3://bucket/prefix", "--endpoint", &server.url]).envs(variables.iter().copied());

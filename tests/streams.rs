@@ -350,7 +350,7 @@ fn what_a_component_has_open_is_kept_beside_the_newest_generations() {
 #[test]
 fn the_command_line_needs_less_memory_than_the_state() {
     let dir = tempdir().unwrap();
-    let script = "(echo '['; yes '123456789012345678,' | head -n 16000000; echo '1]') | \
+    let script = "(echo '['; yes '123456789012345678,' | head -n 8000000; echo '1]') | \
                   prlimit --data=134217728 $0 create $1 --seq 1 --max-state 1GiB && \
                   prlimit --data=134217728 $0 restore $1 | wc -c";
     let done = run(
@@ -358,7 +358,7 @@ fn the_command_line_needs_less_memory_than_the_state() {
         "",
     );
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), "seq 1\n"));
-    assert_eq!(done.stdout.trim(), (1 + 16_000_000 * 22 + "\n  1\n]".len()).to_string());
+    assert_eq!(done.stdout.trim(), (1 + 8_000_000 * 22 + "\n  1\n]".len()).to_string());
 }
 
 #[test]

@@ -7,10 +7,10 @@ use std::path::Path;
 use minisnap_host::bindings::arcella::minisnap::snapshot_store::SnapshotInfo;
 use minisnap_host::{COMPONENT, Grant, Minisnap, SnapshotCtx};
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceAny, ResourceTable};
-use wasmtime::{Config, Engine, ResourceLimiter, Store};
+use wasmtime::{Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
-use crate::BENCH;
+use crate::{BENCH, cached_config, cached_engine};
 
 mod bindings {
     #![allow(missing_docs, reason = "the WIT documents what is generated from it")]
@@ -53,7 +53,7 @@ pub struct Bucket;
 impl Bench {
     /// The component, with what `grant` says linked, and a folder of its own.
     pub fn linked(minisnap: &Minisnap, grant: Grant, own: &Path) -> Self {
-        Self::linked_in(&Engine::default(), minisnap, grant, own)
+        Self::linked_in(&cached_engine(), minisnap, grant, own)
     }
 
     fn linked_in(engine: &Engine, minisnap: &Minisnap, grant: Grant, own: &Path) -> Self {
@@ -153,7 +153,7 @@ impl Foreign {
 
 /// The most memory in bytes that the store's component had while it made a snapshot of `state`, given as one text.
 pub fn memory_of_create(dir: &Path, state: &str) -> usize {
-    let mut foreign = Foreign::new(&Engine::default(), dir, "numbered");
+    let mut foreign = Foreign::new(&cached_engine(), dir, "numbered");
     foreign.create(state, 1);
     foreign.store.data().peak_memory
 }
@@ -175,7 +175,7 @@ pub fn fuel_of_format(minisnap: &Minisnap, dir: &Path, state: &str) -> u64 {
 }
 /// An engine that counts the instructions of WebAssembly.
 fn burning() -> Engine {
-    Engine::new(Config::new().consume_fuel(true)).expect("fuel can be burnt")
+    Engine::new(cached_config().consume_fuel(true)).expect("fuel can be burnt")
 }
 
 /// What all of them may import but for snapshots.

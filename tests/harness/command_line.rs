@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use minisnap_host::{Grant, Layout};
 use tempfile::{TempDir, tempdir};
 
-use crate::{Done, cli, run};
+use crate::{Done, cli, minisnap, run};
 
 /// What a verb did, in full.
 pub fn done(code: i32, stdout: &str, stderr: &str) -> Done {
@@ -25,17 +26,17 @@ pub fn restore(dir: &Path) -> Done {
 /// A directory with this snapshot, in the layout of a pair.
 pub fn dir_with_snapshot(state: &str, seq: &str) -> TempDir {
     let dir = tempdir().expect("it works");
-    assert_eq!(create(dir.path(), seq, state), done(0, "", ""));
+    let mut store = minisnap().open(Grant::new(dir.path())).expect("it opens");
+    store.create_text(state, seq.parse().expect("a number")).expect("it is created");
     dir
 }
 
 /// A directory with these generations; the last one is damaged if that is asked for.
 pub fn history(seqs: &[u64], damaged: bool) -> TempDir {
     let dir = tempdir().expect("it works");
+    let mut store = minisnap().open(Grant::new(dir.path()).layout(Layout::Numbered)).expect("it opens");
     for seq in seqs {
-        let mut create = cli();
-        create.arg("create").arg(dir.path()).args(["--seq", &seq.to_string(), "--layout", "numbered"]);
-        assert_eq!(run(&mut create, &format!("\"{}\"", "x".repeat(998))), done(0, "", ""));
+        store.create_text(&format!("\"{}\"", "x".repeat(998)), *seq).expect("it is created");
     }
     if damaged {
         let path = dir.path().join(format!("snapshot_{:020}.json", seqs.last().expect("it works")));

@@ -224,7 +224,7 @@ impl<'s> Judge<'s> {
 
         let mut by_root = BTreeMap::<usize, Vec<Call>>::new();
         for call in calls {
-            let (root, call) = below_first(&call);
+            let (root, call) = below_first(call);
             by_root.entry(root).or_default().push(call);
         }
         let next = scenario.pair(NEXT);

@@ -119,7 +119,8 @@ pub fn cached_engine() -> Engine {
     Engine::new(&cached_config()).expect("the configuration is right")
 }
 
-fn cached_config() -> Config {
+/// How that is configured.
+pub fn cached_config() -> Config {
     let mut config = Config::new();
     config.cache(Cache::new(CacheConfig::new()).ok());
     config

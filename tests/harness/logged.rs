@@ -2,13 +2,12 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use minisnap_client::state::{Mutator, OpenOptions, Result, State};
 use minisnap_host::{Grant, Layout, Minisnap, SnapshotStore, Soundness};
 use serde::{Deserialize, Serialize};
 
-use crate::{minisnap, program, run};
+use crate::minisnap;
 
 /// The numbers of all operations in order, in short: what any other sequence of them would not come to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -219,9 +218,4 @@ fn check_again(root: &Path, last: u64, size: usize) -> std::result::Result<(), S
         }
     }
     Ok(())
-}
-
-/// Runs a program that does something to a state.
-pub fn run_act(step: Step, root: &Path, size: usize) -> crate::Done {
-    run(Command::new(program("act")).args(["state", step.name()]).arg(root).arg(size.to_string()), "")
 }

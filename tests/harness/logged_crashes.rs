@@ -225,7 +225,7 @@ impl<'s> Judge<'s> {
         }
         let mut calls = vec![Vec::new(); waiting.len()];
         for call in act(step, batch.path(), self.recorded.scenario.size, true) {
-            let (number, call) = below_first(&call);
+            let (number, call) = below_first(call);
             calls[number].push(call);
         }
         for ((mut machine, old, found), calls) in waiting.into_iter().zip(calls) {

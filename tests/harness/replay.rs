@@ -41,45 +41,23 @@ pub(crate) fn apply(machine: &mut Machine, call: &Call) {
 }
 
 /// The number of the folder that a call is in, and the call within it.
-pub(crate) fn below_first(call: &Call) -> (usize, Call) {
-    let split = |path: &str| {
-        let (number, rest) = path.split_once('/').unwrap_or((path, ""));
-        (number.parse().expect("a numbered folder"), rest.to_owned())
+pub(crate) fn below_first(mut call: Call) -> (usize, Call) {
+    let paths = match &mut call {
+        Call::Link(from, to) | Call::Rename(from, to) => [Some(from), Some(to)],
+        Call::MakeDir(path)
+        | Call::Sync(path)
+        | Call::Remove(path)
+        | Call::Truncate(path, _)
+        | Call::Open { path, .. }
+        | Call::Write { path, .. } => [Some(path), None],
     };
-    match call {
-        Call::MakeDir(path) => {
-            let (number, path) = split(path);
-            (number, Call::MakeDir(path))
-        }
-        Call::Open { path, truncate } => {
-            let (number, path) = split(path);
-            (number, Call::Open { path, truncate: *truncate })
-        }
-        Call::Write { path, offset, bytes } => {
-            let (number, path) = split(path);
-            (number, Call::Write { path, offset: *offset, bytes: bytes.clone() })
-        }
-        Call::Truncate(path, size) => {
-            let (number, path) = split(path);
-            (number, Call::Truncate(path, *size))
-        }
-        Call::Sync(path) => {
-            let (number, path) = split(path);
-            (number, Call::Sync(path))
-        }
-        Call::Link(from, to) => {
-            let ((number, from), (_, to)) = (split(from), split(to));
-            (number, Call::Link(from, to))
-        }
-        Call::Rename(from, to) => {
-            let ((number, from), (_, to)) = (split(from), split(to));
-            (number, Call::Rename(from, to))
-        }
-        Call::Remove(path) => {
-            let (number, path) = split(path);
-            (number, Call::Remove(path))
-        }
+    let mut folder = 0;
+    for path in paths.into_iter().flatten() {
+        let (number, rest) = path.split_once('/').unwrap_or((path.as_str(), ""));
+        folder = number.parse().expect("a numbered folder");
+        *path = rest.to_owned();
     }
+    (folder, call)
 }
 
 /// Reads a folder into the model.

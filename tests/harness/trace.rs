@@ -110,13 +110,15 @@ impl Reader {
             }
             "mkdir" => self.at("", argument(0)).map(Call::MakeDir),
             "mkdirat" => self.at(argument(0), argument(1)).map(Call::MakeDir),
-            "rename" => self.renamed(self.at("", argument(0)), self.at("", argument(1))),
+            "rename" => Self::both(self.at("", argument(0)), self.at("", argument(1)), Call::Rename),
             "renameat" | "renameat2" => {
                 assert!(!argument(4).contains("EXCHANGE"), "names are exchanged: {call}");
-                self.renamed(self.at(argument(0), argument(1)), self.at(argument(2), argument(3)))
+                Self::both(self.at(argument(0), argument(1)), self.at(argument(2), argument(3)), Call::Rename)
             }
-            "link" => self.linked(self.at("", argument(0)), self.at("", argument(1))),
-            "linkat" => self.linked(self.at(argument(0), argument(1)), self.at(argument(2), argument(3))),
+            "link" => Self::both(self.at("", argument(0)), self.at("", argument(1)), Call::Link),
+            "linkat" => {
+                Self::both(self.at(argument(0), argument(1)), self.at(argument(2), argument(3)), Call::Link)
+            }
             "unlink" | "rmdir" => self.at("", argument(0)).map(Call::Remove),
             "unlinkat" => self.at(argument(0), argument(1)).map(Call::Remove),
             "lseek" => {
@@ -181,19 +183,12 @@ impl Reader {
         Some(Call::Write { path, offset, bytes })
     }
 
-    fn renamed(&self, from: Option<String>, to: Option<String>) -> Option<Call> {
+    /// A rename or a link.
+    fn both(from: Option<String>, to: Option<String>, call: fn(String, String) -> Call) -> Option<Call> {
         match (from, to) {
-            (Some(from), Some(to)) => Some(Call::Rename(from, to)),
+            (Some(from), Some(to)) => Some(call(from, to)),
             (None, None) => None,
-            across => panic!("a rename into or out of the traced folder: {across:?}"),
-        }
-    }
-
-    fn linked(&self, from: Option<String>, to: Option<String>) -> Option<Call> {
-        match (from, to) {
-            (Some(from), Some(to)) => Some(Call::Link(from, to)),
-            (None, None) => None,
-            across => panic!("a link into or out of the traced folder: {across:?}"),
+            across => panic!("into or out of the traced folder: {across:?}"),
         }
     }
 

@@ -123,11 +123,7 @@ fn state_loop(folder: &Path, last: u64, size: usize) -> state::Result<()> {
 }
 
 fn layout(name: &str) -> Layout {
-    match name {
-        "pair" => Layout::Pair,
-        "numbered" => Layout::Numbered,
-        other => panic!("no layout {other}"),
-    }
+    if name == "pair" { Layout::Pair } else { Layout::Numbered }
 }
 
 fn create(minisnap: &Minisnap, dir: &Path, seq: &str, layout: &str, state: &str) {
