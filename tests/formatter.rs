@@ -1,6 +1,7 @@
 //! The formatter with its vectors, as it is in the component, beside the same natively, a byte at a time.
 
-use minisnap_component::json::{Bytes, Error, Formatter, MAX_DEPTH};
+use minisnap_component::error::Error;
+use minisnap_component::json::{Formatter, MAX_DEPTH};
 use minisnap_host::Grant;
 use minisnap_tests::bench::Bench;
 use minisnap_tests::minisnap;
@@ -16,11 +17,11 @@ fn bench() -> (TempDir, Bench) {
 
 /// What is to come out: every byte is a piece of its own, so that no token lies whole in one.
 fn byte_by_byte(start: &[u8], levels: u32, text: &[u8]) -> Result<Vec<u8>, String> {
-    let mut formatter = Bytes::from(Formatter::new(Vec::new()).after(start).nested(levels as usize));
-    let pushed = text.chunks(1).try_for_each(|byte| formatter.push(byte));
+    let mut formatter = Formatter::new(Vec::new()).after(start).nested(levels as usize);
+    let pushed = text.chunks(1).try_for_each(|byte| formatter.push_bytes(byte));
     pushed.and_then(|()| formatter.finish()).map_err(|error| match error {
-        Error::Invalid(invalid) => invalid.to_string(),
-        Error::Refused(error) => panic!("a Vec takes everything: {error}"),
+        Error::InvalidState(problem) => problem,
+        error => panic!("a Vec takes everything: {error}"),
     })
 }
 

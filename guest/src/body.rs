@@ -5,7 +5,7 @@ use std::io;
 use std::mem;
 
 use crate::block::{self, Block};
-use crate::dir::ReadAt;
+use crate::dir::{Entry, ReadAt};
 use crate::error::{Error, Result};
 use crate::files::retry;
 use crate::json;
@@ -46,7 +46,6 @@ pub enum State {
 }
 
 /// What a state turned out to be once all of it was read.
-#[derive(Debug)]
 pub struct Scanned {
     /// The sum of what is summed.
     pub sum: Sum,
@@ -54,12 +53,25 @@ pub struct Scanned {
     pub size: u64,
     /// The state, if it was to be kept.
     pub kept: Vec<u8>,
-    /// Whether it is JSON, if that was to be checked.
-    pub json: std::result::Result<(), json::Invalid>,
+    /// Whether it is JSON, if that was to be checked, or [`InvalidState`](Error::InvalidState).
+    pub json: Result<()>,
+}
+
+/// A sound snapshot, as far as it was asked for.
+pub struct Found<R> {
+    /// The sequence number.
+    pub seq: u64,
+    /// Whether sums vouch for it; otherwise another program wrote it.
+    pub verified: bool,
+    /// The file of its state.
+    pub entry: Option<Entry>,
+    /// The state as it was read.
+    pub state: Scanned,
+    /// The same state, to be read again.
+    pub body: Body<R>,
 }
 
 /// Why a state was not read to its end.
-#[derive(Debug)]
 pub enum Failure {
     /// The file cannot be read.
     Read(io::Error),
@@ -68,7 +80,6 @@ pub enum Failure {
 }
 
 /// A state that is read from the start of its file.
-#[derive(Debug)]
 pub struct Body<R> {
     file: R,
     extent: Extent,
@@ -131,7 +142,7 @@ impl<R: ReadAt> Body<R> {
     ) -> std::result::Result<Scanned, Failure> {
         let mut checker = check_json.then(|| {
             let levels = usize::from(self.extent.indented);
-            json::Bytes::from(json::Formatter::new(json::Nowhere).nested(levels))
+            json::Formatter::new(json::Nowhere).nested(levels)
         });
         let mut json = Ok(());
         let mut kept = Vec::new();
@@ -148,7 +159,7 @@ impl<R: ReadAt> Body<R> {
             if json.is_ok()
                 && let Some(checker) = &mut checker
             {
-                json = checked(checker.push(new))?;
+                json = checker.push_bytes(new);
             }
             match state {
                 State::Sum => kept.clear(),
@@ -161,20 +172,9 @@ impl<R: ReadAt> Body<R> {
         if json.is_ok()
             && let Some(checker) = checker
         {
-            json = checked(checker.finish().map(drop))?;
+            json = checker.finish().map(drop);
         }
         Ok(Scanned { sum: self.sum(), size, kept, json })
-    }
-}
-
-/// Tells that a text is no JSON from that it could not be checked.
-fn checked(
-    result: std::result::Result<(), json::Error>,
-) -> std::result::Result<std::result::Result<(), json::Invalid>, Failure> {
-    match result {
-        Ok(()) => Ok(Ok(())),
-        Err(json::Error::Invalid(invalid)) => Ok(Err(invalid)),
-        Err(json::Error::Refused(error)) => Err(Failure::Refused(error)),
     }
 }
 
@@ -276,36 +276,5 @@ mod tests {
                 assert_eq!(str::from_utf8(&out), Ok(expected), "cut at {cut} and {end}");
             }
         }
-    }
-
-    /// A file of which each read gives three bytes at most.
-    struct Short(&'static [u8]);
-
-    impl ReadAt for Short {
-        fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
-            let rest = &self.0[at as usize..];
-            Ok(rest[..rest.len().min(most).min(3)].to_vec())
-        }
-
-        fn size(&self) -> io::Result<u64> {
-            Ok(self.0.len() as u64)
-        }
-    }
-
-    #[test]
-    fn only_what_lies_in_the_extent_is_returned_and_all_before_its_end_is_summed() {
-        let file = Short(b"head[state]tail and more");
-        let extent = Extent { start: 4, stop: 11, end: 15, indented: false };
-        let mut body = Body::new(file, extent, b"head[st".to_vec());
-        for _ in 0..2 {
-            let scanned = body.scan(State::Keep { max_size: 7 }, 7, false).unwrap();
-            assert_eq!((scanned.kept.as_slice(), scanned.size), (&b"[state]"[..], 7));
-            assert_eq!(scanned.sum, Sum::of(b"head[state]tail"));
-            body = body.rewind();
-        }
-        let Err(Failure::Refused(Error::TooLarge(6))) = body.scan(State::Keep { max_size: 6 }, 0, false)
-        else {
-            panic!()
-        };
     }
 }

@@ -73,12 +73,6 @@ pub fn later() -> Error {
     ))
 }
 
-/// Whether a name is there only while something is being done, or after a crash in that.
-pub fn is_leftover(name: &str) -> bool {
-    let of_pair = [NEW_STATE, NEW_SEQ, NEW_SUMS, NATIVE_STATE_TMP, NATIVE_SEQ_TMP];
-    of_pair.contains(&name) || Numbered::parse(name) == Some(Numbered::Temporary)
-}
-
 /// Whether a name that is none of this store's looks like a snapshot's: in other letters, with something behind it, as a
 /// compressed file has, or of native minisnap 0.1.3 with another codec.
 pub fn is_near_miss(name: &str) -> bool {
@@ -159,12 +153,12 @@ pub struct Contents {
     pub nameless: Option<String>,
     /// What was being made and never committed, of the numbered layout.
     pub temporaries: Vec<String>,
-    /// Whether there is what was being made, of the pair layout.
-    pub pair_temporary: bool,
+    /// How many names there are of what was being made, of the pair layout.
+    pub pair_temporaries: u64,
     /// Whether the sums are among that, which are made last.
     pub new_sums: bool,
-    /// Whether there is what native 0.1.2 was making, of the pair layout.
-    pub native_temporary: bool,
+    /// How many there are of what native 0.1.2 was making, of the pair layout.
+    pub native_temporaries: u64,
     /// A name of the pair layout, if there is any: that of its state, if that is there.
     pub pair: Option<&'static str>,
 }
@@ -192,9 +186,9 @@ impl Contents {
         self.generations.binary_search_by(|generation| seq.cmp(generation)).is_ok()
     }
 
-    /// Whether there is anything that was being made.
-    pub fn has_leftovers(&self) -> bool {
-        !self.temporaries.is_empty() || self.pair_temporary || self.native_temporary
+    /// How many names there are only while something is being done, or after a crash in that.
+    pub fn leftovers(&self) -> u64 {
+        self.temporaries.len() as u64 + self.pair_temporaries + self.native_temporaries
     }
 
     /// Refuses what depends on all the names where one is not known.
@@ -228,10 +222,10 @@ impl Contents {
                 SUMS => contents.pair = contents.pair.or(Some(SUMS)),
                 LATER => contents.is_later = true,
                 NEW_STATE | NEW_SEQ | NEW_SUMS => {
-                    contents.pair_temporary = true;
+                    contents.pair_temporaries += 1;
                     contents.new_sums |= name == NEW_SUMS;
                 }
-                NATIVE_STATE_TMP | NATIVE_SEQ_TMP => contents.native_temporary = true,
+                NATIVE_STATE_TMP | NATIVE_SEQ_TMP => contents.native_temporaries += 1,
                 name => match Numbered::parse(name) {
                     Some(Numbered::Generation(seq)) => generations.push((seq, 0)),
                     Some(Numbered::Temporary) => contents.temporaries.push(name.to_owned()),
@@ -283,69 +277,4 @@ fn newest_first(seqs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     sorted.dedup();
     sorted.reverse();
     sorted
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_looks_like_a_snapshot_is_a_near_miss() {
-        for name in [
-            "snapshot_00000000000000000007",
-            "snapshot_00000000000000000007.msgpack",
-            "snapshot_00000000000000000007.json.gz",
-            "SNAPSHOT_00000000000000000007.JSON",
-            "snapshot_99999999999999999999.json",
-            "Snapshot.json",
-            "snapshot.json.gz",
-            "SNAPSHOT.SEQ",
-        ] {
-            assert!(Numbered::parse(name).is_none() && is_near_miss(name), "{name}");
-        }
-        for name in
-            ["snapshot_7.json", "snapshot_000000000000000000007.json", "snapshot", "snapshots", "notes.txt"]
-        {
-            assert!(!is_near_miss(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn only_the_exact_names_are_generations() {
-        for seq in [0, 7, u64::MAX] {
-            assert_eq!(Numbered::parse(&generation(seq)), Some(Numbered::Generation(seq)));
-            assert_eq!(Numbered::parse(&temporary(seq)), Some(Numbered::Temporary));
-            for count in [1, 2, u64::MAX] {
-                let name = set_aside(seq, count);
-                assert_eq!(Numbered::parse(&name), Some(Numbered::SetAside(seq, count)));
-                assert_eq!(Numbered::parse(&undone(seq, count)), Some(Numbered::Undone));
-            }
-        }
-        for name in [
-            "snapshot_9.bak",
-            "snapshot_1.json",
-            "snapshot_00000000000000000007",
-            "snapshot_00000000000000000007.JSON",
-            "Snapshot_00000000000000000007.json",
-            "SNAPSHOT_00000000000000000007.json",
-            "snapshot_000000000000000000007.json",
-            "snapshot_0000000000000000007.json",
-            "snapshot_+0000000000000000007.json",
-            "snapshot_18446744073709551616.json",
-            "snapshot_000000000000000000٤.json",
-            "snapshot_00000000000000000007.json.bak",
-            "snapshot_00000000000000000007.bak",
-            "snapshot_00000000000000000007.json.damaged-1",
-            "snapshot_00000000000000000007.json.damaged-+2",
-            "snapshot_00000000000000000007.json.damaged.gz",
-            "snapshot_00000000000000000007.json.undone-1",
-            "snapshot_00000000000000000007.json.undone-02",
-            "snapshot_00000000000000000007.undone",
-            " snapshot_00000000000000000007.json",
-            "snapshot.json",
-            "",
-        ] {
-            assert_eq!(Numbered::parse(name), None, "{name}");
-        }
-    }
 }

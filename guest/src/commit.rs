@@ -113,7 +113,7 @@ impl<D: Dir> Draft<D> {
                 !may_be_done && remove_file(&self.dir, NEW_SUMS).is_ok() && sync_dir(&self.dir).is_ok();
             return Err(if self.undo.armed { error } else { error.in_doubt() });
         }
-        move_into_place(&self.dir, &[NEW_STATE, NEW_SEQ]).map_err(Error::after_commit)?;
+        move_into_place(&self.dir, &[NEW_STATE, NEW_SEQ].map(str::to_owned)).map_err(Error::after_commit)?;
         // Without this sync, a power cut may take the new snapshot back.
         sync_dir(&self.dir).map_err(Error::after_commit)
     }
@@ -226,9 +226,9 @@ fn write_synced<D: Dir>(dir: &D, name: &str, bytes: &[u8]) -> Result<()> {
 }
 
 /// Gives those files of a pair that are waiting under their new names the names under which native minisnap looks for them.
-pub fn move_into_place<D: Dir>(dir: &D, waiting: &[&str]) -> Result<()> {
+pub fn move_into_place<D: Dir>(dir: &D, waiting: &[String]) -> Result<()> {
     for (from, to) in NEW {
-        if waiting.contains(&from) {
+        if waiting.iter().any(|name| name == from) {
             dir.rename(from, to).map_err(|e| Error::io("rename", from, &e))?;
         }
     }

@@ -64,7 +64,7 @@ impl OpenStore {
         open: fn(&Store<Preopen>, u64) -> Result<Writer<Preopen>, Error>,
     ) -> Result<wit::SnapshotWriter, wit::Error> {
         let writer = open(&self.made()?, seq)?;
-        Ok(wit::SnapshotWriter::new(OpenWriter(RefCell::new(Ok(writer)))))
+        Ok(wit::SnapshotWriter::new(OpenWriter(RefCell::new(writer))))
     }
 }
 
@@ -144,25 +144,16 @@ fn some<T, W: From<T>>(answer: Result<T, Error>) -> Result<Option<W>, wit::Error
     }
 }
 
-/// A writer, or the error after which there is none any more.
-struct OpenWriter(RefCell<Result<Writer<Preopen>, Error>>);
+struct OpenWriter(RefCell<Writer<Preopen>>);
 
 impl wit::GuestSnapshotWriter for OpenWriter {
     fn write(&self, chunk: Vec<u8>) -> Result<(), wit::Error> {
-        let writer = &mut *self.0.borrow_mut();
-        let written = match writer {
-            Ok(writer) => writer.write(&chunk),
-            Err(error) => Err(error.clone()),
-        };
-        if let Err(error) = &written {
-            *writer = Err(error.clone());
-        }
-        Ok(written?)
+        Ok(self.0.borrow_mut().write(&chunk)?)
     }
 
     fn commit(writer: wit::SnapshotWriter) -> Result<(), wit::Error> {
         let OpenWriter(writer) = writer.into_inner();
-        Ok(writer.into_inner()?.commit()?)
+        Ok(writer.into_inner().commit()?)
     }
 
     fn discard(writer: wit::SnapshotWriter) {

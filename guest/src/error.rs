@@ -66,12 +66,7 @@ impl Error {
     /// The same of a commit that may have happened.
     #[cold]
     pub(crate) fn in_doubt(self) -> Error {
-        match self {
-            Error::InDoubt(_) => self,
-            error => Error::InDoubt(format!(
-                "{error}; whether the new snapshot is in place is not known: create it again"
-            )),
-        }
+        Error::InDoubt(format!("{self}; whether the new snapshot is in place is not known: create it again"))
     }
 
     /// The same after the commit point, from where nothing is undone.

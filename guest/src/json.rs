@@ -4,17 +4,15 @@
 //! only the white space between them is laid out anew, as serde_json pretty-prints. The memory used is
 //! one buffer, whatever the size of the state.
 
-mod bytes;
 mod ends;
-mod error;
 mod state;
 mod token;
 mod whole;
 
-pub use bytes::Bytes;
-pub use error::{Error, Invalid};
 use state::{Containers, State};
 use token::{Problem, Step, Token, plain_run};
+
+use crate::error::{Error, Result};
 
 /// The deepest nesting of arrays and objects that is accepted.
 ///
@@ -40,11 +38,11 @@ const LINE: [u8; 288] = {
 /// What takes formatted text.
 pub trait Sink {
     /// Takes what comes next, all of it.
-    fn take(&mut self, bytes: &[u8]) -> crate::error::Result<()>;
+    fn take(&mut self, bytes: &[u8]) -> Result<()>;
 }
 
 impl Sink for Vec<u8> {
-    fn take(&mut self, bytes: &[u8]) -> crate::error::Result<()> {
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
         self.extend_from_slice(bytes);
         Ok(())
     }
@@ -54,12 +52,12 @@ impl Sink for Vec<u8> {
 pub struct Nowhere;
 
 impl Sink for Nowhere {
-    fn take(&mut self, _: &[u8]) -> crate::error::Result<()> {
+    fn take(&mut self, _: &[u8]) -> Result<()> {
         Ok(())
     }
 }
 
-/// Takes a JSON text in pieces and writes it on, formatted.
+/// Takes a JSON text in pieces and writes it on, formatted; of what arrives as bytes, it checks that they are UTF-8.
 ///
 /// ```
 /// # use minisnap_component::json::Formatter;
@@ -70,11 +68,13 @@ impl Sink for Nowhere {
 ///     formatter.finish()?,
 ///     b"{\n  \"big\": 12345678901234567890,\n  \"list\": []\n}"
 /// );
-/// # Ok::<(), minisnap_component::json::Error>(())
+/// # Ok::<(), minisnap_component::error::Error>(())
 /// ```
 pub struct Formatter<W> {
     out: W,
     core: Core,
+    /// The start of a character whose other bytes are still to come.
+    begun: Vec<u8>,
 }
 
 /// The formatter without its sink, so that one program serves for every kind of sink: it is asked to write a few
@@ -111,7 +111,7 @@ impl<W: Sink> Formatter<W> {
             line: 1,
             line_start: 0,
         };
-        Formatter { out, core }
+        Formatter { out, core, begun: Vec::with_capacity(4) }
     }
 
     /// The same formatter, which writes `start` before the text, as it is.
@@ -134,24 +134,60 @@ impl<W: Sink> Formatter<W> {
 
     /// Takes the next piece of the text; a token may go on in the next one. It is refused as soon as the text cannot become
     /// one JSON value any more; after an error, the formatter is of no more use.
-    pub fn push(&mut self, piece: &str) -> Result<(), Error> {
+    pub fn push(&mut self, piece: &str) -> Result<()> {
+        if !self.begun.is_empty() {
+            return self.push_bytes(piece.as_bytes());
+        }
         self.core.push(&mut self.out, piece.as_bytes())
     }
 
+    /// The same for a piece that may be cut inside of a character, and may not be UTF-8.
+    pub fn push_bytes(&mut self, mut piece: &[u8]) -> Result<()> {
+        while !self.begun.is_empty()
+            && let Some((&byte, rest)) = piece.split_first()
+        {
+            piece = rest;
+            self.begun.push(byte);
+            match str::from_utf8(&self.begun) {
+                Ok(character) => {
+                    self.core.push(&mut self.out, character.as_bytes())?;
+                    self.begun.clear();
+                }
+                Err(error) if error.error_len().is_none() => {}
+                Err(_) => return Err(self.not_utf8()),
+            }
+        }
+        let Err(error) = str::from_utf8(piece) else { return self.core.push(&mut self.out, piece) };
+        let (text, rest) = piece.split_at(error.valid_up_to());
+        self.core.push(&mut self.out, text)?;
+        match rest {
+            _ if error.error_len().is_none() => self.begun.extend_from_slice(rest),
+            // In UTF-8, no byte is either of them.
+            [0xFE | 0xFF, ..] if self.core.consumed == 0 => {
+                return Err(self.core.invalid(0, "the text starts as UTF-16, and not as UTF-8".to_owned()));
+            }
+            _ => return Err(self.not_utf8()),
+        }
+        Ok(())
+    }
+
     /// Takes the end of the text, and returns the sink once it has everything.
-    pub fn finish(mut self) -> Result<W, Error> {
+    pub fn finish(mut self) -> Result<W> {
+        if !self.begun.is_empty() {
+            return Err(self.not_utf8());
+        }
         self.core.finish(&mut self.out)?;
         Ok(self.out)
     }
 
-    /// An error at the end of what was pushed.
-    fn invalid(&self, problem: String) -> Error {
-        self.core.invalid(0, problem)
+    /// What was taken last is not UTF-8, or not all of it.
+    fn not_utf8(&self) -> Error {
+        self.core.invalid(0, "a byte is not UTF-8".to_owned())
     }
 }
 
 impl Core {
-    fn push(&mut self, out: &mut dyn Sink, text: &[u8]) -> Result<(), Error> {
+    fn push(&mut self, out: &mut dyn Sink, text: &[u8]) -> Result<()> {
         let mut at = 0;
         while at < text.len() {
             // What lies whole in the piece goes fast; what is left here is one token, or what is wrong.
@@ -168,11 +204,11 @@ impl Core {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
+    fn finish(&self, out: &mut dyn Sink) -> Result<()> {
         if let Some(expected) = self.expected() {
             return Err(self.invalid(0, format!("the text ends where {expected} is expected")));
         }
-        self.flush(out)
+        out.take(&self.buffer[..self.filled])
     }
 
     /// What must come next, or `None` if the text may end here.
@@ -207,7 +243,7 @@ impl Core {
     }
 
     /// Takes the byte at `at`, which starts a token or is a token of its own.
-    fn structure(&mut self, out: &mut dyn Sink, text: &[u8], at: usize) -> Result<usize, Error> {
+    fn structure(&mut self, out: &mut dyn Sink, text: &[u8], at: usize) -> Result<usize> {
         let byte = text[at];
         match (self.state, byte) {
             (State::FirstElement, b']') | (State::FirstName, b'}') => {
@@ -234,14 +270,13 @@ impl Core {
             }
             (State::AfterValue, b']') if self.open.in_array() => self.close(out, byte)?,
             (State::AfterValue, b'}') if self.open.in_object() => self.close(out, byte)?,
-            (State::Token(token), _) => return self.copy(out, token, text, at, at),
             _ => return Err(self.unexpected(text, at)),
         }
         Ok(at + 1)
     }
 
     /// Takes the first byte of a value.
-    fn value(&mut self, out: &mut dyn Sink, text: &[u8], at: usize) -> Result<usize, Error> {
+    fn value(&mut self, out: &mut dyn Sink, text: &[u8], at: usize) -> Result<usize> {
         let byte = text[at];
         if let Some(token) = Token::start(byte) {
             self.first_element(out)?;
@@ -264,17 +299,17 @@ impl Core {
     }
 
     /// Starts the line of the first element of an array.
-    fn first_element(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
+    fn first_element(&mut self, out: &mut dyn Sink) -> Result<()> {
         if self.state == State::FirstElement { self.line_break(out) } else { Ok(()) }
     }
 
-    fn close(&mut self, out: &mut dyn Sink, bracket: u8) -> Result<(), Error> {
+    fn close(&mut self, out: &mut dyn Sink, bracket: u8) -> Result<()> {
         self.open.pop();
         self.line_break(out)?;
         self.emit(out, &[bracket])
     }
 
-    fn line_break(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
+    fn line_break(&mut self, out: &mut dyn Sink) -> Result<()> {
         self.emit(out, &LINE[1..][..1 + 2 * (self.outer + self.open.depth)])
     }
 
@@ -286,7 +321,7 @@ impl Core {
         text: &[u8],
         start: usize,
         mut at: usize,
-    ) -> Result<usize, Error> {
+    ) -> Result<usize> {
         loop {
             if token == Token::String {
                 at += plain_run(&text[at..]);
@@ -318,7 +353,7 @@ impl Core {
         Ok(at)
     }
 
-    fn emit(&mut self, out: &mut dyn Sink, mut bytes: &[u8]) -> Result<(), Error> {
+    fn emit(&mut self, out: &mut dyn Sink, mut bytes: &[u8]) -> Result<()> {
         while self.filled + bytes.len() > BUFFER {
             if self.filled == 0 {
                 // What is longer than the buffer goes around it.
@@ -342,23 +377,17 @@ impl Core {
     }
 
     /// Hands the piece on that is full.
-    fn hand_on(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
+    fn hand_on(&mut self, out: &mut dyn Sink) -> Result<()> {
         out.take(&self.buffer[..PIECE])?;
         self.buffer.copy_within(PIECE..self.filled, 0);
         self.filled -= PIECE;
         Ok(())
     }
 
-    fn flush(&mut self, out: &mut dyn Sink) -> Result<(), Error> {
-        out.take(&self.buffer[..self.filled])?;
-        self.filled = 0;
-        Ok(())
-    }
-
     /// An error at the byte `at` of the piece being read.
     fn invalid(&self, at: usize, problem: String) -> Error {
         let column = self.consumed + at as u64 - self.line_start + 1;
-        Error::Invalid(Invalid { line: self.line, column, problem })
+        Error::InvalidState(format!("line {} column {column}: {problem}", self.line))
     }
 
     fn unexpected(&self, text: &[u8], at: usize) -> Error {

@@ -8,7 +8,7 @@ use std::io;
 
 pub mod envelope;
 
-use crate::body::{Body, Failure, Scanned, State};
+use crate::body::{Body, Failure, Found, State};
 use crate::catalog::{self, Contents};
 use crate::damage;
 use crate::dir::{Dir, Entry, Kind};
@@ -16,40 +16,15 @@ use crate::error::{Error, Result};
 use crate::files::{self, Place, retry};
 
 /// What became of the name of a generation.
-#[derive(Debug)]
 pub enum Generation<R> {
     /// It is sound.
     Sound(Found<R>),
-    /// Its content is wrong.
-    Damaged(Damage),
+    /// Its content is wrong: what that is, with the name of the file, and the file.
+    Damaged(String, Entry),
     /// It cannot be read now, which may pass: nothing is known of its content.
     Unreadable(Error),
     /// There is none: it was removed, or set aside.
     Gone,
-}
-
-/// What is wrong with a generation.
-#[derive(Debug)]
-pub struct Damage {
-    /// What it is, with the name of the file.
-    pub problem: String,
-    /// The file.
-    pub entry: Entry,
-}
-
-/// A sound generation, as far as it was asked for.
-#[derive(Debug)]
-pub struct Found<R> {
-    /// The sequence number.
-    pub seq: u64,
-    /// Whether its sum vouches for it; otherwise another program wrote it.
-    pub verified: bool,
-    /// Its file.
-    pub entry: Entry,
-    /// The state as it was read.
-    pub state: Scanned,
-    /// The same state, to be read again.
-    pub body: Body<R>,
 }
 
 /// Reads the generation `seq` and checks all of it.
@@ -61,10 +36,7 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
         Ok(None) => return Ok(Generation::Gone),
         Err(error) => return unreadable(&error),
     };
-    let damaged = |problem| {
-        let problem = damage::explain(dir, problem);
-        Ok(Generation::Damaged(Damage { problem, entry }))
-    };
+    let damaged = |problem| Ok(Generation::Damaged(damage::explain(dir, problem), entry));
     if entry.kind != Kind::File {
         return damaged(files::not_a_file(name, entry.kind));
     }
@@ -86,13 +58,17 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
         Err(Failure::Read(error)) => return unreadable(&error),
         Err(Failure::Refused(error)) => return Err(error),
     };
+    let verified = outline.sum.is_some();
     match (outline.sum, &state.json) {
         (Some(written), _) if written != state.sum => {
             damaged(format!("`{name}` is not what was written: its sum differs"))
         }
         // Without a sum, that it can be read at all is all that shows damage.
-        (None, Err(invalid)) => damaged(format!("the state in `{name}` is not valid JSON: in it, {invalid}")),
-        (sum, _) => Ok(Generation::Sound(Found { seq, verified: sum.is_some(), entry, state, body })),
+        (None, Err(Error::InvalidState(invalid))) => {
+            damaged(format!("the state in `{name}` is not valid JSON: in it, {invalid}"))
+        }
+        (None, Err(error)) => Err(error.clone()),
+        _ => Ok(Generation::Sound(Found { seq, verified, entry: Some(entry), state, body })),
     }
 }
 
@@ -111,8 +87,8 @@ pub struct Known {
     sound: RefCell<Vec<Sound>>,
     /// Those that were damaged when they were read.
     damaged: RefCell<Vec<u64>>,
-    /// How many were pruned.
-    pruned: Cell<u64>,
+    /// How many were pruned since this was asked for.
+    pub pruned: Cell<u64>,
 }
 
 /// A generation that was found sound. They are sorted, the newest first.
@@ -128,7 +104,6 @@ struct Sound {
 }
 
 /// What became of a generation.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// It is sound.
     Sound,
@@ -141,12 +116,8 @@ pub enum Condition {
 }
 
 impl Known {
-    /// Remembers that a generation is sound, and whether its sum vouches for it.
-    pub fn insert(&self, seq: u64, entry: Entry, verified: bool) {
-        self.put(seq, Some(entry), verified);
-    }
-
-    fn put(&self, seq: u64, entry: Option<Entry>, verified: bool) {
+    /// Remembers that a generation is sound, its file if all of that was read, and whether its sum vouches for it.
+    pub fn insert(&self, seq: u64, entry: Option<Entry>, verified: bool) {
         self.damaged.borrow_mut().retain(|damaged| *damaged != seq);
         let (found, mut all) = (self.find(seq), self.sound.borrow_mut());
         let sound = Sound { seq, entry, verified, is_current: true };
@@ -168,16 +139,6 @@ impl Known {
     /// Whether this store wrote a generation, by its last line; not whether it is sound.
     pub fn is_ours<D: Dir>(&self, dir: &D, seq: u64) -> bool {
         self.get(seq).map_or_else(|| is_ours(dir, seq), |known| known.verified)
-    }
-
-    /// Counts generations that were pruned.
-    pub fn count_pruned(&self, count: usize) {
-        self.pruned.set(self.pruned.get() + count as u64);
-    }
-
-    /// How many were pruned since this was called.
-    pub fn take_pruned(&self) -> u64 {
-        self.pruned.take()
     }
 
     /// Forgets a generation, of which another may be there now.
@@ -214,7 +175,7 @@ impl Known {
         let was_read =
             known.is_some_and(|known| known.entry.is_some()) || self.damaged.borrow().contains(&seq);
         if !was_read && is_ours(dir, seq) {
-            self.put(seq, None, true);
+            self.insert(seq, None, true);
             return Ok(Condition::Sound);
         }
         self.check(dir, seq)
@@ -223,9 +184,9 @@ impl Known {
     /// Whether a generation is sound; reads it, unless that is known.
     pub fn check<D: Dir>(&self, dir: &D, seq: u64) -> Result<Condition> {
         // A file system without times shows no change.
-        if let Some(Sound { entry: Some(entry), verified, .. }) = self.get(seq)
-            && entry.modified.is_some()
-            && Place::look(dir, catalog::generation(seq)).is_ok_and(|place| place.entry == Some(entry))
+        if let Some(Sound { entry, verified, .. }) = self.get(seq)
+            && entry.is_some_and(|entry| entry.modified.is_some())
+            && Place::look(dir, catalog::generation(seq)).is_ok_and(|place| place.entry == entry)
         {
             self.insert(seq, entry, verified);
             return Ok(Condition::Sound);
@@ -241,7 +202,7 @@ impl Known {
                 self.insert(seq, found.entry, found.verified);
                 Condition::Sound
             }
-            Generation::Damaged(_) => {
+            Generation::Damaged(..) => {
                 self.insert_damaged(seq);
                 Condition::Damaged
             }

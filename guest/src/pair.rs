@@ -4,14 +4,11 @@
 //! match is right whatever happened meanwhile, since one file holds both sums. Anything else is only
 //! believed when nothing changed while it was read.
 
-use std::io;
-use std::time::SystemTime;
-
 mod stamp;
 mod sums;
 
-use crate::body::{Body, Extent, Failure, Scanned, State};
-use crate::catalog::{self, Contents, NATIVE_SEQ_TMP, NEW_SEQ, NEW_STATE, SEQ, STATE, SUMS};
+use crate::body::{Body, Extent, Failure, Found, Scanned, State};
+use crate::catalog::{Contents, NATIVE_SEQ_TMP, NEW_SEQ, NEW_STATE, SEQ, STATE, SUMS};
 use crate::damage;
 use crate::dir::{ATTEMPTS, Dir, Entry, ReadAt};
 use crate::error::{Error, Result};
@@ -19,22 +16,6 @@ use crate::files::Place;
 use crate::sum::Sum;
 use stamp::{Small, Stamp, are_newer};
 pub use sums::Sums;
-use sums::Verdict;
-
-/// A stored snapshot, as far as it was asked for.
-#[derive(Debug)]
-pub struct Found<R> {
-    /// The sequence number.
-    pub seq: u64,
-    /// Whether the sums vouch for it; otherwise another program wrote it.
-    pub verified: bool,
-    /// When the state was written, where the file system has that.
-    pub modified: Option<SystemTime>,
-    /// The state as it was read.
-    pub state: Scanned,
-    /// The same state, to be read again.
-    pub body: Body<R>,
-}
 
 /// Reads the stored snapshot and checks all of it.
 pub fn snapshot<D: Dir>(dir: &D, wanted: State) -> Result<Found<D::Reader>> {
@@ -42,7 +23,6 @@ pub fn snapshot<D: Dir>(dir: &D, wanted: State) -> Result<Found<D::Reader>> {
 }
 
 /// What is wrong with a snapshot.
-#[derive(Debug)]
 pub struct Damage {
     /// What it is, with the name of the file.
     pub problem: String,
@@ -81,7 +61,7 @@ pub fn examine<D: Dir>(dir: &D, wanted: State) -> Result<std::result::Result<Fou
 pub fn newest_seq<D: Dir>(dir: &D, contents: &Contents) -> Result<u64> {
     // Until there are new sums, no file of a create is in place.
     if !contents.new_sums
-        && !contents.native_temporary
+        && contents.native_temporaries == 0
         && let Some((_, seq)) = vouched_in_place(dir)?
     {
         return seq.parse();
@@ -94,7 +74,6 @@ pub fn newest_seq<D: Dir>(dir: &D, contents: &Contents) -> Result<u64> {
 }
 
 /// What a create must know of the snapshot that it replaces.
-#[derive(Debug)]
 pub struct Newest {
     /// Its number.
     pub seq: u64,
@@ -150,19 +129,14 @@ pub fn native_number_belongs<D: Dir>(dir: &D) -> Result<bool> {
     }
 }
 
-/// Which of the [new names](catalog::NEW) are those of files of the stored snapshot, in a directory that nobody else
-/// writes. That a file of a snapshot that was committed is damaged is [`Corrupt`](Error::Corrupt).
-pub fn waiting<D: Dir>(dir: &D) -> Result<Vec<&'static str>> {
+/// The names of the files of the stored snapshot, if some may lie under their [new names](crate::catalog::NEW), in a directory that
+/// nobody else writes. That a file of a snapshot that was committed is damaged is [`Corrupt`](Error::Corrupt).
+pub fn waiting<D: Dir>(dir: &D) -> Result<Vec<String>> {
     let stamp = Stamp::take(dir)?;
     let is_in_place = |seq: &Small| seq.place.name == SEQ;
     match verified(dir, &stamp, State::Sum) {
         Ok(Some((found, sums, seq))) => {
-            let names = [&found.place.name, &sums.place.name, &seq.place.name];
-            Ok(catalog::NEW
-                .map(|(name, _)| name)
-                .into_iter()
-                .filter(|name| names.iter().any(|of| *of == name))
-                .collect())
+            Ok([found.place, &sums.place, &seq.place].map(|place| place.name.clone()).to_vec())
         }
         // The number in place is the stored one, and its state is damaged or cannot be read: it may be replaced. But a new
         // one that could not be read, and may now, may be the stored one.
@@ -198,24 +172,20 @@ impl<'p, R: ReadAt> Text<'p, R> {
         check_json: bool,
     ) -> Result<Option<Self>> {
         let Some(file) = place.open(dir)? else { return Ok(None) };
-        let failed = |error: &io::Error| match Error::io("read", &place.name, error) {
-            Error::Io(problem) => {
-                Error::Io(format!("{problem}; try again, or take all of it from one backup"))
-            }
-            other => other,
-        };
         let mut body = Body::new(file, Extent::WHOLE, Vec::new());
         let expected = place.entry.map_or(0, |entry| entry.size);
         match body.scan(wanted, expected, check_json) {
             Ok(scanned) => Ok(Some(Text { place, scanned, body })),
-            Err(Failure::Read(error)) => Err(failed(&error)),
+            Err(Failure::Read(error)) => {
+                let error = Error::io("read", &place.name, &error);
+                Err(error.with_note("try again, or take all of it from one backup"))
+            }
             Err(Failure::Refused(error)) => Err(error),
         }
     }
 
     fn found(self, seq: u64, verified: bool) -> Found<R> {
-        let modified = self.place.entry.and_then(|entry| entry.modified);
-        Found { seq, verified, modified, state: self.scanned, body: self.body }
+        Found { seq, verified, entry: self.place.entry, state: self.scanned, body: self.body }
     }
 }
 
@@ -272,23 +242,25 @@ fn find<D: Dir>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Found<D::Reader
     check_commit(dir, stamp)?;
     let Some(text) = Text::read(dir, &stamp.state, wanted, true)? else { return Err(missing(STATE)) };
     let Some(seq) = stamp.in_place() else { return Err(missing(SEQ)) };
-    let sums = stamp.sums.as_ref().map(|sums| &sums.text[..]);
-    let found = Sums { state: text.scanned.sum, seq: Sum::of(&seq.text) };
-    let verified = match Verdict::of(sums, stamp.is_newer_than_sums(seq), found) {
-        Verdict::Verified => true,
-        Verdict::Unverified => false,
-        Verdict::StateDiffers => return Err(differs(STATE, &seq.place.name)),
-        Verdict::SeqDiffers => return Err(differs(&seq.place.name, STATE)),
-        Verdict::BothDiffer => return Err(torn(&seq.place.name)),
-        Verdict::SumsDamaged => return Err(damaged_sums()),
-    };
+    if let Some(sums) = &stamp.sums {
+        let Some(written) = Sums::parse(&sums.text) else { return Err(damaged_sums()) };
+        if !stamp.is_newer_than_sums(seq) {
+            // If both matched, it would be verified.
+            return Err(match (written.state == text.scanned.sum, written.seq == Sum::of(&seq.text)) {
+                (false, false) => torn(&seq.place.name),
+                (true, _) => differs(&seq.place.name, STATE),
+                (false, true) => differs(STATE, &seq.place.name),
+            });
+        }
+    }
     let seq = seq.parse()?;
     // Without sums, that it can be read at all is all that shows damage.
     match &text.scanned.json {
-        Err(invalid) if !verified => Err(Error::Corrupt(format!(
+        Err(Error::InvalidState(invalid)) => Err(Error::Corrupt(format!(
             "`{STATE}` is not valid JSON: {invalid}; take it and `{SEQ}` from one backup"
         ))),
-        _ => Ok(text.found(seq, verified)),
+        Err(error) => Err(error.clone()),
+        Ok(()) => Ok(text.found(seq, false)),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::dir::{Dir, Entry, Kind};
 use crate::error::{Error, Result};
 use crate::files::{self, Place, remove_file};
 use crate::numbered::{Condition, Known};
+use crate::snapshot::Settings;
 
 /// What a snapshot that is being made may take, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,43 +53,33 @@ pub fn set_aside<D: Dir>(dir: &D, seq: u64) -> Result<()> {
     files::rename_aside(dir, &catalog::generation(seq), &|count| catalog::set_aside(seq, count))
 }
 
-/// How much of the past is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// How many sound generations, the newest included; at least one is kept. As many that were set aside are kept, too.
-    pub keep: usize,
-    /// Whether generations that another program wrote may go because they are beyond `keep`.
-    pub others: bool,
-    /// How many bytes the directory may hold; the newest generation is kept if it is larger.
-    pub max_total: u64,
-}
-
 /// How many files of a kind one pruning removes at most, so that it ends soon in a directory of many.
 const MAX_PRUNED: usize = 1000;
 
 /// How many generations that readers have open, or that cannot be read now, stay at most while others go.
 const MAX_PINNED: usize = 100;
 
-/// Removes generations beyond `retention`, but none that is `open`, and sets those that would count and are damaged
-/// aside. Of `contents`, the newest generation was committed just now. Returns whether they are what the directory holds
-/// then.
+/// Removes generations beyond what the settings keep, but none that is `open`, and sets those that would count and are
+/// damaged aside; of what was set aside, as many are kept. Of `contents`, the newest generation was committed just now.
+/// Returns whether they are what the directory holds then.
 ///
 /// Beyond `keep`, nothing is read: there are newer ones that are sound. What cannot be removed, or not be looked at,
 /// stays: the next pruning tries again.
 pub fn prune<D: Dir>(
     dir: &D,
     contents: &mut Contents,
-    retention: Retention,
+    settings: Settings,
     known: &Known,
     open: &[u64],
 ) -> bool {
+    let max_total = settings.max_total;
+    let keep = usize::try_from(settings.keep.unwrap_or(Settings::KEEP).get()).unwrap_or(usize::MAX);
     let (mut pinned, mut is_exact) = (open.to_vec(), true);
-    let is_over =
-        retention.max_total < u64::MAX && held(dir, &|_| true).is_ok_and(|held| held > retention.max_total);
+    let is_over = max_total < u64::MAX && held(dir, &|_| true).is_ok_and(|held| held > max_total);
     // Unless some must go, none is read.
-    if is_over || contents.generations.len() > retention.keep {
+    if is_over || contents.generations.len() > keep {
         let (mut older, mut sound) = (contents.generations.get(1..).unwrap_or_default().iter(), 1);
-        while sound < retention.keep
+        while sound < keep
             && let Some(&seq) = older.next()
         {
             match known.glance(dir, seq) {
@@ -104,7 +95,7 @@ pub fn prune<D: Dir>(
             }
         }
         let mut excess = older.as_slice();
-        if !retention.others {
+        if settings.keep.is_none() {
             // What another program wrote, it wrote before: all that is older is its own.
             let mut ours = 0;
             while ours < excess.len().min(MAX_PRUNED) && known.is_ours(dir, excess[ours]) {
@@ -121,16 +112,16 @@ pub fn prune<D: Dir>(
                 }
             }
         }
-        known.count_pruned(removed.len());
+        known.pruned.update(|pruned| pruned + removed.len() as u64);
         contents.generations.retain(|seq| removed.binary_search(seq).is_err());
     }
-    for &(seq, count) in contents.set_aside.iter().skip(retention.keep).rev().take(MAX_PRUNED) {
+    for &(seq, count) in contents.set_aside.iter().skip(keep).rev().take(MAX_PRUNED) {
         is_exact = false;
         let _ = remove_file(dir, &catalog::set_aside(seq, count));
     }
     if is_over {
         is_exact = false;
-        make_room(dir, retention.max_total, &pinned, known);
+        make_room(dir, max_total, &pinned, known);
     }
     is_exact
 }
@@ -153,7 +144,7 @@ fn make_room<D: Dir>(dir: &D, max_total: u64, pinned: &[u64], known: &Known) {
         let size = if held > max_total { size(dir, &name) } else { return };
         if remove_file(dir, &name).is_ok() {
             held = held.saturating_sub(size);
-            known.count_pruned(usize::from(at >= set_aside));
+            known.pruned.update(|pruned| pruned + u64::from(at >= set_aside));
         }
     }
 }

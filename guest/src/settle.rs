@@ -13,13 +13,13 @@ pub fn settle<D: Dir>(dir: &D, contents: &Contents) -> Result<()> {
         remove_temporary(dir, name)?;
     }
     // First, since native minisnap's number in place of ours would look as if ours had been renamed.
-    if contents.pair_temporary {
+    if contents.pair_temporaries > 0 {
         move_into_place(dir, &pair::waiting(dir)?)?;
         remove_new(dir)?;
         // So that what follows builds on what is durable.
         sync_dir(dir)?;
     }
-    if contents.native_temporary { settle_native(dir) } else { Ok(()) }
+    if contents.native_temporaries > 0 { settle_native(dir) } else { Ok(()) }
 }
 
 /// Native 0.1.2 renames its two temporaries one after the other. Where the first rename happened and

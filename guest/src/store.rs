@@ -12,7 +12,7 @@ pub use named::Stores;
 pub use reader::Reader;
 pub use writer::Writer;
 
-use crate::body::{Body, Scanned, State};
+use crate::body::{self, Body, Scanned, State};
 use crate::catalog::{self, Contents, STATE};
 use crate::dir::{Dir, Entry};
 use crate::error::{Error, Result};
@@ -80,11 +80,7 @@ impl<D: Dir> Store<D> {
         let Found { info, skipped, state, .. } =
             self.find(seq, State::Keep { max_size: self.settings.max_state })?;
         let state = String::from_utf8(state.kept).map_err(|error| {
-            let name = match info.layout {
-                Layout::Pair => STATE.to_owned(),
-                Layout::Numbered => catalog::generation(info.seq),
-            };
-            Error::Corrupt(format!("`{name}` is not UTF-8: {}", error.utf8_error()))
+            Error::Corrupt(format!("`{}` is not UTF-8: {}", name(&info), error.utf8_error()))
         })?;
         let Info { seq, modified, soundness, .. } = info;
         Ok(Snapshot { state, seq, modified, soundness, skipped })
@@ -94,17 +90,11 @@ impl<D: Dir> Store<D> {
     /// number.
     pub fn newest_seq(&self) -> Result<u64> {
         let seq = self.look(|contents, layout| match layout {
-            None => Err(Error::NotFound),
-            Some(Layout::Pair) => match pair::newest_seq(&self.dir, contents) {
-                Err(Error::NotFound) => Ok(None),
-                seq => seq.map(Some),
-            },
-            Some(Layout::Numbered) => {
+            Layout::Pair => pair::newest_seq(&self.dir, contents),
+            Layout::Numbered => {
                 contents.check_named()?;
-                match contents.generations.first() {
-                    Some(&seq) => Ok(Some(seq)),
-                    None => Err(no_sound_generation(&[], contents)),
-                }
+                let newest = contents.generations.first();
+                newest.copied().ok_or_else(|| no_sound_generation(&[], contents))
             }
         })?;
         self.make_durable()?;
@@ -113,12 +103,7 @@ impl<D: Dir> Store<D> {
 
     /// The layout of the snapshots that the directory holds.
     pub fn layout(&self) -> Result<Layout> {
-        self.look(|_, layout| layout.map(Some).ok_or(Error::NotFound))
-    }
-
-    /// How many generations were pruned since this was called.
-    pub fn pruned(&self) -> u64 {
-        self.shared.known.take_pruned()
+        self.look(|_, layout| Ok(layout))
     }
 
     /// Reads the snapshot that [`restore`](Self::restore) returns and says what is known of it; of the state, only a
@@ -129,31 +114,25 @@ impl<D: Dir> Store<D> {
 
     /// Reads every generation, and says what is known of each, newest first.
     pub fn list(&self) -> Result<Vec<Info>> {
-        let infos = self.look(|contents, layout| match layout {
-            None => Err(Error::NotFound),
-            Some(Layout::Pair) => self.list_pair(),
-            Some(Layout::Numbered) => self.list_numbered(contents),
-        });
-        match infos {
-            Err(Error::NotFound) => Ok(Vec::new()),
-            infos => infos,
-        }
+        self.look(|contents, layout| match layout {
+            Layout::Pair => self.list_pair(),
+            Layout::Numbered => self.list_numbered(contents),
+        })
     }
 
-    fn list_pair(&self) -> Result<Option<Vec<Info>>> {
+    fn list_pair(&self) -> Result<Vec<Info>> {
         match pair::examine(&self.dir, State::Sum) {
-            Ok(Ok(found)) => self.sound_pair(found).map(|found| Some(vec![found.info])),
+            Ok(Ok(found)) => self.sound_pair(found).map(|found| vec![found.info]),
             // A number that can be trusted still tells which snapshot it was.
             Ok(Err(Damage { problem, entry, seq: Some(seq) })) => {
-                Ok(Some(vec![unsound(Layout::Pair, seq, entry, Soundness::Damaged(problem))]))
+                Ok(vec![unsound(Layout::Pair, seq, entry, Soundness::Damaged(problem))])
             }
             Ok(Err(Damage { problem, seq: None, .. })) => Err(Error::Corrupt(problem)),
-            Err(Error::NotFound) => Ok(None),
             // It cannot be read now, and its number can.
             Err(Error::Io(problem)) => match pair::newest(&self.dir) {
                 Ok(Some(pair::Newest { seq, .. })) => {
                     let entry = self.dir.entry(STATE).ok().flatten();
-                    Ok(Some(vec![unsound(Layout::Pair, seq, entry, Soundness::Unreadable(problem))]))
+                    Ok(vec![unsound(Layout::Pair, seq, entry, Soundness::Unreadable(problem))])
                 }
                 _ => Err(Error::Io(problem)),
             },
@@ -161,103 +140,83 @@ impl<D: Dir> Store<D> {
         }
     }
 
-    fn list_numbered(&self, contents: &Contents) -> Result<Option<Vec<Info>>> {
+    fn list_numbered(&self, contents: &Contents) -> Result<Vec<Info>> {
         let mut infos = Vec::new();
         contents.check_named()?;
         for &seq in &contents.generations {
             match numbered::read(&self.dir, seq, State::Sum)? {
-                Generation::Sound(found) => infos.push(self.sound(found).info),
-                Generation::Damaged(numbered::Damage { problem, entry }) => {
+                Generation::Sound(found) => infos.push(self.sound_generation(found).info),
+                Generation::Damaged(problem, entry) => {
                     self.shared.known.insert_damaged(seq);
                     infos.push(unsound(Layout::Numbered, seq, Some(entry), Soundness::Damaged(problem)));
                 }
                 Generation::Unreadable(error) => {
-                    let name = catalog::generation(seq);
-                    let entry = self.dir.entry(&name).ok().flatten();
-                    let problem = match error {
-                        Error::Io(problem) => problem,
-                        denied => format!("cannot read `{name}`: {denied}"),
-                    };
-                    infos.push(unsound(Layout::Numbered, seq, entry, Soundness::Unreadable(problem)));
+                    let entry = self.dir.entry(&catalog::generation(seq)).ok().flatten();
+                    let soundness = Soundness::Unreadable(error.to_string());
+                    infos.push(unsound(Layout::Numbered, seq, entry, soundness));
                 }
                 // There are newer ones by now.
-                Generation::Gone if infos.is_empty() => return Ok(None),
+                Generation::Gone if infos.is_empty() => return Err(Error::NotFound),
                 Generation::Gone => {}
             }
         }
         let is_sound = |info: &&Info| matches!(info.soundness, Soundness::Verified | Soundness::Unverified);
         match infos.iter().find(is_sound) {
             None if infos.is_empty() => Err(no_sound_generation(&[], contents)),
-            None => Ok(Some(infos)),
-            Some(_) => {
-                self.make_durable()?;
-                Ok(Some(infos))
-            }
+            None => Ok(infos),
+            Some(_) => self.make_durable().map(|()| infos),
         }
     }
 
     /// The number of the oldest sound generation.
     pub fn oldest_kept(&self) -> Result<u64> {
         self.look(|contents, layout| match layout {
-            None => Err(Error::NotFound),
-            Some(Layout::Pair) => {
-                let found = self.find_pair(None, State::Sum)?;
-                Ok(found.map(|found| found.info.seq))
-            }
-            Some(Layout::Numbered) => {
+            Layout::Pair => Ok(self.sound_pair(pair::snapshot(&self.dir, State::Sum)?)?.info.seq),
+            Layout::Numbered => {
                 // Without this sync, a power cut could bring back an older generation that was pruned.
                 files::make_durable(&self.dir)?;
                 contents.check_named()?;
                 for &seq in contents.generations.iter().rev() {
                     match self.shared.known.check(&self.dir, seq)? {
-                        Condition::Sound => return Ok(Some(seq)),
+                        Condition::Sound => return Ok(seq),
                         Condition::Damaged => {}
                         // If it is sound, it must still find its log records.
                         Condition::Unreadable(error) => return Err(self.unreadable(contents, seq, error)),
                         // Its removal may not be durable.
-                        Condition::Gone => return Ok(None),
+                        Condition::Gone => return Err(Error::NotFound),
                     }
                 }
                 // Which says what is wrong with each.
-                self.find_numbered(contents, None, State::Sum).map(|found| found.map(|found| found.info.seq))
+                let found = self.find_numbered(contents, None, State::Sum)?;
+                found.map(|found| found.info.seq).ok_or(Error::NotFound)
             }
         })
     }
 
     /// Reads the newest sound snapshot, or the generation with the number `seq`.
     fn find(&self, seq: Option<u64>, wanted: State) -> Result<Found<D::Reader>> {
-        self.look(|contents, layout| match layout {
-            None => Err(Error::NotFound),
-            Some(Layout::Pair) => self.find_pair(seq, wanted),
-            Some(Layout::Numbered) => self.find_numbered(contents, seq, wanted),
-        })
+        let found = self.look(|contents, layout| match layout {
+            Layout::Pair => self.find_pair(seq, wanted),
+            Layout::Numbered => self.find_numbered(contents, seq, wanted),
+        });
+        found?.ok_or(Error::NotFound)
     }
 
-    /// Reads the snapshot of the pair layout, or `None` if it has gone away.
+    /// Reads the snapshot of the pair layout, or `None` if it has another number.
     fn find_pair(&self, seq: Option<u64>, wanted: State) -> Result<Option<Found<D::Reader>>> {
-        let found = match pair::snapshot(&self.dir, wanted) {
-            Err(Error::NotFound) => return Ok(None),
-            found => found?,
-        };
+        let found = pair::snapshot(&self.dir, wanted)?;
         if seq.is_some_and(|seq| seq != found.seq) {
-            return Err(Error::NotFound);
+            return Ok(None);
         }
         self.sound_pair(found).map(Some)
     }
 
-    fn sound_pair<R>(&self, found: pair::Found<R>) -> Result<Found<R>> {
+    fn sound_pair<R>(&self, found: body::Found<R>) -> Result<Found<R>> {
         self.make_durable()?;
-        let info = Info {
-            seq: found.seq,
-            size: found.state.size,
-            modified: found.modified,
-            layout: Layout::Pair,
-            soundness: soundness(found.verified),
-        };
-        Ok(Found { info, skipped: Vec::new(), state: found.state, body: found.body })
+        Ok(sound(Layout::Pair, found))
     }
 
-    /// Reads a generation of the numbered layout, or `None` if it has gone away.
+    /// Reads a generation of the numbered layout, or `None` if there is none of this number.
     fn find_numbered(
         &self,
         contents: &Contents,
@@ -278,20 +237,20 @@ impl<D: Dir> Store<D> {
             match numbered::read(&self.dir, candidate, wanted)? {
                 Generation::Sound(found) => {
                     self.make_durable()?;
-                    return Ok(Some(Found { skipped, ..self.sound(found) }));
+                    return Ok(Some(Found { skipped, ..self.sound_generation(found) }));
                 }
-                Generation::Damaged(damage) => {
+                Generation::Damaged(problem, _) => {
                     self.shared.known.insert_damaged(candidate);
-                    skipped.push(Skipped { seq: candidate, problem: damage.problem });
+                    skipped.push(Skipped { seq: candidate, problem });
                 }
                 // An older one in its place could be taken for the newest, and be built on.
                 Generation::Unreadable(error) => return Err(self.unreadable(contents, candidate, error)),
                 Generation::Gone if seq.is_some() && !contents.has(candidate) => {}
-                Generation::Gone => return Ok(None),
+                Generation::Gone => return Err(Error::NotFound),
             }
         }
         match (seq, skipped.first()) {
-            (Some(_), None) => Err(Error::NotFound),
+            (Some(_), None) => Ok(None),
             (Some(_), Some(Skipped { problem, .. })) => Err(Error::Corrupt(format!(
                 "{problem}: take it from a backup, or restore another generation"
             ))),
@@ -313,27 +272,32 @@ impl<D: Dir> Store<D> {
         ))
     }
 
-    fn sound<R>(&self, found: numbered::Found<R>) -> Found<R> {
+    fn sound_generation<R>(&self, found: body::Found<R>) -> Found<R> {
         self.shared.known.insert(found.seq, found.entry, found.verified);
-        let info = Info {
-            seq: found.seq,
-            size: found.state.size,
-            modified: found.entry.modified,
-            layout: Layout::Numbered,
-            soundness: soundness(found.verified),
-        };
-        Found { info, skipped: Vec::new(), state: found.state, body: found.body }
+        sound(Layout::Numbered, found)
     }
+}
+
+/// The name of the file that holds the state.
+fn name(info: &Info) -> String {
+    match info.layout {
+        Layout::Pair => STATE.to_owned(),
+        Layout::Numbered => catalog::generation(info.seq),
+    }
+}
+
+/// A snapshot with what is known of it.
+fn sound<R>(layout: Layout, found: body::Found<R>) -> Found<R> {
+    let soundness = if found.verified { Soundness::Verified } else { Soundness::Unverified };
+    let modified = found.entry.and_then(|entry| entry.modified);
+    let info = Info { seq: found.seq, size: found.state.size, modified, layout, soundness };
+    Found { info, skipped: Vec::new(), state: found.state, body: found.body }
 }
 
 /// A snapshot of which nothing is known but its file.
 fn unsound(layout: Layout, seq: u64, entry: Option<Entry>, soundness: Soundness) -> Info {
     let (size, modified) = entry.map_or((0, None), |entry| (entry.size, entry.modified));
     Info { seq, size, modified, layout, soundness }
-}
-
-fn soundness(verified: bool) -> Soundness {
-    if verified { Soundness::Verified } else { Soundness::Unverified }
 }
 
 /// How many damaged generations an error describes.

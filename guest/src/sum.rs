@@ -47,9 +47,3 @@ impl Hasher {
         Sum(self.0.digest128())
     }
 }
-
-impl fmt::Debug for Hasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Hasher").field(&self.sum()).finish()
-    }
-}

@@ -50,9 +50,7 @@ impl Preopen {
         // No path flag: a link is not followed.
         self.0.open_at(PathFlags::empty(), name, open, flags).map_err(to_io)
     }
-}
 
-impl Preopen {
     /// What the directory holds, or `None` if some of it went away while it was listed.
     fn list_at_once(&self) -> io::Result<Option<Listing>> {
         let entries = self.0.read_directory().map_err(to_io)?;

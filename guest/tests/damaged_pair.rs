@@ -26,7 +26,19 @@ fn one_file_that_is_not_what_was_written_is_corrupt() {
 
 #[test]
 fn sums_that_cannot_be_read_are_corrupt_and_removing_them_is_the_way_out() {
-    for damage in ["", "\n", "0123", "\0\0\0\0"] {
+    let sums = fs::read_to_string(dir_with_snapshot().path().join("snapshot.sum")).unwrap();
+    for damage in [
+        String::new(),
+        "\n".to_owned(),
+        "0123".to_owned(),
+        "\0\0\0\0".to_owned(),
+        sums[..sums.len() - 1].to_owned(),
+        sums.to_uppercase(),
+        format!("{sums}\n"),
+        format!("{sums}{sums}"),
+        sums.replace("snapshot.seq", "snapshot.json"),
+        sums.lines().rev().map(|line| format!("{line}\n")).collect(),
+    ] {
         let dir = dir_with_snapshot();
         fs::write(dir.path().join("snapshot.sum"), damage).unwrap();
         assert_corrupt(dir.path(), "remove it to accept `snapshot.json` and `snapshot.seq` unverified");
@@ -65,6 +77,12 @@ fn empty_zeroed_or_cut_files_are_corrupt() {
         ("\0\0\0", "7", "`snapshot.json` is not valid JSON"),
         ("{\"a\": [1, 2", "7", "`snapshot.json` is not valid JSON: line 1 column 12"),
         ("{}", "+7", "`snapshot.seq` does not hold a decimal number"),
+        ("{}", "-7", "`snapshot.seq` does not hold a decimal number"),
+        ("{}", "7 7", "`snapshot.seq` does not hold a decimal number"),
+        ("{}", "7.0", "`snapshot.seq` does not hold a decimal number"),
+        ("{}", "0x7", "`snapshot.seq` does not hold a decimal number"),
+        ("{}", "٧", "`snapshot.seq` does not hold a decimal number"),
+        ("{}", "7\0", "`snapshot.seq` does not hold a decimal number"),
         ("{}", "18446744073709551616", "`snapshot.seq` does not hold a decimal number"),
         ("7", "{}", "`snapshot.seq` does not hold a decimal number"),
     ] {
@@ -82,6 +100,8 @@ fn a_number_of_any_length_is_not_read_into_memory() {
     let dir = dir_with(&[("snapshot.json", "{}")]);
     let long = fs::File::create(dir.path().join("snapshot.seq")).unwrap();
     long.set_len(1 << 40).unwrap();
+    assert_corrupt(dir.path(), "`snapshot.seq` does not hold a decimal number");
+    fs::write(dir.path().join("snapshot.seq"), format!("7{}9", " ".repeat(2000))).unwrap();
     assert_corrupt(dir.path(), "`snapshot.seq` does not hold a decimal number");
 }
 

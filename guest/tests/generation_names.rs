@@ -22,13 +22,22 @@ fn every_number_can_be_that_of_a_generation() {
 #[test]
 fn names_that_are_not_exactly_a_generations_do_not_count() {
     let dir = scratch();
-    let foreign =
-        ["snapshot_9.bak", "snapshot_1.json", "snapshot_000000000000000000007.json", "snapshot-7.json"];
+    let foreign = [
+        "snapshot_9.bak",
+        "snapshot_1.json",
+        "snapshot_000000000000000000007.json",
+        "snapshot_0000000000000000007.json",
+        "snapshot_+0000000000000000007.json",
+        "snapshot_000000000000000000٤.json",
+        " snapshot_00000000000000000007.json",
+        "snapshot-7.json",
+        "snapshots",
+    ];
     for name in foreign {
         fs::write(dir.path().join(name), "{\n  \"seq\": 7,\n  \"state\": 7\n}").unwrap();
     }
     assert_eq!(store(dir.path()).restore(), Err(Error::NotFound));
-    assert_eq!(store(dir.path()).list(), Ok(Vec::new()));
+    assert_eq!(store(dir.path()).list(), Err(Error::NotFound));
     for seq in 1..6 {
         store(dir.path()).create(&seq.to_string(), seq).unwrap();
     }
@@ -45,9 +54,20 @@ fn what_looks_like_a_snapshot_and_is_none_is_named_and_a_create_is_refused() {
         "snapshot_00000000000000000007",
         "snapshot_00000000000000000007.msgpack",
         "snapshot_00000000000000000007.json.gz",
+        "snapshot_00000000000000000007.JSON",
+        "Snapshot_00000000000000000007.json",
+        "snapshot_00000000000000000007.bak",
+        "snapshot_00000000000000000007.undone",
+        "snapshot_00000000000000000007.json.damaged-1",
+        "snapshot_00000000000000000007.json.damaged-+2",
+        "snapshot_00000000000000000007.json.damaged.gz",
+        "snapshot_00000000000000000007.json.undone-1",
+        "snapshot_00000000000000000007.json.undone-02",
+        "snapshot_18446744073709551616.json",
         "snapshot_99999999999999999999.json",
         "snapshot.json.gz",
         "SNAPSHOT.JSON",
+        "SNAPSHOT.SEQ",
     ] {
         for layout in [Layout::Pair, Layout::Numbered] {
             let dir = scratch();

@@ -1,6 +1,7 @@
 //! The formatter: what it accepts, what it refuses and where, and that it changes no token.
 
-use minisnap_component::json::{self, Error, Formatter, MAX_DEPTH, Sink};
+use minisnap_component::error::Error;
+use minisnap_component::json::{Formatter, MAX_DEPTH, Sink};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -18,21 +19,21 @@ fn format_pieces(pieces: &[&str]) -> Result<String, String> {
     };
     match formatted() {
         Ok(bytes) => Ok(String::from_utf8(bytes).expect("UTF-8 stays UTF-8")),
-        Err(Error::Invalid(invalid)) => Err(invalid.to_string()),
-        Err(Error::Refused(error)) => panic!("a Vec takes everything: {error}"),
+        Err(Error::InvalidState(problem)) => Err(problem),
+        Err(error) => panic!("a Vec takes everything: {error}"),
     }
 }
 
 fn format_bytes<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> Result<String, String> {
-    let mut formatter = json::Bytes::new(Vec::new());
+    let mut formatter = Formatter::new(Vec::new());
     let mut pushed = Ok(());
     for piece in pieces {
-        pushed = pushed.and_then(|()| formatter.push(piece));
+        pushed = pushed.and_then(|()| formatter.push_bytes(piece));
     }
     match pushed.and_then(|()| formatter.finish()) {
         Ok(bytes) => Ok(String::from_utf8(bytes).expect("UTF-8 stays UTF-8")),
-        Err(Error::Invalid(invalid)) => Err(invalid.to_string()),
-        Err(Error::Refused(error)) => panic!("a Vec takes everything: {error}"),
+        Err(Error::InvalidState(problem)) => Err(problem),
+        Err(error) => panic!("a Vec takes everything: {error}"),
     }
 }
 

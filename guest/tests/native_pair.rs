@@ -9,7 +9,7 @@ use minisnap_component::store::{Soundness, Store};
 
 #[test]
 fn a_native_pair_without_sums_is_accepted_as_unverified() {
-    for seq in ["7", "7\n", " 7 "] {
+    for seq in ["7", "7\n", " \t7\r\n", "007"] {
         let dir = dir_with(&[("snapshot.json", "{\"a\": 1}"), ("snapshot.seq", seq)]);
         // The state comes back as it is on the disk, whoever laid it out.
         assert_eq!(store(dir.path()).restore().map(untimed), Ok(unverified("{\"a\": 1}", 7)));

@@ -8,18 +8,15 @@ pub(super) enum Token {
     String,
     /// After a backslash.
     Escape,
-    /// In `\uXXXX`: how many of the four digits have been read, and their value.
+    /// In `\uXXXX`: how many of the four digits have been read, and their value; and whether it follows a leading surrogate.
     Unicode {
         digits: u8,
         value: u16,
+        is_trailing: bool,
     },
-    /// After the escape of a leading surrogate: `\`, then `u`, then the digits of a trailing one.
+    /// After the escape of a leading surrogate: `\`, then `u` and the digits of a trailing one.
     TrailingBackslash,
     TrailingU,
-    TrailingUnicode {
-        digits: u8,
-        value: u16,
-    },
     /// After `-`.
     Minus,
     /// After a leading 0: no further digit.
@@ -79,9 +76,7 @@ impl Token {
             Zero | Integer | Fraction | ExponentDigits => None,
             Minus | Point | Exponent | ExponentSign => Some("a digit"),
             Literal(_) => Some("the rest of a literal"),
-            String | Escape | Unicode { .. } | TrailingBackslash | TrailingU | TrailingUnicode { .. } => {
-                Some("the rest of a string")
-            }
+            String | Escape | Unicode { .. } | TrailingBackslash | TrailingU => Some("the rest of a string"),
         }
     }
 
@@ -97,28 +92,21 @@ impl Token {
             (String, 0..0x20) => return Err(NotEscaped),
             (String, _) => Within(String),
             (Escape, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Within(String),
-            (Escape, b'u') => Within(Unicode { digits: 0, value: 0 }),
+            (Escape, b'u') => Within(Unicode { digits: 0, value: 0, is_trailing: false }),
             (Escape, _) => return Err(Expected("one of `\"\\/bfnrtu` after a backslash")),
-            (Unicode { digits, value }, _) => {
+            (Unicode { digits, value, is_trailing }, _) => {
                 let value = value << 4 | hex_digit(byte)?;
-                match (digits, value) {
-                    (0..3, _) => Within(Unicode { digits: digits + 1, value }),
-                    (_, 0xD800..=0xDBFF) => Within(TrailingBackslash),
-                    (_, 0xDC00..=0xDFFF) => return Err(LONE_SURROGATE),
-                    _ => Within(String),
+                match (value, is_trailing) {
+                    _ if digits < 3 => Within(Unicode { digits: digits + 1, value, is_trailing }),
+                    (0xD800..=0xDBFF, false) => Within(TrailingBackslash),
+                    (0xDC00..=0xDFFF, true) => Within(String),
+                    (0xDC00..=0xDFFF, false) | (_, true) => return Err(LONE_SURROGATE),
+                    (_, false) => Within(String),
                 }
             }
             (TrailingBackslash, b'\\') => Within(TrailingU),
-            (TrailingU, b'u') => Within(TrailingUnicode { digits: 0, value: 0 }),
+            (TrailingU, b'u') => Within(Unicode { digits: 0, value: 0, is_trailing: true }),
             (TrailingBackslash | TrailingU, _) => return Err(LONE_SURROGATE),
-            (TrailingUnicode { digits, value }, _) => {
-                let value = value << 4 | hex_digit(byte)?;
-                match (digits, value) {
-                    (0..3, _) => Within(TrailingUnicode { digits: digits + 1, value }),
-                    (_, 0xDC00..=0xDFFF) => Within(String),
-                    _ => return Err(LONE_SURROGATE),
-                }
-            }
             (Minus, b'0') => Within(Zero),
             (Minus, b'1'..=b'9') => Within(Integer),
             (Integer, b'0'..=b'9') => Within(Integer),

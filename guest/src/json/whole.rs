@@ -4,18 +4,14 @@
 //! to the step-by-step reading of [`Token`](super::token::Token), which also knows what to say of it.
 
 use super::ends::{AHEAD, Ends};
-use super::{BUFFER, Core, Error, MAX_DEPTH, PIECE, Sink, State};
+use super::{BUFFER, Core, MAX_DEPTH, PIECE, Sink, State};
 use crate::block;
+use crate::error::Result;
 
 impl Core {
     /// Takes tokens from `at` on, as many as lie whole in `text`, and returns where the first one starts that does not,
     /// or cannot be taken here.
-    pub(super) fn whole_tokens(
-        &mut self,
-        out: &mut dyn Sink,
-        text: &[u8],
-        mut at: usize,
-    ) -> Result<usize, Error> {
+    pub(super) fn whole_tokens(&mut self, out: &mut dyn Sink, text: &[u8], mut at: usize) -> Result<usize> {
         loop {
             if matches!(self.state, State::Token(_)) || text.len() - at < AHEAD {
                 return Ok(at);

@@ -48,7 +48,6 @@ const START: u64 = 8 << 10;
 pub const BESIDE_STATE: u64 = 128;
 
 /// Where the state lies in a file, and the sum that goes with it.
-#[derive(Debug, PartialEq, Eq)]
 pub struct Outline {
     /// Where the state lies, and what is summed.
     pub extent: Extent,

@@ -21,17 +21,23 @@ impl Small {
         Self::read(dir, Place::look(dir, name)?)
     }
 
-    /// The same of a temporary name.
-    fn temporary<D: Dir>(dir: &D, name: &'static str) -> Result<Option<Self>> {
-        Self::read(dir, temporary(dir, name)?)
-    }
-
     fn read<D: Dir>(dir: &D, place: Place) -> Result<Option<Self>> {
         Ok(place.read_small(dir)?.map(|text| Small { place, text }))
     }
 
+    /// Reads the contents of a number's file: decimal digits, with white space around them.
     pub(super) fn parse(&self) -> Result<u64> {
-        parse_seq(&self.text, &self.place.name)
+        let whole = if self.text.len() <= SMALL { &self.text[..] } else { &[] };
+        let digits = str::from_utf8(whole).map(str::trim).unwrap_or_default();
+        let seq = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse());
+        let Some(Ok(seq)) = seq else {
+            return Err(Error::Corrupt(format!(
+                "`{}` does not hold a decimal number below 2^64: write the number of the last log record \
+                 that `{STATE}` contains into it, or take both files from a backup",
+                self.place.name
+            )));
+        };
+        Ok(seq)
     }
 }
 
@@ -59,12 +65,13 @@ pub(super) struct Stamp {
 impl Stamp {
     pub(super) fn take<D: Dir>(dir: &D) -> Result<Self> {
         let native_seq = match Place::look(dir, NATIVE_STATE_TMP)?.is_empty() {
-            true => Small::temporary(dir, NATIVE_SEQ_TMP)?,
+            true => Small::read(dir, temporary(dir, NATIVE_SEQ_TMP)?)?,
             false => None,
         };
         // What a commit renames is looked for where it comes from first.
-        let (new_state, new_seq) = (temporary(dir, NEW_STATE)?, Small::temporary(dir, NEW_SEQ)?);
-        let new_sums = Small::temporary(dir, NEW_SUMS)?;
+        let new_state = temporary(dir, NEW_STATE)?;
+        let new_seq = Small::read(dir, temporary(dir, NEW_SEQ)?)?;
+        let new_sums = Small::read(dir, temporary(dir, NEW_SUMS)?)?;
         Ok(Stamp {
             new_state,
             new_seq,
@@ -119,39 +126,4 @@ impl Stamp {
 pub(super) fn are_newer(places: &[&Place], sums: &Place) -> bool {
     let written = |place: &Place| place.entry.and_then(|entry| entry.modified);
     places.iter().all(|place| written(sums).is_some_and(|sums| written(place) > Some(sums)))
-}
-
-/// Reads the contents of a number's file: decimal digits, with white space around them.
-fn parse_seq(text: &[u8], name: &str) -> Result<u64> {
-    let whole = if text.len() <= SMALL { text } else { &[] };
-    let digits = str::from_utf8(whole).map(str::trim).unwrap_or_default();
-    let seq = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse());
-    let Some(Ok(seq)) = seq else {
-        return Err(Error::Corrupt(format!(
-            "`{name}` does not hold a decimal number below 2^64: write the number of the last log record \
-             that `{STATE}` contains into it, or take both files from a backup"
-        )));
-    };
-    Ok(seq)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_decimal_digits_with_white_space_around_them() {
-        assert_eq!(parse_seq(b"7", SEQ), Ok(7));
-        assert_eq!(parse_seq(b" \t7\r\n", SEQ), Ok(7));
-        assert_eq!(parse_seq(b"00", SEQ), Ok(0));
-        assert_eq!(parse_seq(b"18446744073709551615", SEQ), Ok(u64::MAX));
-        for text in ["", " ", "+7", "-7", "7 7", "7.0", "0x7", "18446744073709551616", "٧", "7\0"] {
-            assert!(matches!(parse_seq(text.as_bytes(), SEQ), Err(Error::Corrupt(_))), "{text:?}");
-        }
-        assert!(matches!(parse_seq(b"\xFF", SEQ), Err(Error::Corrupt(_))));
-        assert!(matches!(
-            parse_seq(format!("7{}9", " ".repeat(2000)).as_bytes(), SEQ),
-            Err(Error::Corrupt(_))
-        ));
-    }
 }

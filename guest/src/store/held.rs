@@ -23,9 +23,9 @@ pub(super) struct Shared {
     /// opened. Before the first commit, another store may write there.
     pub(super) durable: Cell<bool>,
     /// What it held after the last commit, or when it was listed since, and the directory's own time then.
-    held: RefCell<Option<(Rc<Contents>, SystemTime)>>,
+    pub(super) held: RefCell<Option<(Rc<Contents>, SystemTime)>>,
     /// How many calls have relied on that since the directory was listed.
-    unlisted: Cell<u32>,
+    pub(super) unlisted: Cell<u32>,
     /// Whether the directory's own entry is durable, in the one around it: true once a create has seen to it. Before that,
     /// another process may make it.
     pub(super) is_made: Cell<bool>,
@@ -36,13 +36,6 @@ pub(super) struct Shared {
     pub(super) known: Known,
 }
 
-impl Shared {
-    /// Of a store whose component's other ones count their streams there, too.
-    pub(super) fn beside(streams: Rc<Cell<usize>>) -> Self {
-        Shared { streams, ..Shared::default() }
-    }
-}
-
 impl<D: Dir> Store<D> {
     /// Forgets what the directory held.
     pub(super) fn forget(&self) {
@@ -51,7 +44,7 @@ impl<D: Dir> Store<D> {
 
     /// Remembers what the directory held at this time, after a commit and before the next writer.
     pub(super) fn remember(&self, contents: Rc<Contents>, time: Option<SystemTime>) {
-        let is_all = !contents.has_leftovers() && contents.nameless.is_none();
+        let is_all = contents.leftovers() == 0 && contents.nameless.is_none();
         *self.shared.held.borrow_mut() = time.filter(|_| is_all).map(|time| (contents, time));
     }
 
@@ -73,8 +66,9 @@ impl<D: Dir> Store<D> {
         self.dir.entry("").ok()??.modified
     }
 
-    /// Looks what the directory holds until `read` finds in it what was seen.
-    pub(super) fn look<T>(&self, read: impl Fn(&Contents, Option<Layout>) -> Result<Option<T>>) -> Result<T> {
+    /// Looks what the directory holds until `read` finds in it what was seen: what was listed and is [`NotFound`](Error::NotFound)
+    /// has gone away.
+    pub(super) fn look<T>(&self, read: impl Fn(&Contents, Layout) -> Result<T>) -> Result<T> {
         let (mut remembered, mut before) = (self.remembered(), None::<Rc<Contents>>);
         for _ in 0..ATTEMPTS {
             let contents = match remembered.take() {
@@ -82,12 +76,11 @@ impl<D: Dir> Store<D> {
                 None => self.list_stable()?,
             };
             let is_same = before.as_ref().is_some_and(|before| contents.holds_the_same_as(before));
-            match read(&contents, contents.layout()?) {
-                Ok(Some(found)) => return Ok(found),
-                // What was listed is not there, and still listed.
-                Ok(None) if is_same => return Err(Error::NotFound),
-                Ok(None) => self.forget(),
-                Err(error) => return Err(error),
+            let layout = contents.layout()?.ok_or(Error::NotFound)?;
+            match read(&contents, layout) {
+                // Unless it is still listed.
+                Err(Error::NotFound) if !is_same => self.forget(),
+                found => return found,
             }
             before = Some(contents);
         }

@@ -24,12 +24,11 @@ use crate::snapshot::Settings;
 /// assert_eq!(stores.names()?, ["agent-7"]);
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Stores<D> {
     own: Store<D>,
     /// How many others there may be.
     most: u32,
-    /// Of those that were there, what their handles have in common; sorted by name.
+    /// Of those that were there, what their handles have in common.
     others: RefCell<Vec<(String, Rc<Shared>)>>,
     /// The names of what may be stores, as they were listed last.
     listed: RefCell<Vec<String>>,
@@ -93,7 +92,8 @@ impl<D: Dir> Stores<D> {
 
     /// How many generations were pruned in a store since this was called.
     pub fn pruned(&self, name: &str) -> u64 {
-        if name.is_empty() { self.own.pruned() } else { self.shared(name).known.take_pruned() }
+        let shared = if name.is_empty() { self.own.shared.clone() } else { self.shared(name) };
+        shared.known.pruned.take()
     }
 
     /// The names of the others, those included whose first create failed.
@@ -115,15 +115,12 @@ impl<D: Dir> Stores<D> {
     /// What the handles of a store have in common, whose directory is there.
     fn shared(&self, name: &str) -> Rc<Shared> {
         let mut others = self.others.borrow_mut();
-        match others.binary_search_by(|(other, _)| other.as_str().cmp(name)) {
-            Ok(at) => others[at].1.clone(),
-            Err(at) => {
-                let streams = self.own.shared.streams.clone();
-                let shared = Rc::new(Shared::beside(streams));
-                others.insert(at, (name.to_owned(), shared.clone()));
-                shared
-            }
+        if let Some((_, shared)) = others.iter().find(|(other, _)| other == name) {
+            return shared.clone();
         }
+        let shared = Rc::new(Shared { streams: self.own.shared.streams.clone(), ..Shared::default() });
+        others.push((name.to_owned(), shared.clone()));
+        shared
     }
 
     /// The directory of a store, if it is there.
@@ -144,20 +141,16 @@ impl<D: Dir> Stores<D> {
         if !self.listed.borrow().iter().any(|other| other == name) {
             self.list()?;
         }
-        match self.other_case(name)? {
-            // A file system that does not tell the two apart has opened the other one.
-            Some(refused) => Err(refused),
-            None => Ok(Some(dir)),
-        }
+        // A file system that does not tell the two apart has opened the other one.
+        self.check_case(name)?;
+        Ok(Some(dir))
     }
 
     fn make(&self, name: &str) -> Result<D> {
         // Since they were listed, one may have been removed.
-        if self.listed.borrow().is_empty() || self.refused(name)?.is_some() {
+        if self.listed.borrow().is_empty() || self.check_new(name).is_err() {
             self.list()?;
-            if let Some(refused) = self.refused(name)? {
-                return Err(refused);
-            }
+            self.check_new(name)?;
         }
         let failed = |error| Error::io("make the directory", name, &error);
         self.own.dir.make_dir(name).map_err(failed)?;
@@ -165,29 +158,29 @@ impl<D: Dir> Stores<D> {
         self.own.dir.dir(name).map_err(failed)
     }
 
-    /// Why a store of this name may not be made.
-    fn refused(&self, name: &str) -> Result<Option<Error>> {
+    /// Refuses a name of which no store may be made.
+    fn check_new(&self, name: &str) -> Result<()> {
         let most = self.most as usize;
         // Not each of those that are listed must be a store.
         if self.listed.borrow().len() >= most && self.names()?.len() >= most {
-            return Ok(Some(Error::AccessDenied(format!(
+            return Err(Error::AccessDenied(format!(
                 "no store `{name}` can be made: {most} are granted, and there are as many"
-            ))));
+            )));
         }
-        self.other_case(name)
+        self.check_case(name)
     }
 
     /// Refuses a name that differs from that of another store in case only.
-    fn other_case(&self, name: &str) -> Result<Option<Error>> {
+    fn check_case(&self, name: &str) -> Result<()> {
         for other in self.listed.borrow().iter() {
             let is_other = other.eq_ignore_ascii_case(name) && other != name;
             if is_other && Place::look(&self.own.dir, other.as_str())?.is_dir() {
-                return Ok(Some(Error::AccessDenied(format!(
+                return Err(Error::AccessDenied(format!(
                     "there is a store `{other}`, which some file systems cannot tell from `{name}`"
-                ))));
+                )));
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Refuses a directory that a later version wrote, which may have its stores elsewhere.

@@ -3,9 +3,8 @@
 use std::rc::Rc;
 
 use super::held::Shared;
-use super::{Found, Store};
+use super::{Found, Store, name};
 use crate::body::{Body, State};
-use crate::catalog::{self, Layout, STATE};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::snapshot::{Info, Skipped};
@@ -103,13 +102,6 @@ impl<D: Dir> Store<D> {
         let open = Open::new(stream, info.seq);
         let (body, ahead, sum) = (body.rewind(), Vec::new(), state.sum);
         Ok(Reader { info, skipped, body, sum, ahead, returned: 0, at_end: false, failed: None, _open: open })
-    }
-}
-
-fn name(info: &Info) -> String {
-    match info.layout {
-        Layout::Pair => STATE.to_owned(),
-        Layout::Numbered => catalog::generation(info.seq),
     }
 }
 

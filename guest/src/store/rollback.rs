@@ -28,8 +28,8 @@ impl<D: Dir> Store<D> {
         // Nothing is undone for one that cannot be restored.
         match numbered::read(&self.dir, seq, State::Sum)? {
             Generation::Sound(_) => {}
-            Generation::Damaged(damage) => {
-                return Err(Error::Corrupt(format!("{}: go back to another generation", damage.problem)));
+            Generation::Damaged(problem, _) => {
+                return Err(Error::Corrupt(format!("{problem}: go back to another generation")));
             }
             Generation::Unreadable(error) => return Err(error),
             Generation::Gone => return Err(Error::NotFound),
@@ -48,7 +48,6 @@ impl<D: Dir> Store<D> {
                 break;
             }
         }
-        self.forget();
         self.shared.durable.set(false);
         commit::undo(&self.dir, &undone, last)?;
         self.shared.durable.set(true);

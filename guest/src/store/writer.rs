@@ -9,10 +9,10 @@ use crate::catalog::{self, Contents, Layout, Numbered, STATE};
 use crate::commit::Draft;
 use crate::dir::Dir;
 use crate::error::{Error, Result};
-use crate::files::{self, Place, sync_dir};
-use crate::json::{self, Formatter};
+use crate::files::{Place, sync_dir};
+use crate::json::Formatter;
 use crate::numbered::Condition;
-use crate::retain::{self, Allowance, Retention};
+use crate::retain::{self, Allowance};
 use crate::snapshot::Settings;
 use crate::{pair, settle};
 
@@ -31,11 +31,10 @@ use crate::{pair, settle};
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Writer<D: Dir> {
-    formatter: json::Bytes<Draft<D>>,
+    /// What takes the state, and the right to write, which goes last; or why a piece was not taken.
+    open: Result<(Formatter<Draft<D>>, Alone)>,
     /// How many bytes were given.
     given: u64,
-    /// Why a piece was not taken.
-    failed: Option<Error>,
     seq: u64,
     /// What the directory held when the writer was opened.
     contents: Contents,
@@ -44,52 +43,43 @@ pub struct Writer<D: Dir> {
     /// Whether newer ones may stay above it.
     is_inserted: bool,
     store: Store<D>,
-    /// The last field, so that the next writer finds everything undone.
-    _alone: Alone,
 }
 
 impl<D: Dir> Writer<D> {
-    /// Takes the next piece of the state, cut anywhere. After an error, nothing is taken or committed any more.
+    /// Takes the next piece of the state, cut anywhere. An error undoes everything: nothing is taken or committed any more.
     pub fn write(&mut self, piece: &[u8]) -> Result<()> {
-        self.take(piece.len(), |formatter| formatter.push(piece))
+        self.take(piece.len(), |formatter| formatter.push_bytes(piece))
     }
 
     /// The same for a piece that is known to be UTF-8.
     pub fn write_text(&mut self, piece: &str) -> Result<()> {
-        self.take(piece.len(), |formatter| formatter.push_text(piece))
+        self.take(piece.len(), |formatter| formatter.push(piece))
     }
 
-    fn take(
-        &mut self,
-        size: usize,
-        push: impl FnOnce(&mut json::Bytes<Draft<D>>) -> std::result::Result<(), json::Error>,
-    ) -> Result<()> {
-        self.check()?;
+    fn take(&mut self, size: usize, push: impl FnOnce(&mut Formatter<Draft<D>>) -> Result<()>) -> Result<()> {
         let max_state = self.store.settings.max_state;
         self.given = self.given.saturating_add(size as u64);
-        let taken = if self.given > max_state {
-            Err(Error::TooLarge(max_state))
-        } else {
-            push(&mut self.formatter).map_err(Error::from)
+        let taken = match &mut self.open {
+            Ok((formatter, _)) if self.given <= max_state => push(formatter),
+            Ok(_) => Err(Error::TooLarge(max_state)),
+            Err(error) => Err(error.clone()),
         };
-        taken.inspect_err(|error| self.failed = Some(error.clone()))
-    }
-
-    fn check(&self) -> Result<()> {
-        self.failed.clone().map_or(Ok(()), Err)
+        taken.inspect_err(|error| self.open = Err(error.clone()))
     }
 
     /// Makes the snapshot the newest one, durably.
     pub fn commit(self) -> Result<()> {
-        // While it was open, something may have come or gone by hand.
-        self.store.shared.known.retain(&self.contents);
+        if self.open.is_ok() {
+            // While it was open, something may have come or gone by hand.
+            self.store.shared.known.retain(&self.contents);
+        }
         self.commit_at_once().map(drop)
     }
 
     /// The same, in the call that opened it. Returns what the directory holds then, if that is known.
     pub(super) fn commit_at_once(self) -> Result<Option<Contents>> {
-        self.check()?;
-        let Writer { formatter, seq, mut contents, sets_aside, is_inserted, store, _alone, .. } = self;
+        let Writer { open, seq, mut contents, sets_aside, is_inserted, store, .. } = self;
+        let (formatter, _alone) = open?;
         let mut is_known = !sets_aside && !is_inserted;
         match formatter.finish()?.commit()? {
             Layout::Pair => contents.pair = Some(STATE),
@@ -157,18 +147,8 @@ impl<D: Dir> Store<D> {
         };
         let head = draft.head();
         let formatter = Formatter::new(draft).after(head.as_bytes()).nested(levels);
-        let formatter = json::Bytes::from(formatter);
-        Ok(Writer {
-            formatter,
-            given: 0,
-            failed: None,
-            seq,
-            contents,
-            sets_aside,
-            is_inserted,
-            store: self.clone(),
-            _alone: alone,
-        })
+        let (open, store) = (Ok((formatter, alone)), self.clone());
+        Ok(Writer { open, given: 0, seq, contents, sets_aside, is_inserted, store })
     }
 
     /// Finishes or removes what an earlier crash left, as every create does first, and returns how many names
@@ -185,11 +165,8 @@ impl<D: Dir> Store<D> {
     }
 
     fn count_leftovers(&self) -> Result<u64> {
-        let names = self.in_dir(files::list(&self.dir))?.names;
-        if names.iter().any(|name| name == catalog::LATER) {
-            return Err(catalog::later());
-        }
-        Ok(names.iter().filter(|name| catalog::is_leftover(name)).count() as u64)
+        let contents = self.in_dir(Contents::look_alone(&self.dir))?;
+        if contents.is_later { Err(catalog::later()) } else { Ok(contents.leftovers()) }
     }
 
     /// Finishes or removes what an earlier crash left, and says which snapshots the directory holds, durably.
@@ -274,15 +251,11 @@ impl<D: Dir> Store<D> {
         contents.generations.retain(|&generation| generation < seq);
         contents.generations.insert(0, seq);
         match Place::look(&self.dir, catalog::generation(seq)) {
-            Ok(Place { entry: Some(entry), .. }) => self.shared.known.insert(seq, entry, true),
+            Ok(Place { entry: Some(entry), .. }) => self.shared.known.insert(seq, Some(entry), true),
             _ => self.shared.known.remove(seq),
         }
-        let Settings { keep, max_total, .. } = self.settings;
-        let others = keep.is_some();
-        let keep = usize::try_from(keep.unwrap_or(Settings::KEEP).get()).unwrap_or(usize::MAX);
-        let retention = Retention { keep, others, max_total };
         let open = self.shared.reading.borrow();
-        retain::prune(&self.dir, contents, retention, &self.shared.known, &open)
+        retain::prune(&self.dir, contents, self.settings, &self.shared.known, &open)
     }
 }
 

@@ -5,7 +5,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use minisnap_component::json::{Bytes, Error};
+use minisnap_component::error::Error;
+use minisnap_component::json::Formatter;
 use serde_json::Value;
 
 fuzz_target!(|input: &[u8]| {
@@ -48,16 +49,16 @@ fuzz_target!(|input: &[u8]| {
 
 fn format(pieces: &[&[u8]]) -> Result<String, String> {
     let formatted = || {
-        let mut formatter = Bytes::new(Vec::new());
+        let mut formatter = Formatter::new(Vec::new());
         for piece in pieces {
-            formatter.push(piece)?;
+            formatter.push_bytes(piece)?;
         }
         formatter.finish()
     };
     match formatted() {
         Ok(bytes) => Ok(String::from_utf8(bytes).expect("UTF-8 stays UTF-8")),
-        Err(Error::Invalid(invalid)) => Err(invalid.to_string()),
-        Err(Error::Refused(error)) => panic!("a Vec takes everything: {error}"),
+        Err(Error::InvalidState(problem)) => Err(problem),
+        Err(error) => panic!("a Vec takes everything: {error}"),
     }
 }
 

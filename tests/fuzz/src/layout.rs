@@ -175,7 +175,7 @@ fn reads_agree(store: &Store<ModelDir>, restored: &std::result::Result<Snapshot,
         Err(Error::NotFound) => {
             assert_eq!(number, Err(Error::NotFound));
             assert_eq!((info, oldest), (Err(Error::NotFound), Err(Error::NotFound)));
-            assert_eq!(list, Ok(Vec::new()));
+            assert_eq!(list, Err(Error::NotFound));
         }
         Err(error) => {
             assert!(matches!(error, Error::Corrupt(_) | Error::Io(_)), "{error:?}");

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::time::Instant;
 
 use minisnap_client::state::{Mutator, State};
-use minisnap_component::json::{Bytes, Error, Formatter, Sink};
+use minisnap_component::error::Error;
+use minisnap_component::json::{Formatter, Sink};
 use serde::{Deserialize, Serialize};
 
 wit_bindgen::generate!({ path: ["../../../wit", "wit"], world: "minisnap:bench/bench", generate_all });
@@ -68,8 +69,8 @@ impl Guest for Bench {
 
     fn format_pieces(start: Vec<u8>, levels: u32, pieces: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
         formatted(&start, levels, &pieces).map_err(|error| match error {
-            Error::Invalid(invalid) => invalid.to_string(),
-            Error::Refused(error) => error.to_string(),
+            Error::InvalidState(problem) => problem,
+            error => error.to_string(),
         })
     }
 }
@@ -88,9 +89,9 @@ impl Mutator<u64> for Add {
 }
 
 fn formatted(start: &[u8], levels: u32, pieces: &[Vec<u8>]) -> Result<Vec<u8>, Error> {
-    let mut formatter = Bytes::from(Formatter::new(Vec::new()).after(start).nested(levels as usize));
+    let mut formatter = Formatter::new(Vec::new()).after(start).nested(levels as usize);
     for piece in pieces {
-        formatter.push(piece)?;
+        formatter.push_bytes(piece)?;
     }
     formatter.finish()
 }
