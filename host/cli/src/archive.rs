@@ -24,25 +24,17 @@ const BLOCK: usize = 512;
 /// The most that the headers of one entry may have, in bytes.
 const MAX_HEADERS: usize = 1 << 20;
 
-/// A directory of this process's own, below `TMPDIR`. It is gone when this is dropped, and after INT, TERM and HUP.
-pub struct Scratch(TempDir);
-
-impl Scratch {
-    pub fn new() -> Result<Self, Failure> {
-        let made = TempDir::with_prefix("minisnap-").and_then(|dir| {
-            let path = dir.path().to_owned();
-            end_tidily(move || {
-                // What is being made there meanwhile may be in the way.
-                let _ = (0..100).find(|_| fs::remove_dir_all(&path).is_ok());
-            })?;
-            Ok(Scratch(dir))
-        });
-        made.map_err(|error| Failure::file("make a directory", &env::temp_dir(), &error))
-    }
-
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
+/// Makes a directory of this process's own, below `TMPDIR`. It is gone when it is dropped, and after INT, TERM and HUP.
+pub fn scratch() -> Result<TempDir, Failure> {
+    let made = TempDir::with_prefix("minisnap-").and_then(|dir| {
+        let path = dir.path().to_owned();
+        end_tidily(move || {
+            // What is being made there meanwhile may be in the way.
+            let _ = (0..100).find(|_| fs::remove_dir_all(&path).is_ok());
+        })?;
+        Ok(dir)
+    });
+    made.map_err(|error| Failure::file("make a directory", &env::temp_dir(), &error))
 }
 
 /// Unpacks the files of the archive on standard input, and returns the folders in it, which are left out.

@@ -86,7 +86,9 @@ impl Cli {
 
     /// Runs the verb.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        match self.verb {
+        let done = match self.verb {
+            // The only one that ends as a component does.
+            Verb::Run(verb) => return verb.run(),
             Verb::Create(verb) => verb.run(),
             Verb::Restore(verb) => verb.run(),
             Verb::List(verb) => verb.run(),
@@ -96,7 +98,6 @@ impl Cli {
             Verb::Rollback(verb) => verb.run(),
             Verb::Clear(verb) => verb.run(),
             Verb::Copy(verb) => verb.run(),
-            Verb::Run(verb) => verb.run(),
             Verb::Grants(verb) => verb.run(),
             Verb::Status(verb) => verb.run(),
             Verb::Remote(verb) => verb.run(),
@@ -104,6 +105,7 @@ impl Cli {
             Verb::Wit(verb) => verb.run(),
             Verb::Completions(verb) => verb.run(Cli::command()),
             Verb::Man(verb) => verb.run(Cli::command()),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }

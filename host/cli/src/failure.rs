@@ -68,10 +68,10 @@ impl Failure {
         move |error| Failure::new(Problem::Error(error), Some(subject.clone()))
     }
 
-    /// The same, for a request of one certain generation.
-    pub fn about_one_of(subject: impl Into<Subject>) -> impl Fn(Error) -> Failure {
+    /// The same, for a request that may be of one certain generation.
+    pub fn about_one_of(subject: impl Into<Subject>, has_others: bool) -> impl Fn(Error) -> Failure {
         let about = Failure::about(subject);
-        move |error| Failure { has_others: true, ..about(error) }
+        move |error| Failure { has_others, ..about(error) }
     }
 
     /// The same, for a directory of which the verb may limit what it holds.

@@ -3,7 +3,6 @@
 mod streams;
 mod target;
 mod temporary;
-mod unwritten;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,7 +15,6 @@ use crate::failure::{Failure, Subject, plain};
 use crate::habits::Habits;
 pub use streams::Stream;
 use target::Target;
-pub use unwritten::Unwritten;
 
 pub const STDOUT: Subject = Subject::Stream("standard output");
 const STDERR: Subject = Subject::Stream("standard error");
@@ -33,6 +31,20 @@ pub fn note(text: &str) -> Result<(), Failure> {
     }
     let text = if Habits::get().colors() { text.replace("warning: ", YELLOW) } else { text.to_owned() };
     Stream::stderr().write_all(text.as_bytes()).map_err(|error| Failure::unwritten(STDERR, &error))
+}
+
+/// Why an output was not written.
+pub enum Unwritten {
+    /// Writing it failed.
+    Output(io::Error),
+    /// Producing it failed.
+    Source(Failure),
+}
+
+impl From<io::Error> for Unwritten {
+    fn from(error: io::Error) -> Self {
+        Unwritten::Output(error)
+    }
 }
 
 const YELLOW: &str = "\u{1b}[1;33mwarning:\u{1b}[0m ";
@@ -114,7 +126,7 @@ impl Output {
     /// Refuses a destination in a directory of snapshots: in `store`, or in a folder with files of another store.
     pub fn find(path: Option<&Path>, store: Option<&Path>) -> Result<Output, Failure> {
         let (subject, found) = match path.filter(|path| *path != Path::new("-")) {
-            None => (STDOUT, Ok(Target::stdout())),
+            None => (STDOUT, Ok(Target::Stdout)),
             Some(path) => (Subject::from(path), Target::find(path)),
         };
         let lies_in_snapshots = |to: Target| Ok(if to.lies_in_snapshots(store)? { None } else { Some(to) });

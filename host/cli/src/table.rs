@@ -66,7 +66,6 @@ pub fn json(info: &Info) -> Value {
 }
 
 /// The files that hold what was a generation once, by their names.
-#[derive(Default)]
 pub struct Beside {
     pub set_aside: Vec<String>,
     pub undone: Vec<String>,

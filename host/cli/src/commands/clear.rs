@@ -1,7 +1,6 @@
 //! `minisnap clear`
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::Files;
@@ -42,7 +41,7 @@ pub struct Clear {
 }
 
 impl Clear {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let Files { own, others } = if self.yes { self.erased()? } else { self.planned()? };
         let text = if self.json {
             format!("{}\n", json!({"erased": self.yes, "files": own, "left": others}))
@@ -53,7 +52,7 @@ impl Clear {
         };
         print(text.as_bytes())?;
         if self.yes || own.is_empty() {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
         let what = format!("`{}`: nothing was erased", self.dir.display());
         Err(Failure::refused(2, what, "give --yes to erase these files for good"))

@@ -1,7 +1,5 @@
 //! `minisnap completions`
 
-use std::process::ExitCode;
-
 use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
@@ -24,10 +22,9 @@ pub struct Completions {
 
 impl Completions {
     /// For the command line as it is declared.
-    pub fn run(self, mut command: Command) -> Result<ExitCode, Failure> {
+    pub fn run(self, mut command: Command) -> Result<(), Failure> {
         let mut script = Vec::new();
         generate(self.shell, &mut command, "minisnap", &mut script);
-        print(&script)?;
-        Ok(ExitCode::SUCCESS)
+        print(&script)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::COMPONENT;
@@ -27,7 +26,7 @@ pub struct Component {
 }
 
 impl Component {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         if self.output.is_none() && io::stdout().is_terminal() {
             let what = "standard output is a terminal, and the component is binary";
             return Err(Failure::refused(10, what, "give --output FILE, or redirect it"));
@@ -38,6 +37,6 @@ impl Component {
             let told = json!({"output": file.to_string_lossy(), "size": COMPONENT.len()});
             print(format!("{told}\n").as_bytes())?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

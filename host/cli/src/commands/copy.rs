@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::{
@@ -11,7 +10,7 @@ use minisnap_host::{
 use serde_json::json;
 
 use super::restore::warn_of;
-use crate::archive::{self, STDIN, Scratch};
+use crate::archive::{self, STDIN};
 use crate::failure::{Failure, Subject, plain, shell_word};
 use crate::output::{note, print};
 use crate::progress::Progress;
@@ -75,7 +74,7 @@ pub struct Copy {
 }
 
 impl Copy {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         if is_remote(&self.to) && self.layout == Some(Layout::Pair) {
             return Err(Failure::refused(
                 2,
@@ -91,7 +90,7 @@ impl Copy {
             ));
         }
         let scratch = match is_archive(&self.from) || is_archive(&self.to) {
-            true => Some(Scratch::new()?),
+            true => Some(archive::scratch()?),
             false => None,
         };
         let place = |path: &Path, name: &str| match &scratch {
@@ -114,7 +113,7 @@ impl Copy {
         } else {
             print(text.as_bytes())?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn copy(&self, from: &Path, to: &Path) -> Result<Copied, Failure> {
@@ -213,10 +212,7 @@ impl Copy {
 
     /// A failure in what is copied.
     fn about_from(&self, error: Error) -> Failure {
-        let failure = match self.seq {
-            Some(_) => Failure::about_one_of(self.from())(error),
-            None => Failure::about(self.from())(error),
-        };
+        let failure = Failure::about_one_of(self.from(), self.seq.is_some())(error);
         match is_archive(&self.from) {
             true => failure.with_help(
                 "give an archive of one store's directory: minisnap copy DIR -, or tar -C DIR -c .",

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::{Error, SnapshotStore};
@@ -48,7 +47,7 @@ pub struct Create {
 }
 
 impl Create {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let about_dir = Failure::about_limited(&self.dir, self.settings.max_total.is_some());
         let grant = self.settings.apply(self.writing.grant(&self.dir)?);
         let max_state = grant.max_state;
@@ -56,8 +55,8 @@ impl Create {
         let (mut source, size) = self.open()?;
         let typed = self.is_stdin() && io::stdin().is_terminal();
         let progress = if typed { Progress::none() } else { Progress::new("storing", size) };
-        let mut chunk = vec![0; CHUNK];
-        let mut filled = self.fill(&mut source, &mut chunk)?;
+        let mut chunk = Vec::with_capacity(CHUNK);
+        self.fill(&mut source, &mut chunk)?;
         // What is known to be too large is refused before anything is written.
         if size.is_some_and(|size| size > max_state) {
             return Err(Failure::too_large(self.source(), size, max_state, false));
@@ -74,11 +73,11 @@ impl Create {
             error => about_dir(error),
         };
         let mut writer = store.open_writer(self.seq).map_err(&about_dir)?;
-        while filled > 0 {
-            given += filled as u64;
-            writer.write_chunk(&chunk[..filled]).map_err(|error| about_state(error, given))?;
-            progress.advance(filled as u64);
-            filled = self.fill(&mut source, &mut chunk)?;
+        while !chunk.is_empty() {
+            given += chunk.len() as u64;
+            writer.write_chunk(&chunk).map_err(|error| about_state(error, given))?;
+            progress.advance(chunk.len() as u64);
+            self.fill(&mut source, &mut chunk)?;
         }
         writer.commit().map_err(|error| about_state(error, given))?;
         drop(progress);
@@ -87,7 +86,7 @@ impl Create {
         if self.json {
             print(format!("{}\n", json!({"seq": self.seq, "removed": removed})).as_bytes())?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     /// Tells on standard error if more snapshots were removed than the one that each create may cost.
@@ -126,17 +125,10 @@ impl Create {
     }
 
     /// Reads as much as there is, up to a whole chunk.
-    fn fill(&self, source: &mut dyn Read, chunk: &mut [u8]) -> Result<usize, Failure> {
-        let mut filled = 0;
-        while filled < chunk.len() {
-            match source.read(&mut chunk[filled..]) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::file("read", self.source(), &error)),
-            }
-        }
-        Ok(filled)
+    fn fill(&self, source: &mut dyn Read, chunk: &mut Vec<u8>) -> Result<(), Failure> {
+        chunk.clear();
+        let read = source.take(CHUNK as u64).read_to_end(chunk);
+        read.map(drop).map_err(|error| Failure::file("read", self.source(), &error))
     }
 
     fn is_stdin(&self) -> bool {

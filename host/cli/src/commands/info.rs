@@ -1,7 +1,6 @@
 //! `minisnap info`
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::{Layout, Soundness};
@@ -32,7 +31,7 @@ pub struct Info {
 }
 
 impl Info {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let (layout, infos, _) = generations(&self.dir, &self.server)?;
         let layout = require_any(layout, &self.dir)?;
         let Some(newest) = table::restored(&infos) else {
@@ -55,7 +54,7 @@ impl Info {
         newest: &minisnap_host::Info,
         oldest: u64,
         infos: &[minisnap_host::Info],
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<(), Failure> {
         let damaged = infos.len() - infos.iter().filter(table::is_sound).count();
         let text = if self.json {
             let mut value = table::json(newest);
@@ -82,7 +81,6 @@ impl Info {
             let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
             table::aligned(&rows, &[])
         };
-        print(text.as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        print(text.as_bytes())
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::{Error, Info, Layout};
@@ -38,15 +37,14 @@ pub struct List {
 }
 
 impl List {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let (layout, infos, beside) = generations(&self.dir, &self.server)?;
         let text = if self.json {
             table::json_list(layout, &infos, &beside)
         } else {
             table::list(require_any(layout, &self.dir)?, &infos, &beside, io::stdout().is_terminal())
         };
-        print(text.as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        print(text.as_bytes())
     }
 }
 

@@ -1,7 +1,5 @@
 //! `minisnap man`
 
-use std::process::ExitCode;
-
 use clap::{Args, Command};
 use clap_mangen::Man;
 
@@ -25,7 +23,7 @@ pub struct ManPage {
 
 impl ManPage {
     /// Of the command line as it is declared.
-    pub fn run(self, mut command: Command) -> Result<ExitCode, Failure> {
+    pub fn run(self, mut command: Command) -> Result<(), Failure> {
         command.build();
         let of = match &self.verb {
             None => command,
@@ -38,6 +36,6 @@ impl ManPage {
             },
         };
         Output::find(None, None)?.write(|to| Man::new(of).render(to).map_err(Unwritten::Output))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::{Error, Reader, Skipped, Soundness};
@@ -47,12 +46,9 @@ pub struct Restore {
 }
 
 impl Restore {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let output = Output::find(self.output.as_deref(), Some(&self.dir))?;
-        let about_dir = |error| match self.seq {
-            None => Failure::about(&self.dir)(error),
-            Some(_) => Failure::about_one_of(&self.dir)(error),
-        };
+        let about_dir = &Failure::about_one_of(&self.dir, self.seq.is_some());
         let mut store = reader(&self.dir, &self.server)?;
         let checking = Progress::waiting("checking");
         let mut reader = match self.seq {
@@ -91,7 +87,7 @@ impl Restore {
             }
             note(&format!("seq {seq}\n"))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

@@ -1,7 +1,6 @@
 //! `minisnap rollback`
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::{Error, Layout, Soundness};
@@ -48,26 +47,25 @@ pub struct Rollback {
 }
 
 impl Rollback {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let undone = if self.dry_run { self.planned()? } else { self.done()? };
         let text = if self.json {
             format!("{}\n", json!({"newest": self.to, "undone": undone}))
         } else {
             self.text(&undone)
         };
-        print(text.as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        print(text.as_bytes())
     }
 
     fn done(&self) -> Result<Vec<u64>, Failure> {
-        let about = Failure::about_one_of(&self.dir);
+        let about = Failure::about_one_of(&self.dir, true);
         let mut store = self.wait.open_existing(&self.dir, &self.writing)?;
         store.rollback(self.to).map_err(&about)
     }
 
     fn planned(&self) -> Result<Vec<u64>, Failure> {
         let (layout, infos, _) = generations(&self.dir, &self.writing.server)?;
-        let about = Failure::about_one_of(&self.dir);
+        let about = Failure::about_one_of(&self.dir, true);
         if layout == Some(Layout::Pair) {
             let what = "it holds one snapshot, and no older one to go back to";
             return Err(about(Error::Io(what.to_owned().into())));

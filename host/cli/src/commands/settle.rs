@@ -1,7 +1,6 @@
 //! `minisnap settle`
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
@@ -30,7 +29,7 @@ pub struct Settle {
 }
 
 impl Settle {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let about = Failure::about(&self.dir);
         let mut store = self.wait.open_existing(&self.dir, &self.writing)?;
         let settled = store.settle().map_err(&about)?;
@@ -40,7 +39,6 @@ impl Settle {
             (false, 1) => "1 file of an earlier crash was finished or removed\n".to_owned(),
             (false, _) => format!("{settled} files of an earlier crash were finished or removed\n"),
         };
-        print(text.as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        print(text.as_bytes())
     }
 }

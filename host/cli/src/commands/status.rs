@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -69,7 +68,7 @@ struct Row {
 }
 
 impl StatusOf {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let metrics = self.prometheus.as_deref().map(|file| Output::find(Some(file), None)).transpose()?;
         let grants = Grants::load(&self.file).map_err(Failure::diagnostic)?;
         let minisnap = minisnap().map_err(Failure::about(&self.file))?;
@@ -89,13 +88,13 @@ impl StatusOf {
         self.judge(&rows)
     }
 
-    fn judge(&self, rows: &[Row]) -> Result<ExitCode, Failure> {
+    fn judge(&self, rows: &[Row]) -> Result<(), Failure> {
         let count = |word| rows.iter().filter(|row| row.word == word).count();
         let (code, help) = match rows.first().map(|row| row.word) {
             Some(Word::Damaged) => (6, "see what is damaged: minisnap verify DIR"),
             Some(Word::Error) => (10, "mend what its line says"),
             Some(Word::Old) => (1, "see whether the component runs, and creates snapshots"),
-            Some(Word::None | Word::Ok) | None => return Ok(ExitCode::SUCCESS),
+            Some(Word::None | Word::Ok) | None => return Ok(()),
         };
         let counts = [
             (count(Word::Damaged), "damaged".to_owned()),

@@ -1,7 +1,6 @@
 //! `minisnap verify`
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use minisnap_host::{Error, Info, Soundness};
@@ -31,7 +30,7 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let (layout, infos, beside) = generations(&self.dir, &self.server)?;
         if self.json {
             print(table::json_list(layout, &infos, &beside).as_bytes())?;
@@ -42,7 +41,7 @@ impl Verify {
         }
         let problems: Vec<&str> = infos.iter().filter_map(table::problem).collect();
         if problems.is_empty() {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
         let rest = match table::restored(&infos) {
             Some(Info { seq, .. }) => format!("; `restore` returns the snapshot {seq}"),

@@ -14,9 +14,9 @@ use rustix::fs::{AtFlags, CWD, Dir, DirEntry, FileType, Gid, Mode, OFlags, Stat,
 use rustix::fs::{fchmod, fchown, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::Unwritten;
 use super::streams::Stream;
 use super::temporary::Temporary;
-use super::unwritten::Unwritten;
 
 /// The most symlinks to follow, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -56,10 +56,6 @@ pub struct Place {
 }
 
 impl Target {
-    pub fn stdout() -> Self {
-        Target::Stdout
-    }
-
     /// Follows every symlink; a dangling one leads to the name that it would create.
     pub fn find(path: &Path) -> io::Result<Self> {
         // The kernel may refuse to follow a symlink that another user planted (`fs.protected_symlinks`).
