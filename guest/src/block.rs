@@ -3,45 +3,44 @@
 /// How many bytes a block has.
 pub(crate) const SIZE: usize = 16;
 
+#[derive(Clone, Copy)]
+pub(crate) struct Block([u8; SIZE]);
+
+impl Block {
+    #[inline(always)]
+    pub(crate) fn load(bytes: &[u8], at: usize) -> Option<Self> {
+        bytes.get(at..)?.first_chunk().map(|&bytes| Block(bytes))
+    }
+
+    #[inline(always)]
+    pub(crate) fn store(self, bytes: &mut [u8], at: usize) -> bool {
+        let room = bytes.get_mut(at..).and_then(|room| room.first_chunk_mut());
+        room.map(|room| *room = self.0).is_some()
+    }
+}
+
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod vector {
-    #![expect(unsafe_code, reason = "vectors are loaded and stored through pointers")]
+    use core::arch::wasm32::{u8x16_bitmask, u8x16_eq, u8x16_le, u8x16_splat, u8x16_sub, v128, v128_or};
 
-    use core::arch::wasm32::{
-        u8x16_bitmask, u8x16_eq, u8x16_le, u8x16_splat, u8x16_sub, v128, v128_load, v128_or, v128_store,
-    };
-
-    use super::SIZE;
-
-    #[derive(Clone, Copy)]
-    pub(crate) struct Block(v128);
+    use super::Block;
 
     impl Block {
         #[inline(always)]
-        pub(crate) fn load(bytes: &[u8], at: usize) -> Option<Self> {
-            let is_there = bytes.len() >= SIZE && at <= bytes.len() - SIZE;
-            // SAFETY: there are sixteen bytes from `at` on, and a load may be unaligned.
-            is_there.then(|| Block(unsafe { v128_load(bytes.as_ptr().add(at).cast()) }))
-        }
-
-        #[inline(always)]
-        pub(crate) fn store(self, bytes: &mut [u8], at: usize) -> bool {
-            let is_there = bytes.len() >= SIZE && at <= bytes.len() - SIZE;
-            if is_there {
-                // SAFETY: there are sixteen bytes from `at` on, and a store may be unaligned.
-                unsafe { v128_store(bytes.as_mut_ptr().add(at).cast(), self.0) }
-            }
-            is_there
+        #[expect(unsafe_code, reason = "any sixteen bytes are a vector")]
+        fn vector(self) -> v128 {
+            // SAFETY: both have sixteen bytes, and each is any bytes.
+            unsafe { core::mem::transmute(self.0) }
         }
 
         #[inline(always)]
         fn equal(self, byte: u8) -> v128 {
-            u8x16_eq(self.0, u8x16_splat(byte))
+            u8x16_eq(self.vector(), u8x16_splat(byte))
         }
 
         #[inline(always)]
         pub(crate) fn special(self) -> u32 {
-            let control = u8x16_le(self.0, u8x16_splat(0x1F));
+            let control = u8x16_le(self.vector(), u8x16_splat(0x1F));
             mask(v128_or(control, v128_or(self.equal(b'"'), self.equal(b'\\'))))
         }
 
@@ -58,7 +57,7 @@ mod vector {
 
         #[inline(always)]
         pub(crate) fn digits(self) -> u32 {
-            mask(u8x16_le(u8x16_sub(self.0, u8x16_splat(b'0')), u8x16_splat(9)))
+            mask(u8x16_le(u8x16_sub(self.vector(), u8x16_splat(b'0')), u8x16_splat(9)))
         }
     }
 
@@ -69,45 +68,24 @@ mod vector {
 }
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-mod portable {
-    use super::SIZE;
+impl Block {
+    pub(crate) fn special(self) -> u32 {
+        self.mask(|byte| byte == b'"' || byte == b'\\' || byte < 0x20)
+    }
 
-    #[derive(Clone, Copy)]
-    pub(crate) struct Block([u8; SIZE]);
+    pub(crate) fn white(self) -> u32 {
+        self.mask(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+    }
 
-    impl Block {
-        pub(crate) fn load(bytes: &[u8], at: usize) -> Option<Self> {
-            bytes.get(at..)?.first_chunk().map(|&bytes| Block(bytes))
-        }
+    pub(crate) fn line_breaks(self) -> u32 {
+        self.mask(|byte| byte == b'\n')
+    }
 
-        pub(crate) fn store(self, bytes: &mut [u8], at: usize) -> bool {
-            let room = bytes.get_mut(at..).and_then(|room| room.first_chunk_mut());
-            room.map(|room| *room = self.0).is_some()
-        }
+    pub(crate) fn digits(self) -> u32 {
+        self.mask(|byte| byte.is_ascii_digit())
+    }
 
-        pub(crate) fn special(self) -> u32 {
-            self.mask(|byte| byte == b'"' || byte == b'\\' || byte < 0x20)
-        }
-
-        pub(crate) fn white(self) -> u32 {
-            self.mask(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
-        }
-
-        pub(crate) fn line_breaks(self) -> u32 {
-            self.mask(|byte| byte == b'\n')
-        }
-
-        pub(crate) fn digits(self) -> u32 {
-            self.mask(|byte| byte.is_ascii_digit())
-        }
-
-        fn mask(self, is: impl Fn(u8) -> bool) -> u32 {
-            self.0.iter().rev().fold(0, |mask, &byte| mask << 1 | u32::from(is(byte)))
-        }
+    fn mask(self, is: impl Fn(u8) -> bool) -> u32 {
+        self.0.iter().rev().fold(0, |mask, &byte| mask << 1 | u32::from(is(byte)))
     }
 }
-
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-pub(crate) use portable::Block;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub(crate) use vector::Block;
