@@ -115,12 +115,17 @@ fn only_old_files_of_compiled_code_are_removed() {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
     let key = "0123456789abcdef0123456789abcdef";
     let [old, left, new] = [
-        format!("store-{key}.cwasm"),
-        "store-aB3dE6.cwasm-tmp".to_owned(),
-        "store-Xy3dE6.cwasm-tmp".to_owned(),
+        format!("component-{key}.cwasm"),
+        "component-aB3dE6.cwasm-tmp".to_owned(),
+        "component-Xy3dE6.cwasm-tmp".to_owned(),
     ];
-    let others =
-        ["store-2024.db", "store-backup.json", "store-.cwasm", "state.json", "xstore-aB3dE6.cwasm-tmp"];
+    let others = [
+        "component-2024.db",
+        "component-backup.json",
+        "component-.cwasm",
+        "state.json",
+        "xcomponent-aB3dE6.cwasm-tmp",
+    ];
     let long_ago = SystemTime::now() - Duration::from_secs(60 * 60 * 24 * 31);
     for name in [&old, &left, &new].into_iter().map(String::as_str).chain(others) {
         let file = File::create(folder.join(name)).unwrap();

@@ -16,8 +16,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// What names of files start and end with.
-const STORE: &str = "store-";
-const CONSUMER: &str = "component-";
+const COMPONENT: &str = "component-";
 const KEPT: &str = ".cwasm";
 const TEMPORARY: &str = ".cwasm-tmp";
 
@@ -27,12 +26,6 @@ const OLD: Duration = Duration::from_secs(60 * 60 * 24 * 30);
 /// How many files are kept at most.
 const MAX_KEPT: usize = 64;
 
-/// The store component, from `folder` if it was kept there, and else compiled and kept there. That it cannot be kept
-/// only takes longer.
-pub(crate) fn load(engine: &Engine, component: &[u8], folder: &Path) -> wasmtime::Result<Component> {
-    load_as(STORE, engine, component, folder)
-}
-
 /// Compiles a component, as [`Component::new`], and keeps compiled code in the directory `folder` for the next process, as
 /// [`MinisnapBuilder::cache`](crate::MinisnapBuilder::cache) does; the directory may be the same.
 ///
@@ -40,16 +33,12 @@ pub(crate) fn load(engine: &Engine, component: &[u8], folder: &Path) -> wasmtime
 ///
 /// As [`Component::new`].
 pub fn load_cached(engine: &Engine, component: &[u8], folder: &Path) -> wasmtime::Result<Component> {
-    load_as(CONSUMER, engine, component, folder)
-}
-
-fn load_as(prefix: &str, engine: &Engine, bytes: &[u8], folder: &Path) -> wasmtime::Result<Component> {
-    let name = name(prefix, engine, bytes);
+    let name = name(engine, component);
     match kept(engine, folder, &name) {
         Ok(component) => return Ok(component),
         Err(error) => debug!(folder = %folder.display(), name, %error, "no compiled code"),
     }
-    let component = Component::new(engine, bytes)?;
+    let component = Component::new(engine, component)?;
     let kept = component.serialize().map_err(io::Error::other).and_then(|code| keep(folder, &name, &code));
     if let Err(error) = kept {
         debug!(folder = %folder.display(), name, %error, "compiled code is not kept");
@@ -59,12 +48,12 @@ fn load_as(prefix: &str, engine: &Engine, bytes: &[u8], folder: &Path) -> wasmti
 
 /// The file for this component, compiled by an engine that is configured like this one, of this version of wasmtime, for
 /// this kind of processor.
-fn name(prefix: &str, engine: &Engine, bytes: &[u8]) -> String {
+fn name(engine: &Engine, component: &[u8]) -> String {
     let mut compatibility = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut compatibility);
     let mut key = blake3::Hasher::new();
-    key.update(bytes).update(&compatibility.finish().to_le_bytes());
-    format!("{prefix}{}{KEPT}", &key.finalize().to_hex()[..32])
+    key.update(component).update(&compatibility.finish().to_le_bytes());
+    format!("{COMPONENT}{}{KEPT}", &key.finalize().to_hex()[..32])
 }
 
 /// The component from its file, which is opened once: what is checked is what is run.
@@ -137,7 +126,7 @@ fn keep(folder: &Path, name: &str, code: &[u8]) -> io::Result<()> {
     open_folder(folder)?;
 
     // For this user alone, as such files are made.
-    let mut file = tempfile::Builder::new().prefix(STORE).suffix(TEMPORARY).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(COMPONENT).suffix(TEMPORARY).tempfile_in(folder)?;
     file.write_all(code)?;
     file.write_all(blake3::hash(code).as_bytes())?;
     file.persist(folder.join(name))?;
@@ -166,11 +155,7 @@ fn remove_old(folder: &Path, name: &str) -> io::Result<()> {
 
 /// Whether a name is one that this module makes.
 fn is_ours(name: &OsStr) -> bool {
-    let rest = |name: &str| {
-        let rest = [STORE, CONSUMER].into_iter().find_map(|prefix| name.strip_prefix(prefix));
-        rest.map(str::to_owned)
-    };
-    let Some(rest) = name.to_str().and_then(rest) else { return false };
+    let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(COMPONENT)) else { return false };
     let is_key = |key: &str| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_random =
         |random: &str| random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric());

@@ -137,7 +137,7 @@ impl MinisnapBuilder {
     fn compile(&self, engine: &Engine) -> wasmtime::Result<Component> {
         #[cfg(feature = "cache")]
         if let Some(folder) = &self.cache {
-            return crate::compiled::load(engine, COMPONENT, folder);
+            return crate::compiled::load_cached(engine, COMPONENT, folder);
         }
         Component::new(engine, COMPONENT)
     }

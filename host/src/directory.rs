@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant, is_name};
@@ -96,16 +96,14 @@ impl Grant {
     }
 
     /// The directory, open: the one that is held, whatever its path leads to, or else the one under its path.
-    pub(crate) fn open<'h>(&self, held: Option<&'h Held>) -> Result<Opened<'h>> {
+    pub(crate) fn open(&self, held: Option<&Held>) -> Result<File> {
         use rustix::fs::{Mode, OFlags};
-        if let Some(held) = held {
-            return Ok(Opened::Held(held));
-        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match rustix::fs::open(&self.dir, flags, Mode::empty()) {
-            Ok(dir) => Ok(Opened::Own(dir.into())),
-            Err(error) => Err(Error::io("open", &self.dir, error.into())),
-        }
+        let opened = match held {
+            Some(held) => held.dir.try_clone(),
+            None => rustix::fs::open(&self.dir, flags, Mode::empty()).map(File::from).map_err(Into::into),
+        };
+        opened.map_err(|error| Error::io("open", &self.dir, error))
     }
 
     /// Whether the system lets this process write in the directory.
@@ -146,7 +144,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    fn of(metadata: &fs::Metadata) -> Self {
+    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         Identity { device: metadata.dev(), inode: metadata.ino() }
     }
@@ -167,31 +165,6 @@ pub(crate) struct Held {
 impl AsFd for Held {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
-    }
-}
-
-/// A directory that is open while an instance opens it once more.
-pub(crate) enum Opened<'h> {
-    Held(&'h Held),
-    Own(File),
-}
-
-impl Opened<'_> {
-    /// A path that leads to this very directory, or `None` where `/proc` is not mounted.
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        let dir = match self {
-            Opened::Held(held) => &held.dir,
-            Opened::Own(dir) => dir,
-        };
-        Some(crate::location::path_of(dir)).filter(|path| path.is_dir())
-    }
-
-    /// Which directory it is, or `None` if the system does not tell.
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        match self {
-            Opened::Held(held) => Some(held.identity),
-            Opened::Own(dir) => dir.metadata().ok().as_ref().map(Identity::of),
-        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::directory::{Held, Identity};
 use crate::engine::{Engine, Guest};
 use crate::error::{Error, Result};
 use crate::grant::{Access, Grant};
+use crate::location::path_of;
 use crate::locks::Locked;
 use crate::memory::Memory;
 use crate::metrics::{Event, Labels};
@@ -85,8 +86,10 @@ impl Instance {
             .env("MINISNAP_DIR", GUEST_DIR)
             .envs(&grant.settings());
         let opened = grant.open(held)?;
-        let dir = opened.identity().unwrap_or(dir);
-        let path = opened.path().unwrap_or_else(|| grant.dir.to_owned());
+        let dir = opened.metadata().map_or(dir, |metadata| Identity::of(&metadata));
+        // Where `/proc` is not mounted, no path leads to it.
+        let path =
+            Some(path_of(&opened)).filter(|path| path.is_dir()).unwrap_or_else(|| grant.dir.to_owned());
         wasi.preopened_dir(path, GUEST_DIR, perms).map_err(|error| {
             match error.downcast::<std::io::Error>() {
                 Ok(error) => Error::io("open", &grant.dir, error),

@@ -144,37 +144,29 @@ impl SnapshotStore {
     /// Commits what was written to a stream, which ends it.
     pub(crate) fn commit(&mut self, handle: Handle) -> Result<()> {
         self.in_one_turn_or_disown(handle, |store| {
+            let of_stream = |stream: &mut Stream| {
+                stream.span.record("bytes", stream.given);
+                (stream.name.clone(), stream.locked.take(), stream.given, stream.seq, stream.is_insert)
+            };
+            // Until the end, it is locked.
+            let (name, locked, given, seq, is_insert) =
+                store.with_stream(handle, of_stream).unwrap_or_default();
             // What was written lies in the directory that the instance has open.
             let checked = store.dir().and_then(|_| {
-                let named = |stream: &mut Stream| (stream.name.clone(), stream.locked.take());
-                let (name, locked) = store.with_stream(handle, named).unwrap_or_default();
                 store.check_named(&name, locked.as_ref())?;
-                store.check_replaceable(&name).map(|()| locked)
+                store.check_replaceable(&name)
             });
-            // Until the end, it is locked.
-            let _locked = match checked {
-                Ok(locked) => locked,
-                Err(error) => {
-                    store.end(handle);
-                    return Err(error);
-                }
-            };
-            let (mut given, mut of, mut seq, mut is_insert) = (0, String::new(), 0, false);
+            checked.inspect_err(|_| store.end(handle))?;
             let result = store.call_stream(handle, "commit", |instance| {
-                if let Some(stream) = instance.stream(handle) {
-                    stream.span.record("bytes", stream.given);
-                    (given, of, seq) = (stream.given, stream.name.clone(), stream.seq.unwrap_or(0));
-                    is_insert = stream.is_insert;
-                }
                 instance.streams.retain(|stream| stream.resource != handle);
                 let guest = instance.bindings.arcella_minisnap_snapshot_store();
                 let committed = guest.snapshot_writer().call_commit(&mut instance.store, handle)?;
-                instance.count_pruned(&of);
+                instance.count_pruned(&name);
                 Ok(committed)
             });
             store.explain(result)?;
             if !is_insert {
-                store.ship(&of, seq)?;
+                store.ship(&name, seq.unwrap_or(0))?;
             }
             store.count(Event::Created(given));
             Ok(())
