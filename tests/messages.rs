@@ -265,9 +265,9 @@ errors! {
     Error::OtherType(_) = Error::OtherType(serde_json::from_str::<u8>("").unwrap_err()) => 10, [];
     Error::Component(_) = Error::Component(wasmtime::Error::msg("")) => 11, [
         case("$1 run none.wasm --grant s", "`none.wasm`",
-             "cannot read the component: ", "check the path and retry"),
+             "the component failed: cannot read the component: ", "check the path and retry"),
         case("$1 run text.wasm --grant s", "`text.wasm`",
-             "failed to parse WebAssembly", "give a WebAssembly component"),
+             "failed to parse WebAssembly", "give a WebAssembly component for WASI 0.2; "),
         case("$1 run verbs.wasm --grant s -- panic", "`verbs.wasm`",
              "wasm trap: wasm `unreachable`", "see what it printed before; -v shows where"),
         case("mkfifo silent; $1 run verbs.wasm --grant s --timeout 1ms -- echo <>silent", "`verbs.wasm`",

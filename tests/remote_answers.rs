@@ -1,7 +1,9 @@
 //! What a server of S3's protocol, or something before it, may answer, and what the host makes of that.
 
 use std::env;
+use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -9,9 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use minisnap_host::Error;
-use minisnap_host::remote::{Bucket, Found, Location, RemoteStore, Wanted};
+use minisnap_host::remote::{Bucket, Found, Limits, Location, RemoteStore, TakeOver, Wanted};
 use minisnap_tests::answers::{Answer, Answers, error, nothing_listed};
 use minisnap_tests::cli;
+use object_store::memory::InMemory;
 use tempfile::tempdir;
 
 /// For what ends by itself.
@@ -276,4 +279,60 @@ fn without_credentials_nothing_is_asked() {
     let (code, told) = with(&[("AWS_ACCESS_KEY_ID", "key\n"), ("AWS_SECRET_ACCESS_KEY", "secret")]);
     assert!(code == Some(8) && told.contains("AWS_ACCESS_KEY_ID has a character that none has"), "{told}");
     assert_eq!(server.requests(), 0);
+}
+
+/// However the server answers who asks for the rest of it.
+#[test]
+fn an_object_whose_connection_breaks_in_the_middle_is_got_all_the_same() {
+    let folder = tempdir().unwrap();
+    let state = "0123456789".repeat(1000);
+    fs::write(folder.path().join("state"), &state).unwrap();
+    let memory = Bucket::new("s3://bucket/prefix".parse().unwrap(), Arc::new(InMemory::new())).unwrap();
+    let mut store = RemoteStore::new(Arc::new(memory), "ledger");
+    store.open("host", TakeOver::Anyone, LONG).unwrap();
+    let limits = Limits { keep: NonZeroUsize::MIN, max_total: None, damaged: Vec::new() };
+    store.create(&folder.path().join("state"), 1, limits, LONG).unwrap();
+    let head = serde_json::to_string(store.head().unwrap()).unwrap();
+
+    let (length, half) = (state.len(), state.len() / 2);
+    let whole = || (200, vec![("ETag", "\"1\"".to_owned())], state.clone());
+    let rest = |etag: &str| {
+        let range = format!("bytes {half}-{}/{length}", length - 1);
+        (206, vec![("ETag", etag.to_owned()), ("Content-Range", range)], state[half..].to_owned())
+    };
+    let gone = || error(404, "NoSuchKey", "There is none.");
+    let rests = [
+        rest("\"1\""),
+        rest("\"2\""),
+        whole(),
+        gone(),
+        (404, vec![], "404 page not found".to_owned()),
+        error(416, "InvalidRange", "It is shorter."),
+        error(403, "AccessDenied", "Not this."),
+        error(500, "InternalError", "Try again."),
+    ];
+    let broken = |rest: Answer, after: Answer| {
+        let (head, half) = (head.clone(), state[..half].to_owned());
+        let server = Answers::new(move |_, path, before| match before {
+            _ if path.ends_with("head.json") => (200, vec![("ETag", "\"1\"".to_owned())], head.clone()),
+            1 => {
+                let headers = [("ETag", "\"1\"".to_owned()), ("Content-Length", length.to_string())];
+                (200, headers.to_vec(), half.clone())
+            }
+            2 => rest.clone(),
+            _ => after.clone(),
+        });
+        let found = RemoteStore::new(Arc::new(bucket(&server)), "ledger");
+        let folder = tempdir().unwrap();
+        let found = found.restore(Wanted::Newest, folder.path(), LONG).map(|found| found.generation);
+        found.map(|found| {
+            found.map(|found| fs::read_to_string(folder.path().join(found.file_name())).unwrap())
+        })
+    };
+    for rest in rests {
+        let found = broken(rest.clone(), whole());
+        assert!(found.unwrap().as_deref() == Some(&*state), "{rest:?}");
+    }
+    let told = broken(gone(), gone()).unwrap_err().to_line();
+    assert!(told.contains("is not there"), "{told}");
 }

@@ -218,7 +218,7 @@ fn gives_back(engine: &Engine, running: &Running) -> Result<(), Failed> {
         must!(found.skipped.is_empty() && name.is_some(), "{seq} is not found");
         must!(fs::read(got.path().join(name.unwrap_or_default()))? == state, "{size} bytes have changed");
     }
-    // Of which no part is there any more that is asked for.
+    // Cut by hand, and emptied.
     let key = store.head().map(|head| format!("some/prefix/sizes/{}", head.generations[0].key));
     let (key, objects, runtime) = (Key::from(key.unwrap_or_default()), objects(engine, running)?, runtime()?);
     for cut in [9 << 20, 0] {

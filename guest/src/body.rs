@@ -53,8 +53,8 @@ pub struct Scanned {
     pub size: u64,
     /// The state, if it was to be kept.
     pub kept: Vec<u8>,
-    /// Whether it is JSON, if that was to be checked, or [`InvalidState`](Error::InvalidState).
-    pub json: Result<()>,
+    /// Where it stops being JSON, and why, if that was to be checked.
+    pub json: std::result::Result<(), String>,
 }
 
 /// A sound snapshot, as far as it was asked for.
@@ -159,7 +159,7 @@ impl<R: ReadAt> Body<R> {
             if json.is_ok()
                 && let Some(checker) = &mut checker
             {
-                json = checker.push_bytes(new);
+                json = checker.push_bytes(new).map_err(problem);
             }
             match state {
                 State::Sum => kept.clear(),
@@ -172,9 +172,18 @@ impl<R: ReadAt> Body<R> {
         if json.is_ok()
             && let Some(checker) = checker
         {
-            json = checker.finish().map(drop);
+            json = checker.finish().map(drop).map_err(problem);
         }
         Ok(Scanned { sum: self.sum(), size, kept, json })
+    }
+}
+
+/// What is wrong with a text that was checked.
+fn problem(error: Error) -> String {
+    match error {
+        Error::InvalidState(problem) => problem,
+        // Nothing else is refused on its way to nowhere.
+        error => error.to_string(),
     }
 }
 

@@ -155,7 +155,7 @@ pub struct Contents {
     pub temporaries: Vec<String>,
     /// How many names there are of what was being made, of the pair layout.
     pub pair_temporaries: u64,
-    /// Whether the sums are among that, which are made last.
+    /// Whether the sums are among those, which are made last.
     pub new_sums: bool,
     /// How many there are of what native 0.1.2 was making, of the pair layout.
     pub native_temporaries: u64,

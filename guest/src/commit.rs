@@ -113,7 +113,7 @@ impl<D: Dir> Draft<D> {
                 !may_be_done && remove_file(&self.dir, NEW_SUMS).is_ok() && sync_dir(&self.dir).is_ok();
             return Err(if self.undo.armed { error } else { error.in_doubt() });
         }
-        move_into_place(&self.dir, &[NEW_STATE, NEW_SEQ].map(str::to_owned)).map_err(Error::after_commit)?;
+        move_into_place(&self.dir, &[NEW_STATE, NEW_SEQ]).map_err(Error::after_commit)?;
         // Without this sync, a power cut may take the new snapshot back.
         sync_dir(&self.dir).map_err(Error::after_commit)
     }
@@ -225,10 +225,10 @@ fn write_synced<D: Dir>(dir: &D, name: &str, bytes: &[u8]) -> Result<()> {
     file.sync().map_err(|e| Error::io("sync", name, &e))
 }
 
-/// Gives those files of a pair that are waiting under their new names the names under which native minisnap looks for them.
-pub fn move_into_place<D: Dir>(dir: &D, waiting: &[String]) -> Result<()> {
+/// Gives those files of a pair, of these names, that have new names those under which native minisnap looks for them.
+pub fn move_into_place<D: Dir>(dir: &D, names: &[impl AsRef<str>]) -> Result<()> {
     for (from, to) in NEW {
-        if waiting.iter().any(|name| name == from) {
+        if names.iter().any(|name| name.as_ref() == from) {
             dir.rename(from, to).map_err(|e| Error::io("rename", from, &e))?;
         }
     }

@@ -19,7 +19,7 @@ use crate::files::{self, Place, retry};
 pub enum Generation<R> {
     /// It is sound.
     Sound(Found<R>),
-    /// Its content is wrong: what that is, with the name of the file, and the file.
+    /// Its content is wrong: the problem, which names the file, and what the file is.
     Damaged(String, Entry),
     /// It cannot be read now, which may pass: nothing is known of its content.
     Unreadable(Error),
@@ -64,10 +64,7 @@ pub fn read<D: Dir>(dir: &D, seq: u64, wanted: State) -> Result<Generation<D::Re
             damaged(format!("`{name}` is not what was written: its sum differs"))
         }
         // Without a sum, that it can be read at all is all that shows damage.
-        (None, Err(Error::InvalidState(invalid))) => {
-            damaged(format!("the state in `{name}` is not valid JSON: in it, {invalid}"))
-        }
-        (None, Err(error)) => Err(error.clone()),
+        (None, Err(invalid)) => damaged(format!("the state in `{name}` is not valid JSON: in it, {invalid}")),
         _ => Ok(Generation::Sound(Found { seq, verified, entry: Some(entry), state, body })),
     }
 }
@@ -87,7 +84,7 @@ pub struct Known {
     sound: RefCell<Vec<Sound>>,
     /// Those that were damaged when they were read.
     damaged: RefCell<Vec<u64>>,
-    /// How many were pruned since this was asked for.
+    /// How many were pruned since this was taken.
     pub pruned: Cell<u64>,
 }
 

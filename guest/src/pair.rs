@@ -129,9 +129,10 @@ pub fn native_number_belongs<D: Dir>(dir: &D) -> Result<bool> {
     }
 }
 
-/// The names of the files of the stored snapshot, if some may lie under their [new names](crate::catalog::NEW), in a directory that
-/// nobody else writes. That a file of a snapshot that was committed is damaged is [`Corrupt`](Error::Corrupt).
-pub fn waiting<D: Dir>(dir: &D) -> Result<Vec<String>> {
+/// The names under which the files of the stored snapshot lie, in a directory that nobody else writes; none if nothing is to be
+/// [moved](crate::commit::move_into_place). That a file of a snapshot that was committed is damaged is
+/// [`Corrupt`](Error::Corrupt).
+pub fn stored_names<D: Dir>(dir: &D) -> Result<Vec<String>> {
     let stamp = Stamp::take(dir)?;
     let is_in_place = |seq: &Small| seq.place.name == SEQ;
     match verified(dir, &stamp, State::Sum) {
@@ -242,25 +243,25 @@ fn find<D: Dir>(dir: &D, stamp: &Stamp, wanted: State) -> Result<Found<D::Reader
     check_commit(dir, stamp)?;
     let Some(text) = Text::read(dir, &stamp.state, wanted, true)? else { return Err(missing(STATE)) };
     let Some(seq) = stamp.in_place() else { return Err(missing(SEQ)) };
+    let mut verified = false;
     if let Some(sums) = &stamp.sums {
         let Some(written) = Sums::parse(&sums.text) else { return Err(damaged_sums()) };
-        if !stamp.is_newer_than_sums(seq) {
-            // If both matched, it would be verified.
-            return Err(match (written.state == text.scanned.sum, written.seq == Sum::of(&seq.text)) {
-                (false, false) => torn(&seq.place.name),
-                (true, _) => differs(&seq.place.name, STATE),
-                (false, true) => differs(STATE, &seq.place.name),
-            });
+        match (written.state == text.scanned.sum, written.seq == Sum::of(&seq.text)) {
+            // Now that it was read once more.
+            (true, true) => verified = true,
+            _ if stamp.is_newer_than_sums(seq) => {}
+            (false, false) => return Err(torn(&seq.place.name)),
+            (true, false) => return Err(differs(&seq.place.name, STATE)),
+            (false, true) => return Err(differs(STATE, &seq.place.name)),
         }
     }
     let seq = seq.parse()?;
-    // Without sums, that it can be read at all is all that shows damage.
+    // Without sums that count, that it can be read at all is all that shows damage.
     match &text.scanned.json {
-        Err(Error::InvalidState(invalid)) => Err(Error::Corrupt(format!(
+        Err(invalid) if !verified => Err(Error::Corrupt(format!(
             "`{STATE}` is not valid JSON: {invalid}; take it and `{SEQ}` from one backup"
         ))),
-        Err(error) => Err(error.clone()),
-        Ok(()) => Ok(text.found(seq, false)),
+        _ => Ok(text.found(seq, verified)),
     }
 }
 

@@ -14,7 +14,7 @@ pub fn settle<D: Dir>(dir: &D, contents: &Contents) -> Result<()> {
     }
     // First, since native minisnap's number in place of ours would look as if ours had been renamed.
     if contents.pair_temporaries > 0 {
-        move_into_place(dir, &pair::waiting(dir)?)?;
+        move_into_place(dir, &pair::stored_names(dir)?)?;
         remove_new(dir)?;
         // So that what follows builds on what is durable.
         sync_dir(dir)?;

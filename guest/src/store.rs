@@ -112,7 +112,7 @@ impl<D: Dir> Store<D> {
         Ok(self.find(None, State::Sum)?.info)
     }
 
-    /// Reads every generation, and says what is known of each, newest first.
+    /// Reads every generation, and says what is known of each, newest first; [`NotFound`](Error::NotFound) if there is none.
     pub fn list(&self) -> Result<Vec<Info>> {
         self.look(|contents, layout| match layout {
             Layout::Pair => self.list_pair(),

@@ -77,6 +77,7 @@ fn empty_zeroed_or_cut_files_are_corrupt() {
         ("\0\0\0", "7", "`snapshot.json` is not valid JSON"),
         ("{\"a\": [1, 2", "7", "`snapshot.json` is not valid JSON: line 1 column 12"),
         ("{}", "+7", "`snapshot.seq` does not hold a decimal number"),
+        ("{}", " ", "`snapshot.seq` does not hold a decimal number"),
         ("{}", "-7", "`snapshot.seq` does not hold a decimal number"),
         ("{}", "7 7", "`snapshot.seq` does not hold a decimal number"),
         ("{}", "7.0", "`snapshot.seq` does not hold a decimal number"),
@@ -101,8 +102,10 @@ fn a_number_of_any_length_is_not_read_into_memory() {
     let long = fs::File::create(dir.path().join("snapshot.seq")).unwrap();
     long.set_len(1 << 40).unwrap();
     assert_corrupt(dir.path(), "`snapshot.seq` does not hold a decimal number");
-    fs::write(dir.path().join("snapshot.seq"), format!("7{}9", " ".repeat(2000))).unwrap();
-    assert_corrupt(dir.path(), "`snapshot.seq` does not hold a decimal number");
+    for text in [format!("7{}9", " ".repeat(2000)).as_bytes(), b"7\xFF"] {
+        fs::write(dir.path().join("snapshot.seq"), text).unwrap();
+        assert_corrupt(dir.path(), "`snapshot.seq` does not hold a decimal number");
+    }
 }
 
 #[test]
@@ -139,7 +142,10 @@ fn a_torn_copy_of_a_pair_is_corrupt_until_the_sums_are_removed() {
         let modified = fs::metadata(from).unwrap().modified().unwrap();
         fs::File::options().write(true).open(to).unwrap().set_modified(modified).unwrap();
     }
-    assert_corrupt(copy.path(), "remove `snapshot.sum` to accept the two as they are");
+    assert_corrupt(
+        copy.path(),
+        "`snapshot.json` and `snapshot.seq` are not what was written with `snapshot.sum`: take all from one backup",
+    );
     assert_create_refused(copy.path());
     fs::remove_file(copy.path().join("snapshot.sum")).unwrap();
     assert_eq!(store(copy.path()).restore().map(untimed), Ok(unverified("1", 2)));

@@ -54,6 +54,7 @@ fn what_looks_like_a_snapshot_and_is_none_is_named_and_a_create_is_refused() {
         "snapshot_00000000000000000007",
         "snapshot_00000000000000000007.msgpack",
         "snapshot_00000000000000000007.json.gz",
+        "snapshot_00000000000000000007.json.bak",
         "snapshot_00000000000000000007.JSON",
         "Snapshot_00000000000000000007.json",
         "snapshot_00000000000000000007.bak",

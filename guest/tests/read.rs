@@ -137,11 +137,12 @@ fn any_failed_operation_of_a_read_is_reported_and_never_makes_another_snapshot()
                 unreadable.map_or(Ok(list[0].seq), |problem| Err(Error::Io(problem)))
             }),
         ];
-        for (verb, read) in reads {
+        let kinds = [ErrorKind::Other, ErrorKind::PermissionDenied];
+        for ((verb, read), kind) in reads.into_iter().flat_map(|read| kinds.map(|kind| (read, kind))) {
             let mut tried = 0;
             for at in 0.. {
                 let dir = copy_of(template.path());
-                let faulty = FaultyDir::new(dir.path(), Fault::Once(at, ErrorKind::Other));
+                let faulty = FaultyDir::new(dir.path(), Fault::Once(at, kind));
                 let store = open(&faulty);
                 let found = read(&store);
                 if !faulty.has_failed() {
@@ -151,7 +152,14 @@ fn any_failed_operation_of_a_read_is_reported_and_never_makes_another_snapshot()
                 let operation = &faulty.log()[at];
                 let what = format!("{layout:?}, {verb}, {at}, {operation}");
                 match found {
-                    Err(Error::Io(problem)) => assert!(problem.contains("cannot "), "{what}: {problem}"),
+                    Err(Error::Io(problem) | Error::AccessDenied(problem)) => {
+                        assert_eq!(problem.matches("cannot ").count(), 1, "{what}: {problem}");
+                        assert_eq!(
+                            problem.contains("permission denied"),
+                            kind == ErrorKind::PermissionDenied,
+                            "{what}: {problem}"
+                        );
+                    }
                     // It is looked for once more.
                     Ok(2) if layout == Layout::Pair && operation.ends_with("snapshot.json") => {}
                     other => panic!("{what}: {other:?}"),

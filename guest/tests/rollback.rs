@@ -143,7 +143,12 @@ fn a_directory_with_nothing_but_what_was_undone_is_no_empty_one() {
         assert!(is_told(store.create("1", 1).unwrap_err()));
     }
     assert_eq!(names(tmp.path()), BTreeSet::from([undone(2)]));
-    fs::rename(tmp.path().join(undone(2)), tmp.path().join(name(2))).unwrap();
+    // Nor are further ones.
+    let further = undone(2) + "-2";
+    fs::rename(tmp.path().join(undone(2)), tmp.path().join(&further)).unwrap();
+    let told = store(tmp.path()).restore().unwrap_err().to_string();
+    assert!(told.contains(&further) && told.contains("was undone by a rollback"), "{told}");
+    fs::rename(tmp.path().join(further), tmp.path().join(name(2))).unwrap();
     assert_eq!(restored(&store(tmp.path())), Ok(2));
 }
 

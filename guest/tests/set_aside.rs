@@ -69,15 +69,20 @@ fn a_damaged_generation_that_is_replaced_is_set_aside_durably_first() {
 
 #[test]
 fn a_directory_of_damaged_generations_that_were_set_aside_is_not_taken_for_an_empty_one() {
+    for end in ["", "-2", "-18446744073709551615"] {
+        a_directory_of_this_is_not_taken_for_an_empty_one(&format!("{}.damaged{end}", name(1)));
+    }
+}
+
+fn a_directory_of_this_is_not_taken_for_an_empty_one(aside: &str) {
     let dir = dir_with([1]);
-    let aside = format!("{}.damaged", name(1));
-    fs::rename(dir.path().join(name(1)), dir.path().join(&aside)).unwrap();
+    fs::rename(dir.path().join(name(1)), dir.path().join(aside)).unwrap();
     for problem in [
         store(dir.path()).restore().unwrap_err(),
         store(dir.path()).list().unwrap_err(),
         store(dir.path()).newest_seq().unwrap_err(),
     ] {
-        assert!(matches!(&problem, Error::Corrupt(text) if text.contains(&aside)), "{problem:?}");
+        assert!(matches!(&problem, Error::Corrupt(text) if text.contains(aside)), "{problem:?}");
     }
     store(dir.path()).create("2", 2).unwrap();
     assert_eq!(store(dir.path()).restore().map(untimed), Ok(snapshot("2", 2)));
@@ -92,6 +97,17 @@ fn of_what_was_set_aside_the_newest_are_kept() {
     }
     // What is set aside by a create is not yet counted by it.
     (12..15).for_each(|seq| store(dir.path()).create(&seq.to_string(), seq).unwrap());
-    let aside = names(dir.path()).into_iter().filter(|name| name.contains("damaged"));
-    assert!(aside.eq([9, 10, 11].map(|seq| format!("{}.damaged", name(seq)))));
+    let aside = || names(dir.path()).into_iter().filter(|name| name.contains("damaged"));
+    assert!(aside().eq([9, 10, 11].map(|seq| format!("{}.damaged", name(seq)))));
+    // Of those of one number, too.
+    for _ in 0..5 {
+        cut(dir.path(), 14);
+        store(dir.path()).create("14", 14).unwrap();
+    }
+    store(dir.path()).create("15", 15).unwrap();
+    assert!(
+        aside().eq(["-3", "-4", "-5"].map(|end| format!("{}.damaged{end}", name(14)))),
+        "{:?}",
+        names(dir.path())
+    );
 }

@@ -64,7 +64,7 @@ impl MinisnapBuilder {
     }
 
     /// Keeps compiled code in the directory `folder` for the next process, which then starts in a hundredth of the time:
-    /// files `store-*.cwasm`, of which those that are older than 30 days, or more than 64, are removed when another one is
+    /// files `component-*.cwasm`, of which those that are older than 30 days, or more than 64, are removed when another one is
     /// written. The directory is made if it does not exist. It is no error if nothing can be kept.
     ///
     /// What lies there is run with all rights of this process: a directory or a file that is another user's, or that others

@@ -79,11 +79,11 @@ fn serve(
     let mut words = first.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (status, headers, body) = answer(method, path, count.fetch_add(1, Ordering::SeqCst));
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let length = body.len();
+    // Of a body that is cut off, a header says how long it is.
+    let is_told = headers.iter().any(|(name, _)| *name == "Content-Length");
+    let length = (!is_told).then(|| ("Content-Length", body.len().to_string()));
+    let headers = headers.into_iter().chain(length);
+    let headers: String = headers.map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let mut stream = stream;
-    write!(
-        stream,
-        "HTTP/1.1 {status} .\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
+    write!(stream, "HTTP/1.1 {status} .\r\n{headers}Connection: close\r\n\r\n{body}")
 }

@@ -14,7 +14,7 @@ pub(super) enum Token {
         value: u16,
         is_trailing: bool,
     },
-    /// After the escape of a leading surrogate: `\`, then `u` and the digits of a trailing one.
+    /// After the escape of a leading surrogate: `\`, then `u`; the digits of the trailing one are `Unicode`.
     TrailingBackslash,
     TrailingU,
     /// After `-`.

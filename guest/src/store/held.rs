@@ -66,8 +66,8 @@ impl<D: Dir> Store<D> {
         self.dir.entry("").ok()??.modified
     }
 
-    /// Looks what the directory holds until `read` finds in it what was seen: what was listed and is [`NotFound`](Error::NotFound)
-    /// has gone away.
+    /// Looks what the directory holds, and reads. [`NotFound`](Error::NotFound) says that what was listed has gone away: then it is
+    /// listed again, until two listings in a row hold the same. What was never listed is not for `read` to call so.
     pub(super) fn look<T>(&self, read: impl Fn(&Contents, Layout) -> Result<T>) -> Result<T> {
         let (mut remembered, mut before) = (self.remembered(), None::<Rc<Contents>>);
         for _ in 0..ATTEMPTS {
@@ -78,7 +78,6 @@ impl<D: Dir> Store<D> {
             let is_same = before.as_ref().is_some_and(|before| contents.holds_the_same_as(before));
             let layout = contents.layout()?.ok_or(Error::NotFound)?;
             match read(&contents, layout) {
-                // Unless it is still listed.
                 Err(Error::NotFound) if !is_same => self.forget(),
                 found => return found,
             }

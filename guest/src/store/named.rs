@@ -147,7 +147,7 @@ impl<D: Dir> Stores<D> {
     }
 
     fn make(&self, name: &str) -> Result<D> {
-        // Since they were listed, one may have been removed.
+        // Since they were listed, one may have been removed: what is refused is looked at anew.
         if self.listed.borrow().is_empty() || self.check_new(name).is_err() {
             self.list()?;
             self.check_new(name)?;

@@ -31,7 +31,8 @@ use crate::{pair, settle};
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Writer<D: Dir> {
-    /// What takes the state, and the right to write, which goes last; or why a piece was not taken.
+    /// What takes the state, and the right to write, which is dropped last, so that the next writer finds everything undone; or
+    /// why a piece was not taken.
     open: Result<(Formatter<Draft<D>>, Alone)>,
     /// How many bytes were given.
     given: u64,

@@ -240,7 +240,7 @@ impl Bucket {
             ))));
         }
         let etag = got.meta.e_tag.clone().ok_or_else(|| self.without_etag())?;
-        let text = got.bytes().await.map_err(|told| self.not_got(path, &told))?;
+        let text = got.bytes().await.map_err(|told| self.cut_off(path, &told))?;
         Ok(Some((text, etag)))
     }
 
@@ -250,16 +250,21 @@ impl Bucket {
             Ok(got) => return Ok(Some(got)),
             Err(told) => told,
         };
-        match self.not_got(path, &told) {
+        match Failure::of(&format!("get {}", self.url(path)), &told) {
             // But where there is no bucket.
             Failure::Refused(_) if matches!(told, Told::NotFound { .. }) => Ok(None),
             failure => Err(failure),
         }
     }
 
-    /// Why an object, or the rest of it, was not got.
-    pub(super) fn not_got(&self, path: &Path, told: &Told) -> Failure {
-        Failure::of(&format!("get {}", self.url(path)), told)
+    /// Why the rest of an object was not got. What became of the object, another request says.
+    pub(super) fn cut_off(&self, path: &Path, told: &Told) -> Failure {
+        Failure::Passing(Failure::of(&format!("get {}", self.url(path)), told).into_error().to_line())
+    }
+
+    /// The same where nothing else says so.
+    pub(super) fn cut_short(&self, path: &Path, came: u64, size: u64) -> Failure {
+        Failure::Passing(format!("cannot get {}: {came} of {size} bytes came", self.url(path)))
     }
 
     async fn get_head(&self, path: &Path) -> std::result::Result<Answer, Failure> {

@@ -5,9 +5,8 @@ use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use object_store::PutMode;
-use object_store::UpdateVersion;
 use object_store::path::Path;
+use object_store::{PutMode, UpdateVersion};
 
 use super::ask::random;
 use super::bucket::Bucket;

@@ -140,10 +140,13 @@ impl Bucket {
         // Where nothing is found, no folder is made.
         let (mut target, mut sum) = (create(file)?, Sum::default());
         let mut pieces = got.into_stream();
-        while let Some(piece) = pieces.try_next().await.map_err(|told| self.not_got(path, &told))? {
+        while let Some(piece) = pieces.try_next().await.map_err(|told| self.cut_off(path, &told))? {
             sum.add(&piece);
             let written = target.write_all(&piece);
             written.map_err(|error| Failure::Final(Error::io("write", file, error)))?;
+        }
+        if sum.size() != generation.size {
+            return Err(self.cut_short(path, sum.size(), generation.size));
         }
         Ok(if generation.is(sum.size(), &sum.text()) { Answer::Done } else { Answer::Damaged })
     }

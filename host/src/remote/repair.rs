@@ -197,7 +197,7 @@ impl RemoteStore {
         if got.meta.size > MAX_HEAD {
             return Ok(Some((Some(etag), format!("{url} has more than {MAX_HEAD} bytes"), 0)));
         }
-        let text = got.bytes().await.map_err(|told| self.bucket.not_got(path, &told))?;
+        let text = got.bytes().await.map_err(|told| self.bucket.cut_off(path, &told))?;
         let epoch = number_in(&text, "epoch").filter(|epoch| *epoch <= HIGHEST).unwrap_or(0);
         match self.bucket.head_of(path, &text) {
             Ok(_) => Ok(None),
@@ -212,11 +212,11 @@ impl RemoteStore {
         let Some(got) = self.bucket.object(&path).await? else { return Ok(None) };
         let (written, size) = (milliseconds(got.meta.last_modified.into()), got.meta.size);
         let (mut sum, mut pieces) = (Sum::default(), got.into_stream());
-        while let Some(piece) = pieces.try_next().await.map_err(|told| self.bucket.not_got(&path, &told))? {
+        while let Some(piece) = pieces.try_next().await.map_err(|told| self.bucket.cut_off(&path, &told))? {
             sum.add(&piece);
         }
         if sum.size() != size {
-            return Err(Failure::Passing(format!("{} came with another size", self.bucket.url(&path))));
+            return Err(self.bucket.cut_short(&path, sum.size(), size));
         }
         let Put { seq, key, .. } = put.clone();
         Ok(Some(Generation { seq, key, size, sum: sum.text(), written }))

@@ -230,7 +230,9 @@ impl RemoteStore {
         while let Ok(deleted) = self.gone.1.try_recv() {
             self.told(deleted);
         }
-        check_may_block()?;
+        if self.writer.is_some() {
+            check_may_block()?;
+        }
         let Some(mut writer) = self.writer.take() else {
             return Err(Error::denied(format!("`{}` is not open for writing", self.url())));
         };
