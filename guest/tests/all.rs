@@ -20,6 +20,7 @@ mod pruning;
 mod read;
 mod remembered;
 mod rollback;
+mod scenarios;
 mod seam;
 mod set_aside;
 mod settling;
