@@ -244,7 +244,7 @@ fn any_failed_call_of_a_clear_leaves_the_newest_snapshot_or_none_and_can_be_repe
             }
             let log = tempfile::NamedTempFile::new().unwrap();
             let mut strace = Command::new("strace");
-            strace.args(["-f", "-e", &format!("trace={call}"), "-e"]);
+            strace.args(["-f", "--seccomp-bpf", "-e", &format!("trace={call}"), "-e"]);
             strace.arg(format!("inject={call}:error=EIO:when={when}")).arg("-o").arg(log.path());
             let command = cli();
             strace.arg(command.get_program()).arg("clear").arg(dir.path()).arg("--yes");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
@@ -168,7 +168,10 @@ pub fn power_cuts(subject: &impl Loop, mkfs: &[&str], rounds: usize) -> Tally {
     let mut stored = 0;
     for round in 0..rounds {
         let mount = || must(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted));
-        let umount = || must(Command::new("umount").arg(&mounted));
+        let umount = || {
+            must(Command::new("umount").arg(&mounted));
+            wait_until_detached(&image);
+        };
         mount();
         // Nothing more is synced after the end: a store that acknowledges too early has lost its last snapshot.
         let when = if round % 4 == 3 { When::Ended } else { When::Working };
@@ -191,6 +194,19 @@ pub fn power_cuts(subject: &impl Loop, mkfs: &[&str], rounds: usize) -> Tally {
 fn cut_power(mounted: &Path) {
     let ioctl = r#"open my $dir, "<", $ARGV[0] or die $!; my $flags = pack("I", 2); ioctl $dir, 0x8004587d, $flags or die $!"#;
     must(Command::new("perl").args(["-e", ioctl]).arg(mounted));
+}
+
+/// A mount namespace that another program has made meanwhile may keep a file system mounted, which would be found as it was cut.
+fn wait_until_detached(image: &Path) {
+    let started = Instant::now();
+    while !run(Command::new("losetup").arg("-j").arg(image), "").stdout.is_empty() {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "another program keeps {} mounted",
+            image.display()
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn must(command: &mut Command) {

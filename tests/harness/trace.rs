@@ -57,7 +57,7 @@ pub fn trace(command: &Command, root: &Path, input: &str) -> (Done, Vec<Call>) {
     let root = fs::canonicalize(root).expect("the folder is there");
     let log = tempfile::NamedTempFile::new().expect("a file for the trace");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-xx", "-s", "4194304", "-e"]).arg(format!("trace={TRACED}"));
+    strace.args(["-f", "--seccomp-bpf", "-y", "-xx", "-s", "4194304", "-e"]).arg(format!("trace={TRACED}"));
     strace.arg("-o").arg(log.path()).arg(command.get_program()).args(command.get_args());
     let done = run(&mut strace, input);
     let text = fs::read_to_string(log.path()).expect("strace writes a trace");
