@@ -5,10 +5,12 @@
 //! one buffer, whatever the size of the state.
 
 mod ends;
+mod sink;
 mod state;
 mod token;
 mod whole;
 
+pub use sink::{Nowhere, Sink};
 use state::{Containers, State};
 use token::{Problem, Step, Token, plain_run};
 
@@ -34,28 +36,6 @@ const LINE: [u8; 288] = {
     line[1] = b'\n';
     line
 };
-
-/// What takes formatted text.
-pub trait Sink {
-    /// Takes what comes next, all of it.
-    fn take(&mut self, bytes: &[u8]) -> Result<()>;
-}
-
-impl Sink for Vec<u8> {
-    fn take(&mut self, bytes: &[u8]) -> Result<()> {
-        self.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-/// Of which only the errors count.
-pub struct Nowhere;
-
-impl Sink for Nowhere {
-    fn take(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// Takes a JSON text in pieces and writes it on, formatted; of what arrives as bytes, it checks that they are UTF-8.
 ///
