@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::contest::{Contest, timed};
 use crate::report::Row;
-use crate::topics::{LARGE, SMALL, minisnap_with, row, size_name};
+use crate::topics::{LARGE, SMALL, generation, minisnap_with, row, size_name};
 
 /// The bucket that a server has.
 const PLACE: &str = "s3://snapshots/speed";
@@ -49,8 +49,10 @@ fn of(engine: Engine, running: &Running) -> Vec<Row> {
 
         let text = serde_json::to_string(&state(size)).expect("JSON");
         let plain = Plain::new(engine, endpoint);
-        // As large as what a create puts, and as large as its head.
-        let (object, head) = (PutPayload::from(laid_out(&text)), PutPayload::from(vec![b' '; 2 << 10]));
+        // What a create puts, and as much as its head.
+        writer.borrow_mut().create_text(&text, 0).expect("stored");
+        let object = generation(&root.path().join("host/.staging"), 0);
+        let (object, head) = (PutPayload::from(object), PutPayload::from(vec![b' '; 2 << 10]));
         // The one that was put last: what is read again comes from the server's memory.
         let newest = RefCell::new(format!("put-{size}"));
         plain.put(&newest.borrow(), &object);
@@ -88,12 +90,6 @@ fn of(engine: Engine, running: &Running) -> Vec<Row> {
         rows.push(row(&times, ("restore from the cache of an object store", "cached"), get, &state));
     }
     rows
-}
-
-/// What the store makes of a state.
-fn laid_out(text: &str) -> Vec<u8> {
-    let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
-    serde_json::to_vec_pretty(&value).expect("JSON")
 }
 
 /// A client that does nothing but what it is told.
