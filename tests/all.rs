@@ -56,6 +56,7 @@ mod remote_owners;
 mod remote_protocol;
 mod remote_repair;
 mod remote_store;
+mod remote_uploads;
 mod replaceable;
 mod rollback;
 mod run_verb;

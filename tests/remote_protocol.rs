@@ -249,6 +249,27 @@ fn a_rolled_back_remote_store_keeps_what_was_undone() {
     assert_eq!(writer.to_delete().len(), 4);
 }
 
+/// What is put ahead of its commit has a key that was chosen before.
+#[test]
+fn a_folder_that_was_chosen_before_is_not_used_where_its_name_would_be_another_now() {
+    let mut writer = writer();
+    for seq in [1, 2, 15] {
+        insert(&mut writer, seq, 1, limits(9, 1000));
+    }
+    let folder = writer.folder_of(20);
+    assert!(folder.ends_with("-16") && writer.is_for(&folder, 20) && !writer.is_for(&folder, 6));
+    let other = taken_over(Some(writer.head()), "other");
+    assert!(!other.is_for(&folder, 20), "another opening has other keys");
+    writer.rollback(1);
+    assert_eq!(end(&mut writer), Ended::Committed);
+    assert!(!writer.is_for(&folder, 20));
+    let again = writer.folder_of(20);
+    assert!(writer.is_for(&again, 20) && again != folder);
+    // A repair goes by the order of the folders.
+    let later = writer.folder_of(20);
+    assert!(writer.is_for(&later, 20) && !writer.is_for(&again, 20));
+}
+
 #[test]
 fn a_head_remembers_sixteen_owners_and_nobody_is_told_more_than_it_knows() {
     for (later, in_doubt) in [(1, false), (16, false), (17, true)] {

@@ -18,6 +18,7 @@ use crate::location::path_of;
 use crate::locks::Locked;
 use crate::memory::Memory;
 use crate::metrics::{Event, Labels};
+use crate::staged::Ahead;
 
 /// Where the component finds its directory.
 const GUEST_DIR: &str = "/snapshots";
@@ -58,6 +59,8 @@ pub(crate) struct Stream {
     pub(crate) seq: Option<u64>,
     /// Whether what is made is not to count yet, if it is elsewhere that it will.
     pub(crate) is_insert: bool,
+    /// What was put ahead of the commit, if snapshots are elsewhere.
+    pub(crate) ahead: Option<Ahead>,
 }
 
 /// One of a store's streams, by its instance's own handle, which no stream of another instance has.

@@ -18,6 +18,7 @@ pub mod protocol;
 mod repair;
 mod staging;
 mod store;
+mod upload;
 
 pub use bucket::Bucket;
 pub use check::Checked;
@@ -29,3 +30,4 @@ pub use protocol::{Skipped, TakeOver, Wanted, Why};
 pub use repair::Repaired;
 pub(crate) use staging::Staging;
 pub use store::{Found, RemoteStore};
+pub(crate) use upload::Ahead;

@@ -1,9 +1,9 @@
 //! A store whose snapshots are not in its directory, but in an object store, to which that is a staging area.
 
 #[cfg(feature = "remote")]
-pub(crate) use crate::remote::{Buckets, Staging};
+pub(crate) use crate::remote::{Ahead, Buckets, Staging};
 #[cfg(not(feature = "remote"))]
-pub(crate) use none::{Buckets, Staging};
+pub(crate) use none::{Ahead, Buckets, Staging};
 
 /// Without the feature, nothing is granted in an object store.
 #[cfg(not(feature = "remote"))]
@@ -20,6 +20,8 @@ mod none {
     pub(crate) struct Buckets {}
 
     pub(crate) enum Staging {}
+
+    pub(crate) enum Ahead {}
 
     #[expect(clippy::unnecessary_wraps, reason = "with the feature, it may fail")]
     impl Staging {
@@ -57,7 +59,11 @@ mod none {
             match *self {}
         }
 
-        pub(crate) fn ship(&mut self, _: &str, _: u64, _: Duration) -> Result<()> {
+        pub(crate) fn put_ahead(&mut self, _: &str, _: u64, _: &mut Option<Ahead>) {
+            match *self {}
+        }
+
+        pub(crate) fn ship(&mut self, _: &str, _: u64, _: Option<Ahead>, _: Duration) -> Result<()> {
             match *self {}
         }
 

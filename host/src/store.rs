@@ -179,7 +179,7 @@ impl SnapshotStore {
                 Ok(created)
             });
             store.explain(result)?;
-            store.ship(name, seq)?;
+            store.ship(name, seq, None)?;
             store.count(Event::Created(state.len() as u64));
             Ok(())
         })

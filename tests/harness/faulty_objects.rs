@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UpdateVersion,
+    UploadPart,
 };
 
 use crate::random::Random;
@@ -25,13 +26,25 @@ pub struct Faulty {
     random: Mutex<Random>,
     /// Of how many requests one goes wrong, or 0 for none.
     one_in: u64,
-    counts: Mutex<BTreeMap<&'static str, u64>>,
+    counts: Arc<Counts>,
     /// How much later each PUT is done whose condition is an ETag, if it is at all.
     late: Mutex<Option<Duration>>,
     /// How many requests are answered before none is any more, if that comes.
     left: Mutex<Option<u64>>,
     /// Whether no DELETE is ever answered.
     hangs: AtomicBool,
+    /// Whether no part is taken.
+    refuses: Arc<AtomicBool>,
+}
+
+/// How many requests were made, by what they are.
+#[derive(Debug, Default)]
+struct Counts(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Counts {
+    fn add(&self, what: &'static str) {
+        *self.0.lock().expect("counting does not panic").entry(what).or_default() += 1;
+    }
 }
 
 /// What becomes of a request.
@@ -55,11 +68,17 @@ impl Faulty {
             inner,
             random: Mutex::new(Random::of(seed)),
             one_in,
-            counts: Mutex::default(),
+            counts: Arc::default(),
             late: Mutex::default(),
             left: Mutex::default(),
             hangs: AtomicBool::new(false),
+            refuses: Arc::default(),
         }
+    }
+
+    /// From here on, no part of an object is taken, or each again.
+    pub fn refuse_parts(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::SeqCst);
     }
 
     /// Cuts the connection after this many requests; or lets all through again.
@@ -89,11 +108,11 @@ impl Faulty {
 
     /// How many requests were made since the last time, by what they are.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
-        std::mem::take(&mut *self.counts.lock().expect("counting does not panic"))
+        std::mem::take(&mut *self.counts.0.lock().expect("counting does not panic"))
     }
 
     fn count(&self, what: &'static str) {
-        *self.counts.lock().expect("counting does not panic").entry(what).or_default() += 1;
+        self.counts.add(what);
     }
 
     fn fate(&self) -> Fate {
@@ -162,8 +181,14 @@ impl ObjectStore for Faulty {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
+        let is_refused = self.refuses.load(Ordering::SeqCst);
         self.count("POST");
-        self.inner.put_multipart_opts(location, opts).await
+        if is_refused {
+            return Err(lost());
+        }
+        let inner = self.inner.put_multipart_opts(location, opts).await?;
+        let (counts, refuses) = (Arc::clone(&self.counts), Arc::clone(&self.refuses));
+        Ok(Box::new(Parts { inner, counts, refuses }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -209,6 +234,36 @@ impl ObjectStore for Faulty {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// An object that is put in parts, which are counted.
+#[derive(Debug)]
+struct Parts {
+    inner: Box<dyn MultipartUpload>,
+    counts: Arc<Counts>,
+    refuses: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl MultipartUpload for Parts {
+    fn put_part(&mut self, part: PutPayload) -> UploadPart {
+        let refuses = self.refuses.load(Ordering::SeqCst);
+        self.counts.add("PART");
+        match refuses {
+            true => async { Err(lost()) }.boxed(),
+            false => self.inner.put_part(part),
+        }
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.counts.add("COMPLETE");
+        self.inner.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.counts.add("ABORT");
+        self.inner.abort().await
     }
 }
 

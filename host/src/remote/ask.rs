@@ -1,7 +1,6 @@
 //! Asks an object store what a machine of the protocol wants to know, until that ends or a deadline is over.
 
 use std::fmt::Display;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -9,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::bucket::Bucket;
 use super::failure::Failure;
 use super::protocol::{Answer, Machine, Next};
+use super::upload::Local;
 use crate::error::{Error, Result};
 
 /// How long to wait before a request is made again: longer each time, and not as long as others who wait.
@@ -103,14 +103,14 @@ impl Call<'_> {
     /// Runs a machine to its end, with the file of the generation that it puts, or the folder into which it gets one.
     ///
     /// After an error, what the machine has asked for may have been done, or may yet be.
-    pub(super) async fn run<M: Machine>(&self, machine: &mut M, local: Option<&Path>) -> Result<M::Ended> {
+    pub(super) async fn run<M: Machine>(&self, machine: &mut M, local: Local<'_>) -> Result<M::Ended> {
         let (mut pause, mut failed) = (Pause::FIRST, None::<String>);
         loop {
             let request = match machine.next() {
                 Next::Ask(request) => request,
                 Next::End(ended) => return Ok(ended),
             };
-            let carried = self.bucket.carry(self.store, &request, local);
+            let carried = self.bucket.carry(self.store, &request, &local);
             let said = match self.patience.wait(carried, || self.over(failed.as_deref())).await? {
                 Ok(answer) => {
                     machine.tell(answer);

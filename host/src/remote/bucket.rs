@@ -19,6 +19,7 @@ use super::connect::{self, Expires, Location};
 use super::failure::Failure;
 use super::head::{FORMAT, Head};
 use super::protocol::{Answer, Request};
+use super::upload::Local;
 use crate::blocking::check_may_block;
 use crate::error::{Error, Result};
 
@@ -159,13 +160,12 @@ impl Bucket {
         format!("`s3://{}/{path}`", self.location.bucket)
     }
 
-    /// Asks the server once, for the store of this name. A generation is put from the file `local`, and got into the folder
-    /// `local`.
+    /// Asks the server once, for the store of this name. A generation is put from a file, and got into a folder.
     pub(super) async fn carry(
         &self,
         name: &str,
         request: &Request,
-        local: Option<&FilePath>,
+        local: &Local<'_>,
     ) -> std::result::Result<Answer, Failure> {
         let at = |key: &str| self.path(&format!("{name}/{key}"));
         match request {
@@ -179,12 +179,14 @@ impl Bucket {
                 self.put_if(&at(HEAD), text.into(), mode).await.map(Answer::Put)
             }
             Request::PutGeneration(generation) => {
-                let file = local.expect("a generation has a file");
+                let file = local.path.expect("a generation has a file");
                 let source = fs::File::open(file).map_err(|e| Failure::Final(Error::io("read", file, e)))?;
-                self.put_file(&at(&generation.key), generation, &source, file).await.map(|()| Answer::Done)
+                let put =
+                    self.put_file(&at(&generation.key), generation, &source, file, local.ahead.take()).await;
+                put.map(|()| Answer::Done)
             }
             Request::GetGeneration(generation) => {
-                let folder = local.expect("a generation is got into a folder");
+                let folder = local.path.expect("a generation is got into a folder");
                 self.get_file(&at(&generation.key), generation, folder).await
             }
             Request::List => self.list(name).await.map(Answer::Keys),

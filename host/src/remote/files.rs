@@ -1,12 +1,11 @@
-//! The files of generations: how they are put, and got into a folder.
+//! The files of generations: how they are got into a folder, and their sums.
 
 use std::fs;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path as FilePath;
 
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error as Told, ObjectStoreExt, PutPayload, WriteMultipart};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::bucket::Bucket;
@@ -15,71 +14,13 @@ use super::head::Generation;
 use super::protocol::Answer;
 use crate::error::Error;
 
-/// A larger file is put in parts of this size.
-const PART: usize = 8 << 20;
-
-/// How many parts are on their way at a time.
-const PARTS: usize = 4;
+/// A file is summed in pieces of this size.
+const BUFFER: usize = 64 << 10;
 
 /// What a file is called in its folder until all of it was got.
 const FETCHED: &str = "fetched.tmp";
 
 impl Bucket {
-    /// Puts a file, which is open and has this name, if it is what the generation says.
-    pub(super) async fn put_file(
-        &self,
-        path: &Path,
-        generation: &Generation,
-        mut source: &fs::File,
-        file: &FilePath,
-    ) -> std::result::Result<(), Failure> {
-        let failed = |told: &Told| Failure::of(&format!("put {}", self.url(path)), told);
-        let unread = |error| Failure::Final(Error::io("read", file, error));
-        source.rewind().map_err(unread)?;
-        let mut sum = Sum::default();
-        let mut next = |left: u64| {
-            let size = left.min(PART as u64);
-            let mut part = Vec::with_capacity(usize::try_from(size).expect("a part is small"));
-            (&mut source).take(size).read_to_end(&mut part).map_err(unread)?;
-            sum.add(&part);
-            let left = left - part.len() as u64;
-            if part.len() as u64 != size || left == 0 && sum.text() != generation.sum {
-                let what = format!("`{}` was changed while it was being put", file.display());
-                return Err(Failure::Final(Error::other(what)));
-            }
-            Ok((PutPayload::from(part), left))
-        };
-        if generation.size <= PART as u64 {
-            let (whole, _) = next(generation.size)?;
-            return self.objects.put(path, whole).await.map(drop).map_err(|told| failed(&told));
-        }
-        let upload = self.objects.put_multipart(path).await.map_err(|told| failed(&told))?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
-        let mut left = generation.size;
-        let put = loop {
-            if left == 0 {
-                break Ok(());
-            }
-            match next(left) {
-                Ok((part, rest)) => {
-                    left = rest;
-                    part.into_iter().for_each(|part| upload.put(part));
-                }
-                Err(changed) => break Err(changed),
-            }
-            if let Err(told) = upload.wait_for_capacity(PARTS).await {
-                break Err(failed(&told));
-            }
-        };
-        match put {
-            Ok(()) => upload.finish().await.map(drop).map_err(|told| failed(&told)),
-            Err(failure) => {
-                let _ = upload.abort().await;
-                Err(failure)
-            }
-        }
-    }
-
     /// Gets the file of a generation into a folder, unless it is there already: what lies there is known by its sum alone.
     pub(super) async fn get_file(
         &self,
@@ -174,7 +115,7 @@ pub(super) fn sum_of(file: &FilePath) -> io::Result<(u64, String)> {
 pub(super) fn sum_of_open(mut file: &fs::File) -> io::Result<(u64, String)> {
     let mut sum = Sum::default();
     file.rewind()?;
-    io::copy(&mut file, &mut sum)?;
+    sum.add_all(file)?;
     Ok((sum.size, sum.text()))
 }
 
@@ -182,12 +123,13 @@ pub(super) fn sum_of_open(mut file: &fs::File) -> io::Result<(u64, String)> {
 const LAST_LINE: u64 = 48;
 
 /// The size and the sum of a file that the component has made, or `None` if it is not what was written: the last line says what
-/// all before it comes to. Where nothing is synced, nobody else tells what a disk has lost.
-pub(super) fn sum_of_made(file: &FilePath) -> io::Result<Option<(u64, String)>> {
+/// all before it comes to. Where nothing is synced, nobody else tells what a disk has lost. It goes on from what was summed.
+pub(super) fn sum_of_made(file: &FilePath, summed: &Sum) -> io::Result<Option<(u64, String)>> {
     let mut file = fs::File::open(file)?;
-    let mut sum = Sum::default();
-    let summed = file.metadata()?.len().saturating_sub(LAST_LINE);
-    io::copy(&mut (&mut file).take(summed), &mut sum)?;
+    let end = file.metadata()?.len().saturating_sub(LAST_LINE);
+    let mut sum = if summed.size() <= end { summed.clone() } else { Sum::default() };
+    file.seek(SeekFrom::Start(sum.size()))?;
+    sum.add_all((&mut file).take(end - sum.size()))?;
     let expected = format!("  \"xxh128\": \"{}\"\n}}", sum.text());
     let mut last = Vec::new();
     file.read_to_end(&mut last)?;
@@ -202,7 +144,7 @@ pub(super) fn lost(file: &FilePath) -> String {
 }
 
 /// The sum of what was added.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Sum {
     sum: Xxh3,
     size: u64,
@@ -212,6 +154,10 @@ impl Sum {
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.sum.update(bytes);
         self.size += bytes.len() as u64;
+    }
+
+    fn add_all(&mut self, bytes: impl Read) -> io::Result<()> {
+        io::copy(&mut BufReader::with_capacity(BUFFER, bytes), self).map(drop)
     }
 
     pub(super) fn size(&self) -> u64 {

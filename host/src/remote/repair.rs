@@ -16,6 +16,7 @@ use super::files::Sum;
 use super::head::{FORMAT, Generation, Head, LISTED, Version};
 use super::protocol::{Answer, Request};
 use super::store::{RemoteStore, milliseconds};
+use super::upload::Local;
 use crate::error::{Error, Result};
 
 /// How far the epoch of a rebuilt head is above those that are known: hosts that never put a generation may have had higher
@@ -235,7 +236,7 @@ impl RemoteStore {
                 Err(failure) => failure,
             };
             in_doubt.set(true);
-            match (self.bucket.carry(&self.name, &Request::GetHead, None).await, failure) {
+            match (self.bucket.carry(&self.name, &Request::GetHead, &Local::default()).await, failure) {
                 // Somebody may have opened the store since.
                 (Ok(Answer::Head(Some((found, _)))), _) => {
                     Ok(found.version == head.version || found.follows(&head.version) == Some(true))

@@ -161,6 +161,7 @@ impl Staging {
             if name.is_empty() {
                 store.open(&self.remote.node, self.remote.take_over, left())?;
             } else {
+                self.open.get("").into_iter().for_each(|own| store.put_ahead_beside(own));
                 self.check_owner(left())?;
                 if store.find(Wanted::Head, Path::new(""), left())?.head.is_none() {
                     self.check_one_more(name, left())?;

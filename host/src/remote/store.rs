@@ -1,6 +1,7 @@
 //! The snapshots of one component in an object store: files that are put there and got from there, whole.
 
 mod copying;
+mod creating;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,6 +20,7 @@ use super::head::{Generation, Head, Limits, Refusal};
 use super::protocol::{
     Answer, Ended, GivenUp, Opened, Opening, Read, Reading, Request, Skipped, TakeOver, Wanted, Writer,
 };
+use super::upload::Local;
 use crate::blocking::check_may_block;
 use crate::error::{Error, Result};
 
@@ -41,6 +43,8 @@ pub struct RemoteStore {
     gone: (Sender<Deleted>, Receiver<Deleted>),
     /// Those of which the deletion is on its way.
     few: Arc<Semaphore>,
+    /// The file of which parts are put while it is made, until they are an object, or removed.
+    one_ahead: Arc<Semaphore>,
 }
 
 /// The key of an object, and whether it was deleted.
@@ -75,7 +79,13 @@ impl RemoteStore {
             deleting: HashSet::new(),
             gone: channel(),
             few: Arc::new(Semaphore::new(DELETES)),
+            one_ahead: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// Has parts of one file at a time put ahead in this store and another.
+    pub(super) fn put_ahead_beside(&mut self, other: &RemoteStore) {
+        self.one_ahead = Arc::clone(&other.one_ahead);
     }
 
     /// Where it is.
@@ -100,10 +110,10 @@ impl RemoteStore {
         let call = self.call("open", patience);
         let mut opening = Opening::new(node, take_over, random()?);
         let opened = self.bucket.block_on(async {
-            let opened = call.run(&mut opening, None).await;
+            let opened = call.run(&mut opening, Local::default()).await;
             let Ok(Opened::Own(mut writer)) = opened else { return opened };
             // What is not listed now costs space only, until it is listed.
-            let list = self.bucket.carry(&self.name, &Request::List, None);
+            let list = async { self.bucket.carry(&self.name, &Request::List, &Local::default()).await };
             if let Ok(Ok(Answer::Keys(keys))) = timeout(patience.left(), list).await {
                 writer.sweep(keys);
             }
@@ -137,20 +147,7 @@ impl RemoteStore {
     /// not, nor ever will be.
     pub fn create(&mut self, file: &Path, seq: u64, limits: Limits, deadline: Duration) -> Result<()> {
         let (size, sum) = sum_of(file).map_err(|error| Error::io("read", file, error))?;
-        self.create_of((file, size, sum), seq, limits, deadline)
-    }
-
-    /// The same of a file of which size and sum are known.
-    pub(super) fn create_of(
-        &mut self,
-        (file, size, sum): (&Path, u64, String),
-        seq: u64,
-        limits: Limits,
-        deadline: Duration,
-    ) -> Result<()> {
-        let patience = Patience::new(deadline);
-        let written = milliseconds(SystemTime::now());
-        self.change("create", patience, Some(file), |writer| writer.insert(seq, size, sum, written, limits))
+        self.create_of((file, size, sum), seq, limits, None, deadline)
     }
 
     /// Makes the generation with this number the newest, by undoing those above it.
@@ -159,7 +156,7 @@ impl RemoteStore {
     ///
     /// [`Error::NotFound`], and as [`create`](Self::create).
     pub fn rollback(&mut self, seq: u64, deadline: Duration) -> Result<()> {
-        self.change("rollback", Patience::new(deadline), None, |writer| writer.rollback(seq))
+        self.change("rollback", Patience::new(deadline), Local::default(), |writer| writer.rollback(seq))
     }
 
     /// Removes all generations.
@@ -168,31 +165,32 @@ impl RemoteStore {
     ///
     /// As [`create`](Self::create).
     pub fn clear(&mut self, deadline: Duration) -> Result<()> {
-        self.change("clear", Patience::new(deadline), None, Writer::clear)
+        self.change("clear", Patience::new(deadline), Local::default(), Writer::clear)
     }
 
-    /// Leaves the store to whoever opens it next, after what is to be deleted was, if that takes no more than half of the
-    /// deadline.
+    /// Leaves the store to whoever opens it next, after what is to be deleted was, and parts that were put ahead are removed, if
+    /// that takes no more than half of the deadline.
     ///
     /// # Errors
     ///
     /// [`Error::Io`], [`Error::DeadlineExceeded`]: it may be left, or not, and is not written any more.
     pub fn release(&mut self, deadline: Duration) -> Result<()> {
+        let patience = Patience::new(deadline);
+        // What cannot be deleted is left to the next owner: to let go comes first.
+        let deletes = Patience::new(deadline / 2);
+        let no_parts = async { timeout(deletes.left(), self.one_ahead.acquire()).await.is_ok() };
+        self.bucket.block_on(no_parts)?;
         if self.writer.as_ref().is_none_or(|writer| !writer.is_owner()) {
             self.writer = None;
             return Ok(());
         }
-        check_may_block()?;
-        let patience = Patience::new(deadline);
-        // What cannot be deleted is left to the next owner: to let go comes first.
-        let deletes = Patience::new(deadline / 2);
         while !self.deleting.is_empty() {
             match self.gone.1.recv_timeout(deletes.left()) {
                 Ok(deleted) => self.told(deleted),
                 Err(_) => break,
             }
         }
-        let released = self.change("release", patience, None, Writer::release);
+        let released = self.change("release", patience, Local::default(), Writer::release);
         self.writer = None;
         released
     }
@@ -202,7 +200,7 @@ impl RemoteStore {
         if !self.in_doubt {
             return Ok(());
         }
-        match self.change("restore", Patience::new(deadline), None, Writer::confirm) {
+        match self.change("restore", Patience::new(deadline), Local::default(), Writer::confirm) {
             Err(Error::Busy(_)) => Ok(()),
             // It changes nothing itself.
             Err(Error::InDoubt(what)) => Err(Error::other(what)),
@@ -224,7 +222,7 @@ impl RemoteStore {
         &mut self,
         what: &'static str,
         patience: Patience,
-        file: Option<&Path>,
+        local: Local<'_>,
         begin: impl FnOnce(&mut Writer),
     ) -> Result<()> {
         while let Ok(deleted) = self.gone.1.try_recv() {
@@ -238,7 +236,7 @@ impl RemoteStore {
         };
         begin(&mut writer);
         let call = self.call(what, patience);
-        let ended = self.bucket.block_on(call.run(&mut *writer, file));
+        let ended = self.bucket.block_on(call.run(&mut *writer, local));
         let given_up = writer.give_up();
         self.in_doubt = match &ended {
             Ok(Ok(Ended::Refused(_))) => self.in_doubt,
@@ -332,7 +330,10 @@ impl RemoteStore {
     pub(super) fn find(&self, wanted: Wanted, folder: &Path, deadline: Duration) -> Result<Found> {
         let call = self.call("restore", Patience::new(deadline));
         let mut reading = Reading::new(wanted);
-        match self.bucket.block_on(call.run(&mut reading, Some(folder)))?? {
+        match self
+            .bucket
+            .block_on(call.run(&mut reading, Local { path: Some(folder), ..Local::default() }))??
+        {
             // Which this very opening has put.
             Read::Found { head: None, .. } if self.head().is_some() => Err(self.head_lost()),
             Read::Found { head, generation, skipped } => Ok(Found { head, generation, skipped }),
@@ -346,7 +347,7 @@ impl RemoteStore {
     ///
     /// [`Error::Io`], [`Error::AccessDenied`], [`Error::DeadlineExceeded`].
     pub fn keys(&self, deadline: Duration) -> Result<Vec<String>> {
-        let list = async || self.bucket.carry(&self.name, &Request::List, None).await;
+        let list = async || self.bucket.carry(&self.name, &Request::List, &Local::default()).await;
         let url = self.url();
         match self.bucket.block_on(again(&url, "list", Patience::new(deadline), list))?? {
             Answer::Keys(keys) => Ok(keys),

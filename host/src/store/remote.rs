@@ -3,9 +3,12 @@
 
 use super::SnapshotStore;
 use crate::error::{Error, Result};
-use crate::instance::Instance;
+use crate::instance::{Handle, Instance, Stream};
 use crate::snapshot::{Fetched, Info, Listed, Skipped, Soundness};
-use crate::staged::Staging;
+use crate::staged::{Ahead, Staging};
+
+/// After so many bytes, a writer looks what of a snapshot can be put ahead.
+const AHEAD: u64 = 1 << 20;
 
 impl SnapshotStore {
     /// Where the snapshots are.
@@ -37,9 +40,22 @@ impl SnapshotStore {
     }
 
     /// Puts what the component has created where it counts.
-    pub(super) fn ship(&mut self, name: &str, seq: u64) -> Result<()> {
+    pub(super) fn ship(&mut self, name: &str, seq: u64, ahead: Option<Ahead>) -> Result<()> {
         let time = self.time_left();
-        self.staging.as_mut().map_or(Ok(()), |staging| staging.ship(name, seq, time))
+        self.staging.as_mut().map_or(Ok(()), |staging| staging.ship(name, seq, ahead, time))
+    }
+
+    /// Puts what the component has made of a snapshot ahead of its commit, now that so many bytes more were written.
+    pub(super) fn put_ahead(&mut self, handle: Handle, more: usize) {
+        let Some(staging) = &mut self.staging else { return };
+        self.instance.look(|instance| match instance.stream(handle) {
+            Some(Stream { name, given, seq: Some(seq), is_insert: false, ahead, .. })
+                if *given % AHEAD < more as u64 =>
+            {
+                staging.put_ahead(name, *seq, ahead);
+            }
+            _ => {}
+        });
     }
 
     /// Reads the newest sound generation, or that with the number `seq`, by `read`, which is told the number where it is known;

@@ -115,6 +115,7 @@ impl SnapshotStore {
                     given: 0,
                     seq: None,
                     is_insert: false,
+                    ahead: None,
                 });
             }
             opened
@@ -135,7 +136,11 @@ impl SnapshotStore {
                     let guest = instance.bindings.arcella_minisnap_snapshot_store();
                     guest.snapshot_writer().call_write(&mut instance.store, handle, piece)
                 });
+                if result.is_err() {
+                    store.with_stream(handle, |stream| stream.ahead = None);
+                }
                 store.explain(result)?;
+                store.put_ahead(handle, piece.len());
             }
             Ok(())
         })
@@ -146,10 +151,11 @@ impl SnapshotStore {
         self.in_one_turn_or_disown(handle, |store| {
             let of_stream = |stream: &mut Stream| {
                 stream.span.record("bytes", stream.given);
-                (stream.name.clone(), stream.locked.take(), stream.given, stream.seq, stream.is_insert)
+                let ahead = stream.ahead.take();
+                (stream.name.clone(), stream.locked.take(), stream.given, stream.seq, stream.is_insert, ahead)
             };
             // Until the end, it is locked.
-            let (name, locked, given, seq, is_insert) =
+            let (name, locked, given, seq, is_insert, ahead) =
                 store.with_stream(handle, of_stream).unwrap_or_default();
             // What was written lies in the directory that the instance has open.
             let checked = store.dir().and_then(|_| {
@@ -166,7 +172,7 @@ impl SnapshotStore {
             });
             store.explain(result)?;
             if !is_insert {
-                store.ship(&name, seq.unwrap_or(0))?;
+                store.ship(&name, seq.unwrap_or(0), ahead)?;
             }
             store.count(Event::Created(given));
             Ok(())
@@ -231,6 +237,7 @@ impl SnapshotStore {
 
     /// Takes a stream from its owner. It is ended before the next call, since that may block now, or its directory not answer.
     pub(crate) fn disown(&mut self, handle: Handle) {
+        self.with_stream(handle, |stream| stream.ahead = None);
         self.ownerless.push(handle);
     }
 

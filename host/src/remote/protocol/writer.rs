@@ -150,21 +150,44 @@ impl Writer {
     ///
     /// A call that has not ended must be [given up](Self::give_up) first.
     pub fn insert(&mut self, seq: u64, size: u64, sum: String, written: u64, limits: Limits) {
-        let gone = match self.head.generations.first() {
+        let folder = self.folder_of(seq);
+        self.insert_in(Generation::new(&folder, seq, size, sum, written), limits);
+    }
+
+    /// The same with a key that was chosen before, in a [folder](Self::folder_of) that [is for it](Self::is_for) still.
+    pub fn insert_in(&mut self, generation: Generation, limits: Limits) {
+        self.begin(Edit::Insert(generation, limits));
+    }
+
+    /// A folder for the object of a generation with this number, which is to be made the newest.
+    pub fn folder_of(&mut self, seq: u64) -> String {
+        self.folder(self.gone(seq))
+    }
+
+    /// Whether that is the last folder of this opening, and would be named so still.
+    pub fn is_for(&self, folder: &str, seq: u64) -> bool {
+        folder == self.last_folder(self.gone(seq))
+    }
+
+    /// From which number on nothing counts any more once a generation with this one is put.
+    fn gone(&self, seq: u64) -> u64 {
+        match self.head.generations.first() {
             // What an earlier call may yet add stays, if its number is lower.
             _ if !self.unsettled.is_empty() => seq,
             None => 0,
             Some(newest) if newest.seq == seq => newest.gone().unwrap_or(seq).min(seq),
             Some(newest) => newest.seq.saturating_add(1).min(seq),
-        };
-        let generation = Generation::new(&self.folder(gone), seq, size, sum, written);
-        self.begin(Edit::Insert(generation, limits));
+        }
     }
 
     /// The folder of the objects of one call, which no other call has. Should the head be lost, its name says what was undone, or
     /// not in place, when they were put: what has a number from `gone` on.
     pub fn folder(&mut self, gone: u64) -> String {
         self.uploads += 1;
+        self.last_folder(gone)
+    }
+
+    fn last_folder(&self, gone: u64) -> String {
         format!("g/{:010}-{}-{}-{gone}", self.epoch, self.claim, self.uploads)
     }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Staging;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
-use crate::remote::files::{lost, sum_of_made};
+use crate::remote::files::{Sum, lost, sum_of_made};
 use crate::remote::folder::empty;
 use crate::remote::head::{Copying, Generation, Limits};
+use crate::remote::upload::Ahead;
 
 impl Staging {
     /// Makes room for a new generation: the store is open for writing, its newest number is not higher, and no generation is in
@@ -42,8 +43,17 @@ impl Staging {
         self.open.get(name)?.head()?.generations.iter().find(is_sound).map(|newest| newest.seq)
     }
 
-    /// Puts the generation that is in the folder now.
-    pub(crate) fn ship(&mut self, name: &str, seq: u64, time: Duration) -> Result<()> {
+    /// Puts what there is of a generation that the component is making in the folder, ahead of its end.
+    pub(crate) fn put_ahead(&mut self, name: &str, seq: u64, ahead: &mut Option<Ahead>) {
+        if ahead.is_none() {
+            let made = self.folder_of(name).join(format!("snapshot_{seq:020}.json.tmp"));
+            *ahead = self.open.get_mut(name).and_then(|store| store.put_ahead(&made, seq));
+        }
+        ahead.iter().for_each(Ahead::grown);
+    }
+
+    /// Puts the generation that is in the folder now, of which parts may have been put.
+    pub(crate) fn ship(&mut self, name: &str, seq: u64, ahead: Option<Ahead>, time: Duration) -> Result<()> {
         let generations = self.granted.keep.unwrap_or(Grant::KEEP);
         let limits = Limits {
             keep: generations.try_into().unwrap_or(std::num::NonZeroUsize::MAX),
@@ -51,12 +61,14 @@ impl Staging {
             damaged: self.damaged.get(name).into_iter().flatten().cloned().collect(),
         };
         let started = Instant::now();
-        let (file, size, sum) = self.made(name, seq)?;
+        let ahead = ahead.map(|ahead| self.bucket.end_ahead(ahead, time)).transpose()?.flatten();
+        let put = ahead.as_ref().map(|(_, upload)| upload.sum.clone()).unwrap_or_default();
+        let (file, size, sum) = self.made_from(name, seq, &put)?;
         let Some(store) = self.open.get_mut(name) else {
             return Err(Error::other(format!("`{}` is not open for writing", self.url(name))));
         };
         let left = time.saturating_sub(started.elapsed());
-        let shipped = store.create_of((&file, size, sum), seq, limits, left);
+        let shipped = store.create_of((&file, size, sum), seq, limits, ahead, left);
         if shipped.is_ok() {
             self.damaged.remove(name);
         } else {
@@ -72,8 +84,15 @@ impl Staging {
 
     /// The file of the generation that the component has made, its size and its sum, if it is what was written.
     pub(crate) fn made(&self, name: &str, seq: u64) -> Result<(PathBuf, u64, String)> {
+        self.made_from(name, seq, &Sum::default())
+    }
+
+    /// The same if so much of it was summed.
+    fn made_from(&self, name: &str, seq: u64, summed: &Sum) -> Result<(PathBuf, u64, String)> {
         let file = self.folder_of(name).join(format!("snapshot_{seq:020}.json"));
-        if let Some((size, sum)) = sum_of_made(&file).map_err(|error| Error::io("read", &file, error))? {
+        if let Some((size, sum)) =
+            sum_of_made(&file, summed).map_err(|error| Error::io("read", &file, error))?
+        {
             return Ok((file, size, sum));
         }
         let problem = lost(&file);

@@ -10,6 +10,7 @@ use crate::remote::ask::{Patience, again};
 use crate::remote::files::sum_of_open;
 use crate::remote::head::{Copying, Generation};
 use crate::remote::protocol::Writer;
+use crate::remote::upload::Local;
 
 impl RemoteStore {
     /// Begins a copy, to which give way the generations from the number `gone` on. Returns the folder of its objects.
@@ -38,7 +39,7 @@ impl RemoteStore {
         let written = milliseconds(written.unwrap_or_else(SystemTime::now));
         let generation = Generation::new(folder, seq, size, sum, written);
         let path = self.bucket.path(&format!("{}/{}", self.name, generation.key));
-        let put = async || self.bucket.put_file(&path, &generation, file, name).await;
+        let put = async || self.bucket.put_file(&path, &generation, file, name, None).await;
         let put = self.bucket.block_on(again(&self.url(), "copy", patience, put));
         match put.flatten() {
             Ok(()) => Ok(generation),
@@ -62,7 +63,7 @@ impl RemoteStore {
     ///
     /// As [`create`](Self::create).
     pub(in crate::remote) fn copy(&mut self, copying: Copying, deadline: Duration) -> Result<()> {
-        self.change("copy", Patience::new(deadline), None, |writer| writer.copy(copying))
+        self.change("copy", Patience::new(deadline), Local::default(), |writer| writer.copy(copying))
     }
 
     /// Deletes what was put, and is not added.
