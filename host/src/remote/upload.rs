@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path as FilePath;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
@@ -108,6 +110,16 @@ impl Upload {
                     return Err(Failure::Passing(format!("cannot put {}: a part was given up", self.url)));
                 }
             }
+        }
+    }
+
+    /// Waits until another part may be put, but not when the file is whole: its commit has the deadline.
+    async fn has_room(&mut self, grown: &mut watch::Receiver<()>) -> std::result::Result<bool, Failure> {
+        let (room, whole) =
+            (pin!(self.wait(PARTS - 1)), pin!(async { while grown.changed().await.is_ok() {} }));
+        match select(room, whole).await {
+            Either::Left((room, _)) => room.map(|()| true),
+            Either::Right(_) => Ok(false),
         }
     }
 
@@ -223,23 +235,22 @@ async fn follow(
     // The thread is that of all requests, and a file system may hang.
     let unread = |error| Failure::Final(Error::io("read", name, error));
     let size = || block_in_place(|| file.metadata()).map(|metadata| metadata.len()).map_err(unread);
-    while grown.changed().await.is_ok() {
-        if size()? > PART as u64 {
-            let mut upload = Upload::begin(objects, path, url, Some(one)).await?;
-            loop {
-                while size()? > upload.sum.size() + PART as u64 {
-                    upload.wait(PARTS - 1).await?;
-                    block_in_place(|| upload.put(file, PART as u64)).map_err(unread)?;
-                }
-                if grown.changed().await.is_err() {
-                    // What has failed long ago may be taken now.
-                    upload.wait(PARTS).await?;
-                    return Ok(Some(upload));
-                }
-            }
+    while size()? <= PART as u64 {
+        if grown.changed().await.is_err() {
+            return Ok(None);
         }
     }
-    Ok(None)
+    let mut upload = Upload::begin(objects, path, url, Some(one)).await?;
+    loop {
+        while size()? > upload.sum.size() + PART as u64 && upload.has_room(&mut grown).await? {
+            block_in_place(|| upload.put(file, PART as u64)).map_err(unread)?;
+        }
+        if grown.changed().await.is_err() {
+            // What has failed long ago may be taken now.
+            upload.wait(PARTS).await?;
+            return Ok(Some(upload));
+        }
+    }
 }
 
 /// Reads what comes after all that was summed, up to so many bytes or the end of a part, and sums it.
@@ -250,4 +261,33 @@ fn next_part(mut file: &File, sum: &mut Sum, size: u64) -> io::Result<Vec<u8>> {
     file.take(size).read_to_end(&mut part)?;
     sum.add(&part);
     Ok(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Otherwise, its parts would take the time of the commit that goes on with them.
+    #[test]
+    fn what_is_put_ahead_ends_with_its_file_however_slow_the_server_is() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let slow = ThrottleConfig { wait_put_per_call: HOUR, ..ThrottleConfig::default() };
+        let slow = Arc::new(ThrottledStore::new(InMemory::new(), slow));
+        let bucket = Bucket::new("s3://bucket".parse().unwrap(), slow).unwrap();
+        let (folder, one) = (tempfile::tempdir().unwrap(), Arc::new(Semaphore::new(1)));
+        let name = folder.path().join("made");
+        let file = File::create_new(&name).unwrap();
+        file.set_len(10 * PART as u64).unwrap();
+        let file = File::open(&name).unwrap();
+        let one = one.try_acquire_owned().unwrap();
+        let ahead = bucket.put_ahead(Path::from("g/1"), "g".to_owned(), (file, &name), one);
+        ahead.grown();
+        let (_, upload) =
+            bucket.end_ahead(ahead, Duration::from_secs(60)).unwrap().expect("it goes on with that");
+        assert_eq!(upload.sum.size(), (PARTS * PART) as u64);
+    }
 }
