@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use minisnap_host::{Error, Grant, Layout, Minisnap, SnapshotCtx, SnapshotStore};
 use minisnap_tests::host::{Ended, Host};
-use minisnap_tests::{VERBS, cached_config, minisnap, scratch};
+use minisnap_tests::{VERBS, cached_config, minisnap, names, scratch};
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::component::Component;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -291,9 +291,7 @@ fn a_call_that_blocks_in_a_task_is_an_error() {
 }
 
 fn is_only_a_pair(dir: &Path) -> bool {
-    let mut names: Vec<_> = dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
-    names == ["snapshot.json", "snapshot.seq", "snapshot.sum"]
+    names(dir) == ["snapshot.json", "snapshot.seq", "snapshot.sum"]
 }
 
 /// A component that keeps no snapshots takes no directory from anybody, and one that does opens it by its first call.

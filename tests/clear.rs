@@ -7,7 +7,7 @@ use std::process::Command;
 
 use minisnap_host::{Error, Files, Grant, Layout, SnapshotCtx, SnapshotStore};
 use minisnap_tests::trace::{Call, trace};
-use minisnap_tests::{Done, cli, in_parallel, minisnap, run, scratch};
+use minisnap_tests::{Done, cli, in_parallel, minisnap, names, run, scratch};
 
 const LAYOUTS: [Layout; 2] = [Layout::Pair, Layout::Numbered];
 
@@ -25,13 +25,6 @@ fn create(dir: &Path, layout: Layout) {
 
 fn clear(dir: &Path, args: &[&str]) -> Done {
     run(cli().arg("clear").arg(dir).args(args), "")
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.collect();
-    names.sort();
-    names
 }
 
 fn newest(dir: &Path, layout: Layout) -> Result<Option<u64>, Error> {

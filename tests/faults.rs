@@ -1,31 +1,20 @@
 //! System calls of a create that fail or do less than they should, and limits of the system: the error is reported under
 //! its name, the snapshot before is restored, and nothing is left that a later create trips over.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use minisnap_tests::command_line::restore;
 use minisnap_tests::failing_calls::{Act, failed_calls, short_writes};
 use minisnap_tests::limits::limits;
 use minisnap_tests::subject::{NATIVES, OURS, Subject};
-use minisnap_tests::{Done, VERBS, binary, cli, in_parallel, rounds, run, run_mounting};
+use minisnap_tests::{Done, VERBS, binary, cli, in_parallel, names, rounds, run, run_mounting};
 use tempfile::{TempDir, tempdir};
 
 const LAYOUTS: [&str; 2] = ["pair", "numbered"];
 
 fn create(dir: &Path, seq: &str, layout: &str, state: &str) -> Done {
     run(cli().arg("create").arg(dir).args(["--seq", seq, "--layout", layout]), state)
-}
-
-fn restore(dir: &Path) -> Done {
-    run(cli().arg("restore").arg(dir), "")
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 fn dir_with_snapshot(layout: &str) -> TempDir {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use exports::arcella::minisnap::snapshot_maintenance::Layout;
 use exports::arcella::minisnap::snapshot_store::{Error, Soundness};
-use minisnap_tests::cached_engine;
+use minisnap_tests::{cached_engine, names};
 use tempfile::tempdir;
 use wasmtime::component::{Component, Linker, LinkerInstance, Resource, ResourceAny, ResourceTable};
 use wasmtime::{Store as WasmStore, StoreContextMut};
@@ -259,13 +259,7 @@ fn settings_choose_the_layout_and_its_limits_and_must_be_ones() {
     for seq in 1..=5 {
         create(with(&[("MINISNAP_LAYOUT", "numbered"), ("MINISNAP_KEEP", "2")]), "1", seq).unwrap();
     }
-    let names = || {
-        let mut names: Vec<_> =
-            std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        names
-    };
-    assert_eq!(names(), ["snapshot_00000000000000000004.json", "snapshot_00000000000000000005.json"]);
+    assert_eq!(names(path), ["snapshot_00000000000000000004.json", "snapshot_00000000000000000005.json"]);
     let full = create(with(&[("MINISNAP_MAX_TOTAL", "200")]), "1", 6);
     assert!(matches!(full, Err(Error::NoSpace(_))), "{full:?}");
     for (name, value) in [("MINISNAP_LAYOUT", "triple"), ("MINISNAP_KEEP", "0"), ("MINISNAP_MAX_TOTAL", "-1")]
@@ -283,7 +277,7 @@ fn settings_choose_the_layout_and_its_limits_and_must_be_ones() {
     let opened = open(&mut store, &instance).unwrap();
     assert_eq!(maintenance.call_settle(&mut store, opened).unwrap(), Ok(1));
     assert_eq!(maintenance.call_layout_of(&mut store, opened).unwrap(), Ok(Some(Layout::Numbered)));
-    assert_eq!(names(), ["snapshot_00000000000000000004.json", "snapshot_00000000000000000005.json"]);
+    assert_eq!(names(path), ["snapshot_00000000000000000004.json", "snapshot_00000000000000000005.json"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use minisnap_tests::failing_calls::first_call;
-use minisnap_tests::{Done, binary, cli, run, run_mounting};
+use minisnap_tests::{Done, binary, cli, names, run, run_mounting};
 use tempfile::{TempDir, tempdir};
 
 /// What `restore` prints of the state that is stored.
@@ -48,11 +48,7 @@ impl Place {
 
     /// The names in a folder of it.
     fn names(&self, folder: &str) -> Vec<String> {
-        let names = fs::read_dir(self.path(folder)).unwrap();
-        let mut names: Vec<_> =
-            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
+        names(&self.path(folder))
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Done {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use minisnap_tests::{Done, cli, run, run_mounting};
+use minisnap_tests::{Done, cli, names, run, run_mounting};
 use tempfile::{TempDir, tempdir};
 
 const NAMES: [&str; 3] = ["snapshot.json", "snapshot.seq", "snapshot.sum"];
@@ -28,9 +28,7 @@ fn assert_refused(done: &Done, dir: &Path, name: &str, why: &str) {
     assert_eq!(done.code, Some(10), "{done:?}");
     let problem = format!("error: `{}`: cannot rename or replace `{name}`, since {why}", dir.display());
     assert!(done.stderr.contains(&problem) && done.stderr.contains("nothing was changed"), "{done:?}");
-    let mut left: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    left.sort();
-    assert_eq!(left, NAMES);
+    assert_eq!(names(dir), NAMES);
     assert_eq!(
         run(cli().arg("restore").arg(dir), ""),
         Done { code: Some(0), stdout: "1".into(), stderr: "seq 1\n".into() }

@@ -29,14 +29,8 @@ fn rollback(dir: &Path, args: &[&str]) -> Done {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| {
-            entry.unwrap().file_name().into_string().unwrap().replace("snapshot_00000000000000000", "")
-        })
-        .collect();
-    names.sort();
-    names
+    let short = |name: String| name.replace("snapshot_00000000000000000", "");
+    minisnap_tests::names(dir).into_iter().map(short).collect()
 }
 
 #[test]

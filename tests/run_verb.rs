@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use minisnap_host::Grant;
-use minisnap_tests::{Done, VERBS, cli, minisnap, run, run_mounting, start};
+use minisnap_tests::{Done, VERBS, cli, minisnap, names, run, run_mounting, start};
 use tempfile::tempdir;
 
 /// Runs the consumer with its snapshots in `dir`.
@@ -29,8 +29,7 @@ fn a_component_stores_a_snapshot_and_another_process_restores_it() {
     assert_prints(&path, &["restore", "exists"], &["10 {\"counter\":42}", "true"]);
     let restored = run(cli().arg("restore").arg(&path), "");
     assert_eq!(restored.stdout, "{\n  \"counter\": 42\n}");
-    let names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 3, "{names:?}");
+    assert_eq!(names(&path), ["snapshot.json", "snapshot.seq", "snapshot.sum"]);
 }
 
 #[test]

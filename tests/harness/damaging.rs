@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use minisnap_host::{Error, Layout};
 
+use crate::damaged_logs::files;
 use crate::subject::{Access, Pair, Subject, show, state};
 use crate::{Tally, scratch};
 
@@ -186,13 +187,4 @@ fn rot(path: &Path, contents: &[u8]) {
         fs::File::options().write(true).open(path)?.set_modified(modified)
     };
     rot().expect("the scratch folder can be written");
-}
-
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry"));
-    let named = entries.map(|entry| {
-        let name = entry.file_name().into_string().expect("names are UTF-8");
-        (name, fs::read(entry.path()).expect("a file"))
-    });
-    named.collect()
 }
