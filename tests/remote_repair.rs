@@ -130,7 +130,7 @@ fn a_rebuilt_head_has_the_snapshots_that_the_lost_one_had() {
         let cut = &text[..text.len() / 2];
         let epoch = before.epoch;
         world.break_head([None, Some(""), Some(cut), Some("[1]")][random.below(4) as usize]);
-        let there = settled(&world);
+        let there = settled(&world, &before.generations);
         let planned = world.store().repair(true, DEADLINE).unwrap().unwrap();
         world.store().restore(Wanted::Head, Path::new(""), DEADLINE).unwrap_err();
         let repaired = world.store().repair(false, DEADLINE).unwrap().unwrap();
@@ -171,15 +171,15 @@ fn a_rebuilt_head_has_the_snapshots_that_the_lost_one_had() {
     }
 }
 
-/// What is there once nothing is deleted any more.
-fn settled(world: &World) -> Vec<Key> {
-    let mut there = world.fleet.generations("ledger");
-    for _ in 0..100 {
+/// What is there once nothing is deleted any more: what these name, and what did not go in twenty looks. A host that was refused
+/// deletes what it has put, and nobody can wait for it.
+fn settled(world: &World, named: &[Generation]) -> Vec<Key> {
+    let (mut there, mut looks) = (world.fleet.generations("ledger"), 0);
+    while there.len() > named.len() && looks < 20 {
         std::thread::sleep(Duration::from_millis(5));
         let now = world.fleet.generations("ledger");
-        if std::mem::replace(&mut there, now) == there {
-            break;
-        }
+        looks = if now == there { looks + 1 } else { 0 };
+        there = now;
     }
     there
 }
