@@ -53,7 +53,7 @@ fn the_example_gives_a_component_no_more_than_its_manifest_allows() {
     let root = tempdir().unwrap();
     let embed = built("examples/embed");
     let store = "imports = [\"arcella:minisnap/snapshot-store@0.1.0\"]\n";
-    // Each compiles the store. What else a manifest refuses is in `admission`.
+    // Each compiles the store. `admission`, `folders` and `manifests` try what else is refused.
     for (name, more) in
         [("small", format!("{store}capabilities.resources.memory_max = 1000\n")), ("none", String::new())]
     {
@@ -303,7 +303,8 @@ pub(crate) fn logged(work: impl FnOnce()) -> String {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    // While one alone listens, a place in the code that the thread of another test comes to first counts as one of no interest.
+    // Where there is only one subscriber, `tracing` asks the current thread's: a span that another test's thread reaches first is
+    // then off for all. Where there are two, it asks both.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     tracing::subscriber::with_default(subscriber, work);
     let log = log.0.lock().unwrap().clone();

@@ -171,8 +171,8 @@ fn a_rebuilt_head_has_the_snapshots_that_the_lost_one_had() {
     }
 }
 
-/// What is there once nothing is deleted any more: what these name, and what did not go in twenty looks. A host that was refused
-/// deletes what it has put, and nobody can wait for it.
+/// What is there once nothing is being deleted: looks until only as many are left as are named, or twenty looks in a row find the
+/// same. A host that was refused deletes what it has put in the background, and nobody can wait for that.
 fn settled(world: &World, named: &[Generation]) -> Vec<Key> {
     let (mut there, mut looks) = (world.fleet.generations("ledger"), 0);
     while there.len() > named.len() && looks < 20 {
